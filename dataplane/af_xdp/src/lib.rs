@@ -1,0 +1,1 @@
+//! Safe AF_XDP sockets.

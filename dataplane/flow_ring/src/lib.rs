@@ -1,0 +1,1 @@
+//! A ring of fixed records in sealed shared memory.
