@@ -1,2 +1,25 @@
-//! See the package description.
+//! The dataplane of one host: takes frames from devices, judges them by the policy, passes or drops them, and tells
+//! the learner who talks to whom.
+//!
+//! A packet travels: [`device`] -> [`worker`] -> [`packet`] -> [`binding`] -> [`fragments`] -> [`flow_table`] ->
+//! [`classifier`] -> [`verdict`] -> [`switch`] -> [`meter`] -> [`device`].
+//! A rule arrives: [`subscriber`] -> [`classifier`] (compile) -> [`published`].
+//! A flow record leaves: [`meter`] -> ring -> [`exporter`] -> shared-memory ring.
 #![forbid(unsafe_code)]
+
+pub mod binding;
+pub mod classifier;
+pub mod config;
+pub mod counters;
+pub mod device;
+pub mod exporter;
+pub mod flow_table;
+pub mod fragments;
+pub mod meter;
+pub mod packet;
+pub mod published;
+pub mod subscriber;
+pub mod switch;
+pub mod timing_wheel;
+pub mod verdict;
+pub mod worker;

@@ -1,2 +1,38 @@
-//! See the package description.
+//! The words that all programs of Meshgate share.
+//!
+//! A policy has three forms. [`AuthoredPolicy`] is what people wrote: names, labels, selectors. `resolve` turns it
+//! into [`Policy`]: numbers, in final order, which is what the wire carries, what a host keeps on disk and what the
+//! digest covers. A dataplane compiles that into its classifier; [`Policy::decide`] is the plain linear form of the
+//! same question and the oracle that the classifier is held against.
+//!
+//! Nothing here does I/O, waits, or knows the wire format.
 #![forbid(unsafe_code)]
+
+mod address;
+mod authored;
+mod decide;
+mod flow_record;
+mod ids;
+pub mod limits;
+mod name;
+mod policy;
+mod ports;
+mod protocol;
+mod rule;
+
+pub use address::{AddressError, Mac, Prefix, is_group_address};
+pub use authored::{
+    AuthoredEndpoint, AuthoredGroup, AuthoredGroupRule, AuthoredPolicy, AuthoredRelationship,
+    AuthoredSegment, Direction, Home,
+};
+pub use decide::{Decision, PolicyKey, ShadowDecision, Stage};
+pub use flow_record::{
+    EndReason, FLOW_RECORD_VERSION, FlowRecord, ObservationPoint, RecordKind, address_bytes,
+    address_from_bytes,
+};
+pub use ids::{EndpointId, GroupId, PolicyVersion, RuleId, SegmentId};
+pub use name::{Name, NameError};
+pub use policy::{Endpoint, EndpointFlags, Group, IntraGroup, Policy, Segment};
+pub use ports::{PortError, PortRange, PortSet};
+pub use protocol::{L4Key, L4Match, L4MatchError, Protocol, ProtocolError, ProtocolMatch};
+pub use rule::{Action, Mode, Priority, Rule, RuleKind, RuleOrder, Side, UnknownWord};

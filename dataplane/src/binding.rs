@@ -1,0 +1,1 @@
+//! Stage 2: whether sender and receiver of a packet are who they say.

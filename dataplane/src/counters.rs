@@ -1,0 +1,1 @@
+//! What a worker counts: verdicts, drops by reason, rules, devices.

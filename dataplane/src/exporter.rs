@@ -1,0 +1,1 @@
+//! Carries flow records from the workers' rings into the shared-memory ring.

@@ -1,0 +1,1 @@
+//! Stage 4: flows that are known, and their state.

@@ -1,0 +1,1 @@
+//! Turns what flows did into flow records.

@@ -1,0 +1,1 @@
+//! Length-checked reading of a frame.

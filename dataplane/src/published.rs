@@ -1,0 +1,1 @@
+//! The compiled policy that workers judge by, and how it is swapped.

@@ -1,0 +1,1 @@
+//! Receives policies from control and answers with ACK or NACK.

@@ -1,0 +1,1 @@
+//! Timeouts of many flows at constant cost.

@@ -1,0 +1,191 @@
+//! Stages 5 to 7 of a verdict, as a plain linear scan: the oracle that every compiled form is held against.
+//!
+//! 5. The first enforced rule of the list that matches decides.
+//! 6. Else, two members of a common group: `intra_group = deny` of any common group denies, otherwise `allow` of any
+//!    allows. Built-in groups have no members.
+//! 7. Else the default.
+
+use crate::ids::{EndpointId, GroupId, PolicyVersion, RuleId, SegmentId};
+use crate::policy::{IntraGroup, Policy};
+use crate::protocol::L4Key;
+use crate::rule::{Action, Rule, Side};
+use crate::{address::is_group_address, policy::Endpoint};
+use std::fmt;
+use std::net::IpAddr;
+
+/// What stages 5 to 7 look at: the first packet of a flow, in its original direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PolicyKey {
+    /// Segment of both addresses.
+    pub segment: SegmentId,
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address; of the same family.
+    pub destination: IpAddr,
+    /// Protocol, ports, ICMP type and code.
+    pub l4: L4Key,
+}
+
+/// The stage that ended a packet. Every verdict names one; implicit denies included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Stage {
+    /// 1: lengths, versions, checksums, options.
+    WellFormed = 1,
+    /// 2: whether sender and receiver are who they say.
+    Binding = 2,
+    /// 3: fragments.
+    Fragments = 3,
+    /// 4: a flow that is known.
+    KnownFlow = 4,
+    /// 5: a rule.
+    Rules = 5,
+    /// 6: a common group.
+    Membership = 6,
+    /// 7: the default.
+    Default = 7,
+}
+
+impl Stage {
+    /// Returns the stage with this number, as flow records carry it.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [
+            Self::WellFormed,
+            Self::Binding,
+            Self::Fragments,
+            Self::KnownFlow,
+            Self::Rules,
+            Self::Membership,
+            Self::Default,
+        ]
+        .into_iter()
+        .find(|stage| *stage as u8 == number)
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::WellFormed => "well-formed",
+            Self::Binding => "binding",
+            Self::Fragments => "fragments",
+            Self::KnownFlow => "known-flow",
+            Self::Rules => "rules",
+            Self::Membership => "membership",
+            Self::Default => "default",
+        })
+    }
+}
+
+/// The verdict of stages 5 to 7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decision {
+    /// Version of the policy that decided.
+    pub version: PolicyVersion,
+    /// [`Stage::Rules`], [`Stage::Membership`] or [`Stage::Default`].
+    pub stage: Stage,
+    /// What happens to the packet.
+    pub action: Action,
+    /// The rule, at stage 5.
+    pub rule: Option<RuleId>,
+    /// The group, at stage 6: the lowest numbered one with the action that decided.
+    pub group: Option<GroupId>,
+}
+
+/// What the policy would decide with all shadow rules enforced, where that differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ShadowDecision {
+    /// That decision.
+    pub decision: Decision,
+    /// The first shadow rule of the list that matches, which made the difference.
+    pub rule: RuleId,
+}
+
+impl Policy {
+    /// Returns the verdict of stages 5 to 7.
+    pub fn decide(&self, key: &PolicyKey) -> Decision {
+        self.decide_with(key, |rule| !rule.shadow)
+    }
+
+    /// Returns what would be decided with every shadow rule enforced, if a shadow rule is what decides then and the
+    /// action differs from the enforced one.
+    pub fn decide_shadow(&self, key: &PolicyKey) -> Option<ShadowDecision> {
+        let enforced = self.decide(key);
+        let decision = self.decide_with(key, |_| true);
+        let rule = decision.rule?;
+        (decision.rule != enforced.rule && decision.action != enforced.action)
+            .then_some(ShadowDecision { decision, rule })
+    }
+
+    /// Returns whether the rule matches the packet, whatever its mode and whatever stands before it.
+    pub fn rule_matches(&self, rule: &Rule, key: &PolicyKey) -> bool {
+        rule.l4.matches(key.l4)
+            && self.side_matches(&rule.source, key.segment, key.source)
+            && self.side_matches(&rule.destination, key.segment, key.destination)
+    }
+
+    /// Returns whether the group holds the address.
+    pub fn is_member(&self, group: GroupId, segment: SegmentId, address: IpAddr) -> bool {
+        match group {
+            GroupId::ANY => true,
+            GroupId::MULTICAST => is_group_address(address),
+            GroupId::EXTERNAL => !is_group_address(address) && !self.is_claimed(segment, address),
+            _ => self.groups.iter().filter(|g| g.id == group).any(|g| {
+                (g.segment == segment && g.prefixes.iter().any(|prefix| prefix.contains(address)))
+                    || g.endpoints.iter().any(|id| self.endpoint_owns(*id, segment, address))
+            }),
+        }
+    }
+
+    /// Returns the groups that hold the address, built-in ones included, in order of their numbers.
+    pub fn groups_of(&self, segment: SegmentId, address: IpAddr) -> Vec<GroupId> {
+        let built_in = [GroupId::ANY, GroupId::EXTERNAL, GroupId::MULTICAST];
+        let all = built_in.into_iter().chain(self.groups.iter().map(|group| group.id));
+        all.filter(|group| self.is_member(*group, segment, address)).collect()
+    }
+
+    /// Returns the endpoint that owns the address.
+    pub fn endpoint_of(&self, segment: SegmentId, address: IpAddr) -> Option<&Endpoint> {
+        self.endpoints.iter().find(|e| e.segment == segment && e.addresses.contains(&address))
+    }
+
+    fn decide_with(&self, key: &PolicyKey, takes_part: impl Fn(&Rule) -> bool) -> Decision {
+        let decision =
+            |stage, action, rule, group| Decision { version: self.version, stage, action, rule, group };
+        if let Some(rule) = self.rules.iter().find(|rule| takes_part(rule) && self.rule_matches(rule, key)) {
+            return decision(Stage::Rules, rule.action, Some(rule.id), None);
+        }
+        let common = |intra: IntraGroup| {
+            self.groups.iter().find(|group| {
+                group.intra_group == intra
+                    && self.is_member(group.id, key.segment, key.source)
+                    && self.is_member(group.id, key.segment, key.destination)
+            })
+        };
+        if let Some(group) = common(IntraGroup::Deny) {
+            return decision(Stage::Membership, Action::Deny, None, Some(group.id));
+        }
+        if let Some(group) = common(IntraGroup::Allow) {
+            return decision(Stage::Membership, Action::Allow, None, Some(group.id));
+        }
+        decision(Stage::Default, self.default_action, None, None)
+    }
+
+    fn side_matches(&self, side: &Side, segment: SegmentId, address: IpAddr) -> bool {
+        match side {
+            Side::Group(group) => self.is_member(*group, segment, address),
+            Side::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(address)),
+        }
+    }
+
+    fn is_claimed(&self, segment: SegmentId, address: IpAddr) -> bool {
+        let in_prefix = |group: &crate::Group| {
+            group.segment == segment && group.prefixes.iter().any(|prefix| prefix.contains(address))
+        };
+        self.endpoint_of(segment, address).is_some() || self.groups.iter().any(in_prefix)
+    }
+
+    fn endpoint_owns(&self, id: EndpointId, segment: SegmentId, address: IpAddr) -> bool {
+        self.endpoint(id).is_some_and(|e| e.segment == segment && e.addresses.contains(&address))
+    }
+}

@@ -1,0 +1,32 @@
+//! Limits of a policy, checked where people write it, so that no host ever meets a policy it cannot compile.
+
+/// Groups one address may be in, CIDR ancestors included. Sixteen columns pairs stay within one look-up loop.
+pub const GROUPS_PER_ENDPOINT_MAX: usize = 16;
+/// Groups of a policy.
+pub const GROUPS_MAX: usize = 10_000;
+/// Endpoints of a policy.
+pub const ENDPOINTS_MAX: usize = 200_000;
+/// Rules of both kinds of a policy, disabled ones included.
+pub const RULES_MAX: usize = 50_000;
+/// Segments of a policy: the flow key spends 16 bits on them, the VLAN tag space is 4,094.
+pub const SEGMENTS_MAX: usize = 4_094;
+/// Addresses of one endpoint, link-local ones included.
+pub const ADDRESSES_PER_ENDPOINT_MAX: usize = 32;
+/// Prefixes of one group.
+pub const PREFIXES_PER_GROUP_MAX: usize = 10_000;
+/// Prefixes of the peer of one group rule.
+pub const PREFIXES_PER_RULE_MAX: usize = 256;
+/// Port ranges of one rule.
+pub const PORT_RANGES_PER_RULE_MAX: usize = 64;
+/// Labels of one endpoint, and requirements of one selector.
+pub const LABELS_MAX: usize = 64;
+/// Bytes of one label key or value.
+pub const LABEL_BYTES_MAX: usize = 253;
+/// Bytes of a free note on a rule.
+pub const NOTE_BYTES_MAX: usize = 1_024;
+/// Bytes of a device name: the kernel's `IFNAMSIZ` less its terminating zero.
+pub const DEVICE_NAME_BYTES_MAX: usize = 15;
+/// Rules with a larger priority are `protected`: no draft of the learner may outrank them.
+pub const PROTECTED_ABOVE_PRIORITY: u16 = 60_000;
+/// Smallest priority that a draft of the learner may carry.
+pub const DRAFT_PRIORITY_MIN: u16 = 100;
