@@ -11,13 +11,19 @@
 mod address;
 mod authored;
 mod decide;
+mod digest;
+mod fault;
 mod flow_record;
 mod ids;
 pub mod limits;
 mod name;
+mod nesting;
+mod numbering;
 mod policy;
 mod ports;
 mod protocol;
+mod resolve;
+mod resolve_rules;
 mod rule;
 
 pub use address::{AddressError, Mac, Prefix, is_group_address};
@@ -26,13 +32,17 @@ pub use authored::{
     AuthoredSegment, Direction, Home,
 };
 pub use decide::{Decision, PolicyKey, ShadowDecision, Stage};
+pub use digest::{Digest, DigestError};
+pub use fault::{PolicyFault, Problem};
 pub use flow_record::{
     EndReason, FLOW_RECORD_VERSION, FlowRecord, ObservationPoint, RecordKind, address_bytes,
     address_from_bytes,
 };
 pub use ids::{EndpointId, GroupId, PolicyVersion, RuleId, SegmentId};
 pub use name::{Name, NameError};
+pub use numbering::{Numbering, NumberingError};
 pub use policy::{Endpoint, EndpointFlags, Group, IntraGroup, Policy, Segment};
 pub use ports::{PortError, PortRange, PortSet};
 pub use protocol::{L4Key, L4Match, L4MatchError, Protocol, ProtocolError, ProtocolMatch};
+pub use resolve::resolve;
 pub use rule::{Action, Mode, Priority, Rule, RuleKind, RuleOrder, Side, UnknownWord};

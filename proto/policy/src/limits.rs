@@ -14,8 +14,18 @@ pub const SEGMENTS_MAX: usize = 4_094;
 pub const ADDRESSES_PER_ENDPOINT_MAX: usize = 32;
 /// Prefixes of one group.
 pub const PREFIXES_PER_GROUP_MAX: usize = 10_000;
+/// Prefixes of all groups of a policy together: as many as endpoints, so that one address trie holds both.
+pub const GROUP_PREFIXES_MAX: usize = 200_000;
 /// Prefixes of the peer of one group rule.
 pub const PREFIXES_PER_RULE_MAX: usize = 256;
+/// Prefixes of the peers of all group rules of a policy together.
+pub const RULE_PREFIXES_MAX: usize = 200_000;
+/// Prefixes behind one router endpoint.
+pub const ROUTES_PER_ENDPOINT_MAX: usize = 256;
+/// Group memberships of all endpoints together: every endpoint in every group it may be in.
+pub const MEMBERSHIPS_MAX: usize = ENDPOINTS_MAX * GROUPS_PER_ENDPOINT_MAX;
+/// Faults of one refused policy that are listed; the rest is counted.
+pub const FAULTS_LISTED_MAX: usize = 200;
 /// Port ranges of one rule.
 pub const PORT_RANGES_PER_RULE_MAX: usize = 64;
 /// Labels of one endpoint, and requirements of one selector.

@@ -157,6 +157,17 @@ pub enum L4MatchError {
     CodeWithoutType,
 }
 
+impl L4MatchError {
+    /// Returns the field at fault.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::PortsWithout(_) => "port_range",
+            Self::IcmpWithout(_) => "icmp_type",
+            Self::CodeWithoutType => "icmp_code",
+        }
+    }
+}
+
 impl L4Match {
     /// Returns the match that the four fields of a rule describe, or which field does not fit.
     pub fn new(
