@@ -1,0 +1,87 @@
+//! What is written as a message and read back is the same.
+
+use meshgate_policy::{
+    Action, AuthoredPolicy, Endpoint, EndpointFlags, EndpointId, Group, GroupId, IntraGroup, L4Match, Name,
+    Policy, PolicyVersion, Priority, Protocol, Rule, RuleId, RuleKind, SegmentId, Side,
+};
+use meshgate_proto::wire;
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn rule(id: u32, source: Side, l4: L4Match) -> Rule {
+    Rule {
+        id: RuleId(id),
+        kind: RuleKind::GroupRule,
+        priority: Priority(1000),
+        action: Action::Reject,
+        shadow: id.is_multiple_of(2),
+        source,
+        destination: Side::Group(GroupId::EXTERNAL),
+        l4,
+    }
+}
+
+fn every_shape() -> Policy {
+    let endpoint = Endpoint {
+        id: EndpointId(3),
+        name: name("router.1"),
+        segment: SegmentId::DEFAULT,
+        mac: "02:00:00:00:00:01".parse().unwrap(),
+        addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
+        routes: vec!["10.1.0.0/16".parse().unwrap()],
+        flags: EndpointFlags { router: true, dhcp_server: false, router_advertiser: true },
+        host: Some(name("h1")),
+        device: Some("tap0".into()),
+    };
+    let group = Group {
+        id: GroupId(16),
+        name: name("web"),
+        segment: SegmentId::DEFAULT,
+        prefixes: vec!["10.0.0.0/8".parse().unwrap(), "fd00::/16".parse().unwrap()],
+        endpoints: vec![EndpointId(3)],
+        intra_group: IntraGroup::Deny,
+    };
+    let prefixes = Side::Prefixes(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]);
+    Policy {
+        version: PolicyVersion(u64::MAX),
+        groups: vec![group],
+        endpoints: vec![endpoint],
+        rules: vec![
+            rule(1, Side::Group(GroupId(16)), L4Match::Any),
+            rule(2, prefixes, L4Match::Protocol(Protocol(47))),
+            rule(3, Side::Group(GroupId::ANY), L4Match::Ports(Protocol::TCP, "22,80-8080".parse().unwrap())),
+            rule(4, Side::Group(GroupId::MULTICAST), L4Match::Icmp(Protocol::ICMP, 8, Some(0))),
+            rule(5, Side::Group(GroupId::MULTICAST), L4Match::Icmp(Protocol::ICMPV6, 128, None)),
+        ],
+        ..Policy::empty(Action::Allow)
+    }
+}
+
+#[test]
+fn a_policy_with_every_shape_of_rule_survives_the_wire() {
+    let policy = every_shape();
+    assert_eq!(Policy::try_from(wire::Policy::from(&policy)).unwrap(), policy);
+}
+
+#[test]
+fn an_authored_policy_survives_the_wire() {
+    let text = r#"
+        default_action = "allow"
+        segments = [{ name = "lab" }]
+        endpoints = [{ name = "vm1", segment = "lab", mac = "02:00:00:00:00:01", addresses = ["10.0.0.1", "fd00::1"],
+                       labels = { app = "web" }, home = { host = "h1", device = "tap0" }, flags = { router = true },
+                       routes = ["10.1.0.0/16"] },
+                     { name = "vm2", mac = "02:00:00:00:00:02" }]
+        groups = [{ name = "web", members = ["vm1"], selector = { app = "web" }, prefixes = ["10.0.0.0/8"],
+                    intra_group = "deny" }]
+        relationships = [{ sourceGroupName = "web", destinationGroupName = "any", protocol = "TCP",
+                           portRange = "80-8080", action = "allow", priority = 0, mode = "shadow", note = "why" },
+                         { id = 4, source_group_name = "web", destination_group_name = "web", action = "reject" }]
+        rules = [{ id = 5, group_name = "web", direction = "ingress", peer = ["0.0.0.0/0"], protocol = "ICMP",
+                   icmp_type = 8, icmp_code = 0, action = "deny", mode = "disabled" }]
+    "#;
+    let policy: AuthoredPolicy = toml::from_str(text).unwrap();
+    assert_eq!(AuthoredPolicy::try_from(wire::AuthoredPolicy::from(&policy)).unwrap(), policy);
+}
