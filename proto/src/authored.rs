@@ -4,11 +4,11 @@
 //! `resolve`, which finds every mistake and not only the first.
 
 use crate::fault::{At, Problem, WireFault};
-use crate::field::{check_count, check_text, entries, messages, name_or_default, optional_name};
+use crate::field::{check_text, entries, messages, name_or_default, optional_name};
 use crate::wire;
 use meshgate_policy::limits::{
     ADDRESSES_PER_ENDPOINT_MAX, DEVICE_NAME_BYTES_MAX, ENDPOINTS_MAX, GROUPS_MAX, LABEL_BYTES_MAX,
-    LABELS_MAX, PREFIXES_PER_GROUP_MAX, RULES_MAX, SEGMENTS_MAX,
+    LABELS_MAX, PREFIXES_PER_GROUP_MAX, ROUTES_PER_ENDPOINT_MAX, RULES_MAX, SEGMENTS_MAX,
 };
 use meshgate_policy::{
     Action, AuthoredEndpoint, AuthoredGroup, AuthoredGroupRule, AuthoredPolicy, AuthoredRelationship,
@@ -102,7 +102,7 @@ impl TryFrom<wire::AuthoredEndpoint> for AuthoredEndpoint {
             labels: labels_from_wire(labels).at("labels")?,
             home: home(&host, device)?,
             flags: flags.map_or_else(EndpointFlags::default, Into::into),
-            routes: prefixes(routes, "routes")?,
+            routes: prefixes(routes, "routes", ROUTES_PER_ENDPOINT_MAX)?,
         })
     }
 }
@@ -166,7 +166,7 @@ impl TryFrom<wire::AuthoredGroup> for AuthoredGroup {
             segment: name_or_default(&segment).at("segment")?,
             members: entries(members, "members", ENDPOINTS_MAX, |text: String| Name::new(&text))?,
             selector: labels_from_wire(selector).at("selector")?,
-            prefixes: prefixes(texts, "prefixes")?,
+            prefixes: prefixes(texts, "prefixes", PREFIXES_PER_GROUP_MAX)?,
             intra_group: match intra_group.as_str() {
                 "" => IntraGroup::default(),
                 word => word.parse().at("intra_group")?,
@@ -201,7 +201,6 @@ fn labels_from_wire(labels: HashMap<String, String>) -> Result<BTreeMap<String, 
     Ok(labels.into_iter().collect())
 }
 
-fn prefixes(texts: Vec<String>, field: &str) -> Result<Vec<Prefix>, WireFault> {
-    check_count(&texts, PREFIXES_PER_GROUP_MAX).at(field)?;
-    entries(texts, field, PREFIXES_PER_GROUP_MAX, |text: String| text.parse::<Prefix>())
+fn prefixes(texts: Vec<String>, field: &str, max: usize) -> Result<Vec<Prefix>, WireFault> {
+    entries(texts, field, max, |text: String| text.parse::<Prefix>())
 }

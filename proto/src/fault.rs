@@ -1,6 +1,8 @@
 //! What can be wrong with a message: the path of the field at fault and the reason, in one line.
 
-use meshgate_policy::{AddressError, L4MatchError, NameError, PortError, ProtocolError, UnknownWord};
+use meshgate_policy::{
+    AddressError, DigestError, L4MatchError, NameError, PortError, ProtocolError, UnknownWord,
+};
 
 /// One mistake of a message. Displays as `rules[3].l4.ports[0].first: 70000 is above 65535`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +71,9 @@ pub enum Problem {
     /// Layer-4 fields that do not go together.
     #[error("{0}")]
     L4(L4MatchError),
+    /// Not a digest.
+    #[error("{0}")]
+    NoDigest(DigestError),
     /// The digest that came with a policy is not the digest of that policy.
     #[error("is not the digest of this policy")]
     Digest,
@@ -88,7 +93,8 @@ from_error!(
     AddressError => Address,
     PortError => Port,
     ProtocolError => Protocol,
-    L4MatchError => L4
+    L4MatchError => L4,
+    DigestError => NoDigest
 );
 
 impl From<UnknownWord> for Problem {

@@ -8,11 +8,11 @@ use crate::field::{
 use crate::wire;
 use meshgate_policy::limits::{
     ADDRESSES_PER_ENDPOINT_MAX, DEVICE_NAME_BYTES_MAX, ENDPOINTS_MAX, GROUPS_MAX, PREFIXES_PER_GROUP_MAX,
-    RULES_MAX, SEGMENTS_MAX,
+    ROUTES_PER_ENDPOINT_MAX, RULES_MAX, SEGMENTS_MAX,
 };
 use meshgate_policy::{
-    Action, Endpoint, EndpointFlags, EndpointId, Group, GroupId, IntraGroup, Name, Policy, PolicyVersion,
-    Prefix, Rule, Segment, SegmentId, Side,
+    Action, Digest, Endpoint, EndpointFlags, EndpointId, Group, GroupId, IntraGroup, Name, Policy,
+    PolicyVersion, Prefix, Rule, Segment, SegmentId, Side,
 };
 use std::collections::HashSet;
 
@@ -41,7 +41,7 @@ impl From<&Policy> for wire::Policy {
         let Policy { version, segments, groups, endpoints, rules, default_action } = policy;
         Self {
             version: version.0,
-            digest: Vec::new(),
+            digest: policy.digest().0.to_vec(),
             segments: segments.iter().map(Into::into).collect(),
             groups: groups.iter().map(Into::into).collect(),
             endpoints: endpoints.iter().map(Into::into).collect(),
@@ -127,9 +127,10 @@ fn check_owners(policy: &Policy) -> Result<(), WireFault> {
     Ok(())
 }
 
-/// An empty digest is not checked: older files and tests carry none.
-fn check_digest(_policy: &Policy, digest: &[u8]) -> Result<(), WireFault> {
-    if digest.is_empty() || digest.len() == 32 { Ok(()) } else { Err(Problem::Digest).at("digest") }
+/// The digest tells the receiver that the message holds what control resolved.
+fn check_digest(policy: &Policy, digest: &[u8]) -> Result<(), WireFault> {
+    let stated = Digest::try_from(digest).at("digest")?;
+    if stated == policy.digest() { Ok(()) } else { Err(Problem::Digest).at("digest") }
 }
 
 impl TryFrom<wire::Segment> for Segment {
@@ -216,7 +217,7 @@ impl TryFrom<wire::Endpoint> for Endpoint {
             addresses: entries(addresses, "addresses", ADDRESSES_PER_ENDPOINT_MAX, |bytes: Vec<u8>| {
                 ip_address(&bytes)
             })?,
-            routes: messages(routes, "routes", PREFIXES_PER_GROUP_MAX, Prefix::try_from)?,
+            routes: messages(routes, "routes", ROUTES_PER_ENDPOINT_MAX, Prefix::try_from)?,
             flags: flags.map_or_else(EndpointFlags::default, Into::into),
             host: optional_name(&host).at("host")?,
             device: Some(device).filter(|device| !device.is_empty()),

@@ -72,7 +72,8 @@ fn numbers_that_nothing_has_are_refused_by_their_path() {
 
 #[test]
 fn absent_parts_and_unknown_numbers_are_refused_by_their_path() {
-    let cases: [(fn(&mut wire::Rule), &str); 6] = [
+    type Spoil = fn(&mut wire::Rule);
+    let cases: [(Spoil, &str); 6] = [
         (|r| r.l4 = None, "rules[0].l4: is missing"),
         (|r| r.source = None, "rules[0].source.side: is missing"),
         (|r| r.kind = 9, "rules[0].kind: 9 is not one of 1 (relationship), 2 (group rule)"),
@@ -188,4 +189,12 @@ fn random_bytes_never_panic() {
             let _outcome = Rule::try_from(message);
         }
     }
+}
+
+#[test]
+fn a_digest_of_another_policy_is_refused() {
+    let mut message = policy();
+    assert!(refusal(message.clone()).starts_with("digest: digest: 0 characters or bytes"));
+    message.digest = vec![0; 32];
+    assert_eq!(refusal(message), "digest: is not the digest of this policy");
 }

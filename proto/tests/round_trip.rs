@@ -1,4 +1,5 @@
 //! What is written as a message and read back is the same.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use meshgate_policy::{
     Action, AuthoredPolicy, Endpoint, EndpointFlags, EndpointId, Group, GroupId, IntraGroup, L4Match, Name,
