@@ -14,6 +14,7 @@ mod decide;
 mod digest;
 mod fault;
 mod flow_record;
+pub mod generate;
 mod ids;
 pub mod limits;
 mod name;
