@@ -1,0 +1,115 @@
+//! The IPv6 header and its extension headers (RFC 8200).
+
+use super::ipv4::{FRAGMENT_UNIT_BYTES, fragment};
+use super::{Datagram, Fragment, Frame};
+use crate::verdict::DropReason;
+use etherparse::err::{ip_auth, ipv6};
+use etherparse::{
+    IpAuthHeaderSlice, IpNumber, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice, Ipv6RawExtHeaderSlice,
+};
+
+/// Bytes of the fixed header.
+pub(super) const HEADER_BYTES: usize = 40;
+/// Extension headers that are followed. RFC 8200 section 4.1 lists six, destination options twice; one to spare.
+pub const EXTENSION_HEADERS_MAX: usize = 8;
+
+/// Reads the headers of the frame's datagram.
+pub(super) fn read<'a>(frame: &Frame<'a>) -> Result<Datagram<'a>, DropReason> {
+    let l3 = frame.l3();
+    let header = Ipv6HeaderSlice::from_slice(l3).map_err(|error| match error {
+        ipv6::HeaderSliceError::Len(_) => DropReason::Truncated,
+        ipv6::HeaderSliceError::Content(_) => DropReason::BadHeader,
+    })?;
+    let payload_bytes = usize::from(header.payload_length());
+    let ip_bytes = HEADER_BYTES + payload_bytes;
+    if ip_bytes > frame.l3_bytes() {
+        return Err(DropReason::Truncated);
+    }
+    let payload = &l3[HEADER_BYTES..l3.len().min(ip_bytes)];
+    let upper = upper(header.next_header(), payload, payload_bytes)?;
+    Ok(Datagram {
+        source: header.source_addr().into(),
+        destination: header.destination_addr().into(),
+        protocol: upper.protocol,
+        hop_limit: header.hop_limit(),
+        fragment: upper.fragment,
+        ip_bytes,
+        l4_offset: frame.l3_offset + HEADER_BYTES + upper.at,
+        l4_bytes: payload_bytes - upper.at,
+        l4: &payload[upper.at..],
+    })
+}
+
+/// What the chain of extension headers leads to.
+pub(super) struct Upper {
+    /// Number of the protocol behind the chain. Of ESP and "no next header": their own number.
+    pub(super) protocol: u8,
+    /// Where its header begins behind the fixed header; at most the payload's length.
+    pub(super) at: usize,
+    /// Which part of its datagram the packet is.
+    pub(super) fragment: Fragment,
+}
+
+/// Follows the extension headers from `next` on.
+///
+/// A routing header is refused if it is of type 0 (RFC 5095) or has segments left: the packet would go on to another
+/// destination than the one that was judged.
+pub(super) fn upper(mut next: IpNumber, payload: &[u8], payload_bytes: usize) -> Result<Upper, DropReason> {
+    let mut at = 0;
+    let mut part = None;
+    for _ in 0..=EXTENSION_HEADERS_MAX {
+        let rest = &payload[at..];
+        let length = match next {
+            IpNumber::IPV6_HEADER_HOP_BY_HOP if at > 0 => return Err(DropReason::ExtensionHeaders),
+            IpNumber::IPV6_HEADER_HOP_BY_HOP
+            | IpNumber::IPV6_DESTINATION_OPTIONS
+            | IpNumber::IPV6_ROUTE_HEADER => {
+                let header = Ipv6RawExtHeaderSlice::from_slice(rest).map_err(|_| DropReason::Truncated)?;
+                check_routing(next, header.payload())?;
+                next = header.next_header();
+                header.slice().len()
+            }
+            IpNumber::IPV6_FRAGMENTATION_HEADER if part.is_some() => {
+                return Err(DropReason::ExtensionHeaders);
+            }
+            IpNumber::IPV6_FRAGMENTATION_HEADER => {
+                let header = Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| DropReason::Truncated)?;
+                next = header.next_header();
+                part = Some(fragment_of(&header, payload_bytes - at)?);
+                header.slice().len()
+            }
+            IpNumber::AUTHENTICATION_HEADER => {
+                let header = IpAuthHeaderSlice::from_slice(rest).map_err(|error| match error {
+                    ip_auth::HeaderSliceError::Len(_) => DropReason::Truncated,
+                    ip_auth::HeaderSliceError::Content(_) => DropReason::BadHeader,
+                })?;
+                next = header.next_header();
+                header.slice().len()
+            }
+            _ => return Ok(Upper { protocol: next.0, at, fragment: part.unwrap_or(Fragment::Whole) }),
+        };
+        at += length;
+        if let Some(fragment @ Fragment::Later { .. }) = part {
+            return Ok(Upper { protocol: next.0, at, fragment });
+        }
+    }
+    Err(DropReason::ExtensionHeaders)
+}
+
+fn fragment_of(header: &Ipv6FragmentHeaderSlice<'_>, rest_bytes: usize) -> Result<Fragment, DropReason> {
+    let offset_bytes = usize::from(header.fragment_offset().value()) * FRAGMENT_UNIT_BYTES;
+    let part_bytes = rest_bytes - header.slice().len();
+    fragment(header.identification(), offset_bytes, header.more_fragments(), part_bytes)
+}
+
+/// Refuses routing headers that lead elsewhere; `rest` begins behind the length byte.
+fn check_routing(number: IpNumber, rest: &[u8]) -> Result<(), DropReason> {
+    match rest {
+        [kind, segments_left, ..]
+            if number == IpNumber::IPV6_ROUTE_HEADER && (*kind == 0 || *segments_left > 0) =>
+        {
+            Err(DropReason::SourceRoute)
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,156 @@
+//! The L4 header behind valid IP headers: TCP (RFC 9293), UDP (RFC 768), SCTP (RFC 9260); ICMP has its own module.
+
+use super::checksum::{self, Question};
+use super::field::{u8_at, u16_at};
+use super::{
+    Checksum, Datagram, Fragment, IGMP, IpPacket, ParseContext, TcpFields, TcpFlags, dhcp, icmp, martian,
+};
+use crate::verdict::DropReason;
+use etherparse::{TcpHeaderSlice, TcpOptionElement, UdpHeaderSlice, err::tcp::HeaderSliceError};
+use meshgate_policy::{L4Key, Protocol};
+
+/// Bytes of the SCTP common header.
+const SCTP_HEADER_BYTES: usize = 12;
+/// Bytes of the UDP header.
+const UDP_HEADER_BYTES: usize = 8;
+/// Where the checksum stands in a TCP header.
+const TCP_CHECKSUM_OFFSET: u16 = 16;
+/// Where the checksum stands in a UDP header.
+const UDP_CHECKSUM_OFFSET: u16 = 6;
+/// Largest shift count of the window scale option (RFC 7323 section 2.3).
+const WINDOW_SCALE_MAX: u8 = 14;
+
+/// Reads what is behind the IP headers.
+pub(super) fn read(datagram: &Datagram<'_>, context: ParseContext) -> Result<IpPacket, DropReason> {
+    let mut packet = bare(datagram)?;
+    let is_ipv4 = datagram.source.is_ipv4();
+    match (Protocol(datagram.protocol), is_ipv4) {
+        (Protocol::ICMP, false) | (Protocol::ICMPV6, true) => return Err(DropReason::BadHeader),
+        (protocol, _) if datagram.fragment != Fragment::Whole => packet.l4 = fragment_key(datagram, protocol),
+        (Protocol::TCP, _) => tcp(datagram, &mut packet, context)?,
+        (Protocol::UDP, _) => udp(datagram, &mut packet, context)?,
+        (Protocol::SCTP, _) => packet.l4 = sctp(datagram)?,
+        (Protocol::ICMP | Protocol::ICMPV6, _) => icmp::read(datagram, &mut packet)?,
+        (IGMP, true) => icmp::read_igmp(datagram, &mut packet)?,
+        _ => {}
+    }
+    martian::check(&packet)?;
+    Ok(packet)
+}
+
+/// Returns the packet as far as its IP headers tell.
+fn bare(datagram: &Datagram<'_>) -> Result<IpPacket, DropReason> {
+    Ok(IpPacket {
+        source: datagram.source,
+        destination: datagram.destination,
+        l4: L4Key::bare(Protocol(datagram.protocol)),
+        ip_bytes: u32::try_from(datagram.ip_bytes).map_err(|_| DropReason::OversizeFrame)?,
+        hop_limit: datagram.hop_limit,
+        fragment: datagram.fragment,
+        l4_offset: u16::try_from(datagram.l4_offset).map_err(|_| DropReason::OversizeFrame)?,
+        l4_bytes: u16::try_from(datagram.l4_bytes).map_err(|_| DropReason::OversizeFrame)?,
+        tcp: None,
+        icmp: None,
+        neighbour: None,
+        dhcp: None,
+        is_membership: false,
+        checksum: Checksum::Unread,
+    })
+}
+
+/// Returns the key of a fragment: with ports where the first one has them.
+fn fragment_key(datagram: &Datagram<'_>, protocol: Protocol) -> L4Key {
+    let is_first = matches!(datagram.fragment, Fragment::First { .. });
+    match (u16_at(datagram.l4, 0), u16_at(datagram.l4, 2)) {
+        (Some(source), Some(destination)) if is_first && protocol.has_ports() => {
+            L4Key::ports(protocol, source, destination)
+        }
+        _ => L4Key::bare(protocol),
+    }
+}
+
+fn tcp(datagram: &Datagram<'_>, packet: &mut IpPacket, context: ParseContext) -> Result<(), DropReason> {
+    let header = TcpHeaderSlice::from_slice(datagram.l4).map_err(|error| match error {
+        HeaderSliceError::Len(_) => DropReason::Truncated,
+        HeaderSliceError::Content(_) => DropReason::BadHeader,
+    })?;
+    let flags = TcpFlags(u8_at(header.slice(), 13).ok_or(DropReason::Truncated)?);
+    if !are_sane(flags) {
+        return Err(DropReason::BadTcpFlags);
+    }
+    let payload_bytes = datagram.l4_bytes - header.slice().len();
+    packet.l4 = L4Key::ports(Protocol::TCP, header.source_port(), header.destination_port());
+    packet.tcp = Some(TcpFields {
+        flags,
+        sequence: header.sequence_number(),
+        acknowledgment: header.acknowledgment_number(),
+        window: header.window_size(),
+        window_scale: if flags.contains(TcpFlags::SYN) { window_scale(&header) } else { None },
+        payload_bytes: u32::try_from(payload_bytes).map_err(|_| DropReason::OversizeFrame)?,
+    });
+    let question = Question {
+        field_offset: TCP_CHECKSUM_OFFSET,
+        field: header.checksum(),
+        covered_bytes: datagram.l4_bytes,
+        must_hold: flags.intersects(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST),
+    };
+    packet.checksum = checksum::check(datagram, &question, context)?;
+    Ok(())
+}
+
+/// Returns whether some stack sends these flags. PSH and the congestion bits go with anything; of the rest, SYN goes
+/// alone or with ACK or URG, RST alone or with ACK, and everything else carries ACK.
+fn are_sane(flags: TcpFlags) -> bool {
+    const SYN: u8 = TcpFlags::SYN.0;
+    const FIN: u8 = TcpFlags::FIN.0;
+    const RST: u8 = TcpFlags::RST.0;
+    const ACK: u8 = TcpFlags::ACK.0;
+    const URG: u8 = TcpFlags::URG.0;
+    match flags.0 & (SYN | FIN | RST | ACK | URG) {
+        SYN => true,
+        kind if kind & SYN != 0 => kind == SYN | ACK || kind == SYN | URG,
+        kind if kind & RST != 0 => kind & !(RST | ACK) == 0,
+        kind => kind & ACK != 0,
+    }
+}
+
+/// Returns the shift count of the window scale option; None where options cannot be read up to it.
+fn window_scale(header: &TcpHeaderSlice<'_>) -> Option<u8> {
+    header.options_iterator().map_while(Result::ok).find_map(|option| match option {
+        TcpOptionElement::WindowScale(shift) => Some(shift.min(WINDOW_SCALE_MAX)),
+        _ => None,
+    })
+}
+
+fn udp(datagram: &Datagram<'_>, packet: &mut IpPacket, context: ParseContext) -> Result<(), DropReason> {
+    let header = UdpHeaderSlice::from_slice(datagram.l4).map_err(|_| DropReason::Truncated)?;
+    let udp_bytes = usize::from(header.length());
+    if udp_bytes < UDP_HEADER_BYTES {
+        return Err(DropReason::BadHeader);
+    }
+    if udp_bytes > datagram.l4_bytes {
+        return Err(DropReason::Truncated);
+    }
+    packet.l4 = L4Key::ports(Protocol::UDP, header.source_port(), header.destination_port());
+    let payload = &datagram.l4[UDP_HEADER_BYTES..datagram.l4.len().min(udp_bytes)];
+    packet.dhcp = dhcp::role(datagram.source.is_ipv4(), header.destination_port(), payload);
+    if header.checksum() != 0 {
+        let question = Question {
+            field_offset: UDP_CHECKSUM_OFFSET,
+            field: header.checksum(),
+            covered_bytes: udp_bytes,
+            must_hold: false,
+        };
+        packet.checksum = checksum::check(datagram, &question, context)?;
+    }
+    Ok(())
+}
+
+fn sctp(datagram: &Datagram<'_>) -> Result<L4Key, DropReason> {
+    match (u16_at(datagram.l4, 0), u16_at(datagram.l4, 2)) {
+        (Some(source), Some(destination)) if datagram.l4.len() >= SCTP_HEADER_BYTES => {
+            Ok(L4Key::ports(Protocol::SCTP, source, destination))
+        }
+        _ => Err(DropReason::Truncated),
+    }
+}
