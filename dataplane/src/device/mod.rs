@@ -4,6 +4,10 @@
 //! a device borrows the worker's [`FramePool`] for the length of a call and owns the frames it was given until they
 //! come back through `receive` or the pool.
 
+pub mod checksum;
+pub mod looped;
+pub mod memory;
+
 use af_xdp::{Frame, FramePool};
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
