@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod address_set;
 mod authored;
 mod decide;
 mod digest;
@@ -20,12 +21,14 @@ pub mod limits;
 mod name;
 mod nesting;
 mod numbering;
+mod overlap;
 mod policy;
 mod ports;
 mod protocol;
 mod resolve;
 mod resolve_rules;
 mod rule;
+mod shadows;
 
 pub use address::{AddressError, Mac, Prefix, is_group_address};
 pub use authored::{
@@ -42,8 +45,10 @@ pub use flow_record::{
 pub use ids::{EndpointId, GroupId, PolicyVersion, RuleId, SegmentId};
 pub use name::{Name, NameError};
 pub use numbering::{Numbering, NumberingError};
+pub use overlap::{Extents, Relation};
 pub use policy::{Endpoint, EndpointFlags, Group, IntraGroup, Policy, Segment};
 pub use ports::{PortError, PortRange, PortSet};
 pub use protocol::{L4Key, L4Match, L4MatchError, Protocol, ProtocolError, ProtocolMatch};
 pub use resolve::resolve;
 pub use rule::{Action, Mode, Priority, Rule, RuleKind, RuleOrder, Side, UnknownWord};
+pub use shadows::{Conflict, ConflictKind, ConflictPair};

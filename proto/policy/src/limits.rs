@@ -24,6 +24,8 @@ pub const RULE_PREFIXES_MAX: usize = 200_000;
 pub const ROUTES_PER_ENDPOINT_MAX: usize = 256;
 /// Group memberships of all endpoints together: every endpoint in every group it may be in.
 pub const MEMBERSHIPS_MAX: usize = ENDPOINTS_MAX * GROUPS_PER_ENDPOINT_MAX;
+/// Conflicts that one question lists. Nobody reads more, and pairs grow with the square of the rules.
+pub const CONFLICTS_LISTED_MAX: usize = 10_000;
 /// Faults of one refused policy that are listed; the rest is counted.
 pub const FAULTS_LISTED_MAX: usize = 200;
 /// Port ranges of one rule.

@@ -1,5 +1,5 @@
 //! Generated policies and packets are what the tests that use them rely on: legal, repeatable, and rich in ties.
-#![expect(clippy::unwrap_used, reason = "the whole file is a test")]
+#![expect(clippy::print_stdout, reason = "the shares are what a reader of the test wants to see")]
 
 use meshgate_policy::generate::{self, Rng, Shape};
 use meshgate_policy::{Action, Mode, Policy, PolicyKey, Rule, Side, Stage};
