@@ -1,8 +1,9 @@
-//! The memory area of a UMEM: one anonymous, zeroed, page-aligned mapping that lives as long as the last handle of it.
+//! A mapped memory area: the packet memory of a UMEM, or one ring that is shared with the kernel.
 //!
-//! The area knows nothing of frames. It hands out slices of itself, and leaves to its caller to prove that nobody
-//! else writes to that range; the bounds it checks itself.
+//! The area knows nothing of frames and rings. It hands out slices of itself, and leaves to its caller to prove that
+//! nobody else writes to that range; the bounds it checks itself.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 use crate::error::Error;
@@ -30,6 +31,46 @@ impl Area {
         assert!(bytes > 0 && bytes.is_multiple_of(PAGE_BYTES), "checked by UmemConfig");
         let base = map(bytes)?;
         Ok(Area { base, bytes })
+    }
+
+    /// Maps one ring of an AF_XDP socket; `page_offset` says which.
+    pub(crate) fn of_ring(socket: BorrowedFd<'_>, bytes: usize, page_offset: i64) -> std::io::Result<Area> {
+        // SAFETY: a mapping at an address of the kernel's choice touches no existing memory; what the kernel writes
+        // to it is read through atomics only.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_POPULATE,
+                socket.as_raw_fd(),
+                page_offset,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(Area {
+            base: NonNull::new(base.cast::<u8>()).expect("mmap never returns null without MAP_FIXED"),
+            bytes,
+        })
+    }
+
+    /// Returns the address at which the kernel finds the area.
+    pub(crate) fn address(&self) -> u64 {
+        self.base.as_ptr().expose_provenance() as u64
+    }
+
+    /// Returns the length of the area.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns a pointer to `count` values of `T` that begin at `start`, checked for bounds and alignment.
+    pub(crate) fn place<T>(&self, start: usize, count: usize) -> NonNull<T> {
+        let place = self.range(start, count * size_of::<T>()).cast::<T>();
+        assert!(place.is_aligned(), "the kernel aligns what it places in a ring");
+        place
     }
 
     /// Checks the range and returns a pointer to its start.

@@ -2,7 +2,7 @@
 
 use crate::frame::Frame;
 use crate::links::Span;
-use crate::umem::Shared;
+use crate::umem::{Shared, TX_METADATA_BYTES};
 
 impl Shared {
     /// Returns the parts of a packet in order.
@@ -56,10 +56,19 @@ impl Shared {
         })
     }
 
+    /// Returns the place of the TX metadata, directly before the packet, whose headroom the caller has checked.
+    pub(crate) fn metadata_mut<'a>(&'a self, frame: &'a mut Frame) -> &'a mut [u8] {
+        self.check(frame);
+        let bytes = u16::try_from(TX_METADATA_BYTES).expect("it is 24");
+        let span = Span { offset: frame.offset - bytes, bytes, ..frame.first_span() };
+        // SAFETY: not a span of the frame, but within its first chunk, which it owns whole.
+        unsafe { self.span_bytes_mut(frame, span) }
+    }
+
     /// Returns the bytes of a span.
     ///
     /// # Safety
-    /// `span` is one of the spans of `owner`, a frame of this UMEM.
+    /// `span` lies within one chunk of `owner`, a frame of this UMEM.
     #[inline]
     unsafe fn span_bytes<'a>(&'a self, _owner: &'a Frame, span: Span) -> &'a [u8] {
         let start = self.start(span.chunk) + usize::from(span.offset);
@@ -72,7 +81,7 @@ impl Shared {
     /// Returns the bytes of a span for writing.
     ///
     /// # Safety
-    /// `span` is one of the spans of `owner`, a frame of this UMEM.
+    /// `span` lies within one chunk of `owner`, a frame of this UMEM.
     #[inline]
     unsafe fn span_bytes_mut<'a>(&'a self, _owner: &'a mut Frame, span: Span) -> &'a mut [u8] {
         let start = self.start(span.chunk) + usize::from(span.offset);

@@ -111,7 +111,7 @@ impl FramePool {
             let copy = match &mut copy {
                 None => copy.insert(self.umem().frame(span)),
                 Some(copy) => {
-                    self.link(copy, span);
+                    self.umem().shared.link(copy, span);
                     copy
                 }
             };
@@ -171,18 +171,10 @@ impl FramePool {
             let chunk = self.take_chunk().expect("counted by refuse_unless_room");
             let offset = u16::try_from(self.umem().headroom_bytes()).expect("checked in UmemConfig");
             let length = u16::try_from(part.len()).expect("at most a chunk");
-            self.link(frame, Span { chunk, offset, bytes: length });
+            self.umem().shared.link(frame, Span { chunk, offset, bytes: length });
             let index = frame.chunks() - 1;
             self.chunk_bytes_mut(frame, index).expect("linked just above").copy_from_slice(part);
         }
-    }
-
-    /// Adds a chunk that the caller owns to the end of a frame.
-    fn link(&mut self, frame: &mut Frame, span: Span) {
-        let last = self.umem().shared.last_span(frame);
-        self.umem().shared.links.set(last.chunk, span);
-        frame.chunks += 1;
-        frame.bytes += u32::from(span.bytes);
     }
 
     /// Sets the length of the last part; the caller has made sure that it fits.

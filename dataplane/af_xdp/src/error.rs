@@ -23,6 +23,81 @@ pub enum Error {
         /// The system's answer.
         source: io::Error,
     },
+    /// A number of the socket configuration is out of its range.
+    #[error("socket {field} is {value}, expected {expected}")]
+    SocketConfig {
+        /// The field.
+        field: &'static str,
+        /// What it was.
+        value: u32,
+        /// What it may be.
+        expected: &'static str,
+    },
+    /// A device does not exist, or does not answer.
+    #[error("device {device}: {operation}: {source}")]
+    Device {
+        /// The device.
+        device: String,
+        /// What was tried.
+        operation: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A step of opening or using a socket failed.
+    #[error("device {device} queue {queue}: {operation}: {source}")]
+    Socket {
+        /// The device.
+        device: String,
+        /// The queue.
+        queue: u32,
+        /// What was tried.
+        operation: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The kernel may not lock the packet memory; it says "no buffer space available".
+    #[error(
+        "device {device} queue {queue}: cannot lock {bytes} bytes of packet memory: CAP_IPC_LOCK is missing or \
+         RLIMIT_MEMLOCK is too small"
+    )]
+    LockedMemory {
+        /// The device.
+        device: String,
+        /// The queue.
+        queue: u32,
+        /// Size of the memory.
+        bytes: usize,
+    },
+    /// The queue belongs to another socket, of this or another process, and was not let go in time.
+    #[error("device {device} queue {queue}: another AF_XDP socket is bound to it")]
+    QueueTaken {
+        /// The device.
+        device: String,
+        /// The queue.
+        queue: u32,
+    },
+    /// The kernel refused to make a map or load a program.
+    #[error("device {device}: cannot {operation}: {source}{log}")]
+    Program {
+        /// The device.
+        device: String,
+        /// What was tried.
+        operation: &'static str,
+        /// The system's answer.
+        source: io::Error,
+        /// The last line of the verifier, after a colon; empty if it said nothing.
+        log: String,
+    },
+    /// No mode of XDP works on the device.
+    #[error("device {device}: cannot attach a program, neither native ({native}) nor generic ({generic})")]
+    Attach {
+        /// The device.
+        device: String,
+        /// Why not native.
+        native: io::Error,
+        /// Why not generic.
+        generic: io::Error,
+    },
     /// A counter that is never reused reached its end.
     #[error("no {what} left in this process")]
     Exhausted {

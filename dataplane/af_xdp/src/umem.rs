@@ -7,6 +7,8 @@ use crate::area::Area;
 use crate::error::Error;
 use crate::frame::Frame;
 use crate::links::{Links, Span};
+use crate::members::Members;
+use crate::owners::Owners;
 use crate::pool::FramePool;
 
 /// Bytes of TX metadata that the kernel reads directly before a frame: `struct xsk_tx_metadata`.
@@ -84,6 +86,10 @@ pub(crate) struct Shared {
     slice_frames: u32,
     /// Where each packet continues.
     pub(crate) links: Links,
+    /// Who owns each chunk.
+    pub(crate) owners: Owners,
+    /// The sockets that are bound, through any of which another may share the kernel's registration.
+    pub(crate) members: Members,
 }
 
 /// Source of UMEM numbers; zero is never given out.
@@ -101,6 +107,8 @@ impl Umem {
             area: Area::new(config.frames_total as usize * config.frame_bytes as usize)?,
             slice_frames: config.frames_total / config.workers,
             links: Links::new(config.frames_total),
+            owners: Owners::new(config.frames_total),
+            members: Members::default(),
             config: config.clone(),
         });
         let umem = Umem { shared };
@@ -184,6 +192,14 @@ impl Shared {
         let last_slice = worker == self.config.workers - 1;
         let frames = if last_slice { self.config.frames_total - first } else { self.slice_frames };
         (first, frames)
+    }
+
+    /// Adds a chunk that the caller owns to the end of a frame.
+    pub(crate) fn link(&self, frame: &mut Frame, span: Span) {
+        let last = self.last_span(frame);
+        self.links.set(last.chunk, span);
+        frame.chunks += 1;
+        frame.bytes += u32::from(span.bytes);
     }
 
     /// Returns where a chunk begins in the area.

@@ -1,0 +1,126 @@
+//! An assembler for the few BPF instructions that our programs need (RFC 9669).
+
+/// One instruction in the kernel's layout.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Instruction {
+    /// Class, source bit and operation.
+    code: u8,
+    /// Destination register in the low four bits, source register in the high four.
+    registers: u8,
+    /// Signed offset of memory accesses and jumps.
+    offset: i16,
+    /// Signed constant.
+    immediate: i32,
+}
+
+const _: () = assert!(size_of::<Instruction>() == 8);
+
+/// A register that carries an argument; the result, R0, is not named because nothing is done with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Register {
+    /// The context at the start; first argument.
+    R1 = 1,
+    /// Second argument.
+    R2 = 2,
+    /// Third argument.
+    R3 = 3,
+}
+
+/// A function of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Function {
+    /// `bpf_redirect_map(map, key, verdict on a miss)`.
+    RedirectMap = 51,
+}
+
+/// What becomes of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is dropped (`XDP_DROP`).
+    Drop = 1,
+}
+
+impl Instruction {
+    /// `destination = *(u32 *)(source + offset)`.
+    pub(crate) const fn load_u32(destination: Register, source: Register, offset: i16) -> Instruction {
+        Instruction { code: 0x61, registers: destination as u8 | (source as u8) << 4, offset, immediate: 0 }
+    }
+
+    /// `destination = value`.
+    pub(crate) const fn set(destination: Register, value: i32) -> Instruction {
+        Instruction { code: 0xb7, registers: destination as u8, offset: 0, immediate: value }
+    }
+
+    /// `destination = map`, in two instructions; the kernel puts the address for the descriptor.
+    pub(crate) const fn load_map(destination: Register, fd: i32) -> [Instruction; 2] {
+        /// Source register that marks the constant as a descriptor (`BPF_PSEUDO_MAP_FD`).
+        const DESCRIPTOR: u8 = 1;
+        [
+            Instruction {
+                code: 0x18,
+                registers: destination as u8 | DESCRIPTOR << 4,
+                offset: 0,
+                immediate: fd,
+            },
+            Instruction { code: 0, registers: 0, offset: 0, immediate: 0 },
+        ]
+    }
+
+    /// `r0 = function(r1, ..)`.
+    pub(crate) const fn call(function: Function) -> Instruction {
+        Instruction { code: 0x85, registers: 0, offset: 0, immediate: function as i32 }
+    }
+
+    /// `return r0`.
+    pub(crate) const fn exit() -> Instruction {
+        Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 }
+    }
+}
+
+/// Returns the program that hands each packet to the socket of its receive queue, and drops it where there is none.
+///
+/// A miss must not pass: the packet of a queue without a socket would go to the host's own stack, around every rule.
+pub(crate) fn redirect_to_socket(map_fd: i32) -> [Instruction; 6] {
+    /// Offset of `rx_queue_index` in `struct xdp_md`.
+    const RX_QUEUE_INDEX: i16 = 16;
+    let [map_low, map_high] = Instruction::load_map(Register::R1, map_fd);
+    [
+        Instruction::load_u32(Register::R2, Register::R1, RX_QUEUE_INDEX),
+        map_low,
+        map_high,
+        Instruction::set(Register::R3, Verdict::Drop as i32),
+        Instruction::call(Function::RedirectMap),
+        Instruction::exit(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the bytes of a little-endian machine.
+    fn bytes(instruction: Instruction) -> [u8; 8] {
+        let Instruction { code, registers, offset, immediate } = instruction;
+        let [o0, o1] = offset.to_le_bytes();
+        let [i0, i1, i2, i3] = immediate.to_le_bytes();
+        [code, registers, o0, o1, i0, i1, i2, i3]
+    }
+
+    #[test]
+    fn instructions_have_the_standard_encoding() {
+        assert_eq!(
+            bytes(Instruction::load_u32(Register::R2, Register::R1, 16)),
+            [0x61, 0x12, 16, 0, 0, 0, 0, 0]
+        );
+        assert_eq!(bytes(Instruction::set(Register::R3, -1)), [0xb7, 3, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(bytes(Instruction::load_map(Register::R1, 7)[0]), [0x18, 0x11, 0, 0, 7, 0, 0, 0]);
+        assert_eq!(bytes(Instruction::call(Function::RedirectMap)), [0x85, 0, 0, 0, 51, 0, 0, 0]);
+        assert_eq!(bytes(Instruction::exit()), [0x95, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_packet_without_a_socket_is_dropped() {
+        assert!(redirect_to_socket(3).contains(&Instruction::set(Register::R3, 1)));
+    }
+}

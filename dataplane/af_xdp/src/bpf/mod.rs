@@ -1,0 +1,5 @@
+//! Programs for the kernel's XDP hook, assembled in Rust and loaded with bpf(2); no compiler and no object files.
+
+pub(crate) mod attachment;
+pub(crate) mod calls;
+pub(crate) mod instruction;

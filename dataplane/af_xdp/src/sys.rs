@@ -1,0 +1,176 @@
+//! The system calls of this crate as safe functions over plain values.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use libc::{c_int, c_void, socklen_t};
+
+/// Marks what may be passed to and from the kernel as bytes.
+///
+/// # Safety
+/// Every pattern of bits is a value, and there is no padding.
+pub(crate) unsafe trait Plain: Copy {}
+
+// SAFETY: an integer.
+unsafe impl Plain for u32 {}
+// SAFETY: an integer.
+unsafe impl Plain for c_int {}
+// SAFETY: two 64-bit and four 32-bit integers, without padding.
+unsafe impl Plain for libc::xdp_umem_reg {}
+// SAFETY: four times four 64-bit integers.
+unsafe impl Plain for libc::xdp_mmap_offsets {}
+// SAFETY: six 64-bit integers.
+unsafe impl Plain for libc::xdp_statistics {}
+// SAFETY: one 32-bit integer.
+unsafe impl Plain for libc::xdp_options {}
+
+/// Turns the -1 of a system call into the error it stands for.
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Returns the size of a small structure as the kernel's type.
+fn length_of<T>() -> socklen_t {
+    socklen_t::try_from(size_of::<T>()).expect("option structures are small")
+}
+
+/// Opens a socket.
+pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, protocol) })?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Sets an option of the XDP level.
+pub(crate) fn set_option<T: Plain>(socket: BorrowedFd<'_>, name: c_int, value: &T) -> io::Result<()> {
+    let value = std::ptr::from_ref(value).cast::<c_void>();
+    // SAFETY: the kernel reads `size_of::<T>()` bytes of a value without padding.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_XDP, name, value, length_of::<T>()) })?;
+    Ok(())
+}
+
+/// Reads an option of the XDP level; `value` keeps what the kernel does not write.
+pub(crate) fn get_option<T: Plain>(socket: BorrowedFd<'_>, name: c_int, mut value: T) -> io::Result<T> {
+    let mut length = length_of::<T>();
+    let place = std::ptr::from_mut(&mut value).cast::<c_void>();
+    // SAFETY: the kernel writes at most `length` bytes, and every pattern of bits is a `T`.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_XDP, name, place, &raw mut length) })?;
+    Ok(value)
+}
+
+/// Binds an AF_XDP socket.
+pub(crate) fn bind(socket: BorrowedFd<'_>, address: &libc::sockaddr_xdp) -> io::Result<()> {
+    let place = std::ptr::from_ref(address).cast::<libc::sockaddr>();
+    // SAFETY: the kernel reads `size_of::<sockaddr_xdp>()` bytes.
+    check(unsafe { libc::bind(socket.as_raw_fd(), place, length_of::<libc::sockaddr_xdp>()) })?;
+    Ok(())
+}
+
+/// Tells the kernel to look at the TX ring.
+pub(crate) fn wake_tx(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no data and no address are passed.
+    let result = unsafe {
+        libc::sendto(socket.as_raw_fd(), std::ptr::null(), 0, libc::MSG_DONTWAIT, std::ptr::null(), 0)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Tells the kernel to look at the fill ring.
+pub(crate) fn wake_rx(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: no buffer and no address are passed.
+    let result = unsafe {
+        libc::recvfrom(
+            socket.as_raw_fd(),
+            std::ptr::null_mut(),
+            0,
+            libc::MSG_DONTWAIT,
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Sends bytes to the kernel over a netlink socket.
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads `bytes.len()` bytes of the slice.
+    let result = unsafe { libc::send(socket.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Receives one answer over a netlink socket; the first `buffer.len()` bytes of it.
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most `buffer.len()` bytes into the slice.
+    let result = unsafe { libc::recv(socket.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// Returns what `ETHTOOL_GCHANNELS` says of a device: the fields of `struct ethtool_channels`.
+pub(crate) fn channels(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<[u32; 9]> {
+    /// The command within the ethtool request.
+    const GET_CHANNELS: u32 = 0x3c;
+    let mut channels = [GET_CHANNELS, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: channels.as_mut_ptr().cast() },
+    };
+    if name.count_bytes() >= libc::IFNAMSIZ {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
+        *place = byte.cast_signed();
+    }
+    // SAFETY: `ifr_data` points to the nine integers that this command reads and writes, alive for the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
+    Ok(channels)
+}
+
+/// Calls bpf(2); the answer of commands that make something is a new descriptor.
+///
+/// # Safety
+/// Every address in `attributes` leads to memory of the size that the command expects, alive for the call.
+pub(crate) unsafe fn bpf<T: Plain>(command: u32, attributes: &mut T) -> io::Result<c_int> {
+    let place = std::ptr::from_mut(attributes);
+    // SAFETY: the kernel reads and writes at most `size_of::<T>()` bytes; the addresses within are the caller's
+    // promise.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, libc::c_long::from(command), place, size_of::<T>()) };
+    let result = c_int::try_from(result).expect("a descriptor or -1");
+    check(result)
+}
+
+/// Takes a descriptor that the kernel has just made.
+///
+/// # Safety
+/// `fd` is open, and nothing else owns it.
+pub(crate) unsafe fn own(fd: c_int) -> OwnedFd {
+    // SAFETY: the caller's promise.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// Raises the limit of locked memory as far as this process may; what that was not enough for, the next call tells.
+pub(crate) fn raise_locked_memory_limit() {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the kernel reads one structure.
+    let _refused = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+}
+
+/// Returns the index of a device of this thread's network namespace.
+pub(crate) fn name_to_index(name: &CStr) -> io::Result<u32> {
+    // SAFETY: a terminated string, alive for the call.
+    let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    if index == 0 { Err(io::Error::last_os_error()) } else { Ok(index) }
+}
+
+/// Returns the name of a device of this thread's network namespace.
+pub(crate) fn index_to_name(index: u32) -> Option<String> {
+    let mut buffer = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the function is documented to need.
+    let name = unsafe { libc::if_indextoname(index, buffer.as_mut_ptr().cast()) };
+    if name.is_null() {
+        return None;
+    }
+    let name = CStr::from_bytes_until_nul(&buffer).ok()?;
+    Some(name.to_string_lossy().into_owned())
+}
