@@ -1,1 +1,190 @@
-//! The compiled priority trie: stages 5 to 7 in constant time.
+//! The compiled priority trie: stages 5 to 7 of a verdict in a time that does not grow with the rules.
+//!
+//! # The problem
+//! For the first packet of a flow: which is the first rule, in the order of `Policy.rules`, whose source holds the
+//! source address, whose destination holds the destination address, and whose protocol and port fit? If there is
+//! none: do both addresses share a group? If not: the default.
+mod address_trie;
+mod classes;
+mod columns;
+mod compile;
+mod l4_class;
+mod l4_program;
+mod matrix;
+
+use address_trie::AddressTrie;
+use columns::COLUMNS_PER_CLASS_MAX;
+pub use compile::CompileError;
+use l4_class::L4Classes;
+use l4_program::EMPTY_PROGRAM;
+use matrix::Matrix;
+use meshgate_policy::{Decision, Policy, PolicyKey, SegmentId, ShadowDecision};
+use std::net::IpAddr;
+
+/// Keys that are staged together: a burst of the worker. 128 walks of 32 bytes are 4 KiB of stack.
+pub const BURST_KEYS: usize = 64;
+/// Pairs of columns of one packet.
+const PAIRS_MAX: usize = COLUMNS_PER_CLASS_MAX * COLUMNS_PER_CLASS_MAX;
+
+/// A compiled policy. Immutable; any number of workers may ask it at once.
+#[derive(Debug)]
+pub struct Classifier {
+    /// Roots of the tries: first those of a segment that claims no address.
+    roots: Vec<Roots>,
+    /// Place in `roots` of each segment number; the last place stands for all numbers from there on.
+    root_of_segment: Vec<u16>,
+    trie: AddressTrie,
+    l4_classes: L4Classes,
+    /// The columns of each class.
+    class_columns: Vec<ClassColumns>,
+    /// Lists of columns: rows of source columns, numbers of destination columns.
+    column_lists: Vec<u32>,
+    /// Enforced rules and membership.
+    enforced: Matrix,
+    /// Shadow rules, if there are any.
+    shadow: Option<Matrix>,
+    /// Rules of the policy; ranks from here on are memberships and the default.
+    rules: u32,
+    /// The decision of each rank.
+    ends: Vec<Decision>,
+    /// Source and destination columns.
+    columns: [usize; 2],
+}
+
+/// What stages 5 to 7 say about one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdict; equal to [`Policy::decide`].
+    pub decision: Decision,
+    /// Place in `Policy.rules` of the rule that decided, for counters.
+    pub rule_index: Option<u32>,
+    /// What shadow rules would change; equal to [`Policy::decide_shadow`].
+    pub shadow: Option<ShadowDecision>,
+}
+
+/// What the compiler chose, and what it costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes of all tables.
+    pub bytes: usize,
+    /// Classes: distinct sets of groups that an address can be in.
+    pub classes: usize,
+    /// Columns of the source side and of the destination side.
+    pub columns: [usize; 2],
+    /// Cells in which a rule or a membership stands.
+    pub cells: usize,
+    /// Different L4 programs.
+    pub programs: usize,
+    /// Classes of protocol, port and type.
+    pub l4_classes: usize,
+}
+
+/// The roots of one segment.
+#[derive(Clone, Copy, Debug)]
+struct Roots {
+    ipv4: u32,
+    ipv6: u32,
+}
+
+/// A part of `Classifier::column_lists`.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    first: u32,
+    count: u32,
+}
+
+/// The columns of one class.
+#[derive(Clone, Copy, Debug)]
+struct ClassColumns {
+    source: Span,
+    destination: Span,
+}
+
+impl Classifier {
+    /// Returns the compiled form of a policy, or which limit it exceeds.
+    pub fn compile(policy: &Policy) -> Result<Self, CompileError> {
+        compile::compile(policy)
+    }
+
+    /// Returns what stages 5 to 7 say about a packet.
+    pub fn classify(&self, key: &PolicyKey) -> Judgement {
+        let source = self.trie.class_of(self.root(key.segment, key.source), key.source);
+        let destination = self.trie.class_of(self.root(key.segment, key.destination), key.destination);
+        self.judge(source, destination, self.l4_classes.class_of(key.l4))
+    }
+
+    /// Writes what stages 5 to 7 say about each packet, as [`Self::classify`] does, to the same place of
+    /// `judgements`.
+    pub fn classify_burst(&self, keys: &[PolicyKey], judgements: &mut [Judgement]) {
+        for (key, judgement) in keys.iter().zip(judgements) {
+            *judgement = self.classify(key);
+        }
+    }
+
+    /// Returns what the compiler chose, and what it costs.
+    pub fn footprint(&self) -> Footprint {
+        let matrices = [Some(&self.enforced), self.shadow.as_ref()].into_iter().flatten();
+        let counts = matrices.clone().map(Matrix::counts);
+        let (cells, programs) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+        let bytes = size_of_val(self.roots.as_slice())
+            + size_of_val(self.root_of_segment.as_slice())
+            + self.trie.bytes()
+            + self.l4_classes.bytes()
+            + size_of_val(self.class_columns.as_slice())
+            + size_of_val(self.column_lists.as_slice())
+            + matrices.map(Matrix::bytes).sum::<usize>()
+            + size_of_val(self.ends.as_slice());
+        let (classes, l4_classes) = (self.class_columns.len(), self.l4_classes.count() as usize);
+        Footprint { bytes, classes, columns: self.columns, cells, programs, l4_classes }
+    }
+
+    /// Returns the root under which an address of a segment is looked up.
+    #[inline]
+    fn root(&self, segment: SegmentId, address: IpAddr) -> u32 {
+        let at = usize::from(segment.0).min(self.root_of_segment.len() - 1);
+        let roots = self.roots[usize::from(self.root_of_segment[at])];
+        if address.is_ipv4() { roots.ipv4 } else { roots.ipv6 }
+    }
+
+    /// Returns the judgement of a packet whose classes are known.
+    #[inline]
+    fn judge(&self, source: u32, destination: u32, l4_class: u32) -> Judgement {
+        let rows = self.list(self.class_columns[source as usize].source);
+        let columns = self.list(self.class_columns[destination as usize].destination);
+        let rank = self.best_rank(&self.enforced, rows, columns, l4_class);
+        let decision = self.ends[usize::from(rank)];
+        let rule_index = (u32::from(rank) < self.rules).then_some(rank.into());
+        let shadow = self.shadow.as_ref().and_then(|matrix| {
+            let first = self.best_rank(matrix, rows, columns, l4_class);
+            let decision_then = self.ends[usize::from(first)];
+            (first < rank && decision_then.action != decision.action)
+                .then_some(decision_then.rule)
+                .flatten()
+                .map(|rule| ShadowDecision { decision: decision_then, rule })
+        });
+        Judgement { decision, rule_index, shadow }
+    }
+
+    /// Returns the best rank that any pair of columns has for an L4 class.
+    #[inline]
+    fn best_rank(&self, matrix: &Matrix, rows: &[u32], columns: &[u32], l4_class: u32) -> u16 {
+        // Most cells are empty: the others are collected first, without a branch, and then run.
+        let mut programs = [EMPTY_PROGRAM; PAIRS_MAX];
+        let mut count = 0;
+        for row in rows {
+            for column in columns {
+                let program = matrix.program(*row, *column);
+                programs[count] = program;
+                count += usize::from(program != EMPTY_PROGRAM);
+            }
+        }
+        let none = matrix.programs.rank(EMPTY_PROGRAM, l4_class);
+        programs[..count].iter().fold(none, |best, program| best.min(matrix.programs.rank(*program, l4_class)))
+    }
+
+    /// Returns a list of columns.
+    #[inline]
+    fn list(&self, span: Span) -> &[u32] {
+        &self.column_lists[span.first as usize..][..span.count as usize]
+    }
+}

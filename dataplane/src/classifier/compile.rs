@@ -1,0 +1,220 @@
+//! Compiling: policy -> classes and tries -> columns -> cells and programs.
+
+use super::address_trie::{AddressTrie, TRIE_NODES_MAX, index_u32};
+use super::classes::{Atoms, Claims, Classes, FIRST_GROUP};
+use super::columns::Columns;
+use super::l4_class::{L4_CLASSES_MAX, L4Classes, L4Matches};
+use super::matrix::{BLOCKS_MAX, CELL_RULES_MAX, ColumnAtoms, L4Shape, Matrix, RankedRule};
+use super::{ClassColumns, Classifier, Roots, Span};
+use meshgate_policy::limits::{ENDPOINTS_MAX, GROUPS_MAX, GROUPS_PER_ENDPOINT_MAX, RULES_MAX};
+use meshgate_policy::{Action, Decision, IntraGroup, Policy, RuleId, SegmentId, Stage};
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Every rule, the membership of every group and the default have a rank, and ranks are stored as `u16`.
+const RANKS_MAX: usize = RULES_MAX + GROUPS_MAX + 1;
+const _: () = assert!(RANKS_MAX <= 1 << 16);
+
+/// Why a policy cannot be compiled. Each names the limit or the thing at fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileError {
+    /// More rules than a policy may have.
+    #[error("{0} rules, RULES_MAX is {RULES_MAX}")]
+    Rules(usize),
+    /// More groups than a policy may have.
+    #[error("{0} groups, GROUPS_MAX is {GROUPS_MAX}")]
+    Groups(usize),
+    /// More endpoints than a policy may have.
+    #[error("{0} endpoints, ENDPOINTS_MAX is {ENDPOINTS_MAX}")]
+    Endpoints(usize),
+    /// A list that must be sorted and without repeats is not.
+    #[error("the {0} of the policy are not in order or one stands there twice")]
+    Order(&'static str),
+    /// A rule whose ports or type do not go with its protocol.
+    #[error("rule {0}: ports or type do not go with the protocol")]
+    L4Match(RuleId),
+    /// An address that is in more groups than a look-up follows.
+    #[error("{address} in segment {} is in too many groups, GROUPS_PER_ENDPOINT_MAX is {GROUPS_PER_ENDPOINT_MAX}",
+        .segment.unwrap_or_default())]
+    GroupsPerAddress {
+        /// The address.
+        address: IpAddr,
+        /// Its segment; none where no segment has the address for its own.
+        segment: Option<SegmentId>,
+    },
+    /// The rules tell more protocols, ports and types apart than are numbered.
+    #[error("{0} L4 classes, L4_CLASSES_MAX is {L4_CLASSES_MAX}")]
+    L4Classes(usize),
+    /// The prefixes need more trie nodes than are numbered.
+    #[error("the address tries need more nodes than TRIE_NODES_MAX, {TRIE_NODES_MAX}")]
+    TrieNodes,
+    /// The columns of both sides make too large a matrix.
+    #[error("the matrix of columns needs more blocks than BLOCKS_MAX, {BLOCKS_MAX}")]
+    Blocks,
+    /// The rules meet too many cells.
+    #[error("the rules meet more cells than CELL_RULES_MAX, {CELL_RULES_MAX}")]
+    CellRules,
+}
+
+/// Returns the classifier of a policy.
+pub(super) fn compile(policy: &Policy) -> Result<Classifier, CompileError> {
+    check(policy)?;
+    let (l4_classes, l4_matches) = L4Classes::compile(policy)?;
+    let atoms = Atoms::collect(policy);
+    let mut classes = Classes::new(policy.groups.len());
+    let mut trie = AddressTrie::default();
+    let (roots, root_of_segment) =
+        compile_tries(&Claims::collect(policy, &atoms), &mut classes, &mut trie)?;
+
+    let ends = ends(policy);
+    let enforced = enforced_rules(policy, &atoms, &l4_matches);
+    let shadow = ranked_rules(policy, &atoms, &l4_matches, true);
+    let [source, destination] = choose_columns(&classes, &atoms, enforced.iter().chain(&shadow));
+    let column_atoms =
+        ColumnAtoms { source: &source.atoms, destination: &destination.atoms, atoms: atoms.count() };
+    let no_rule = u16::try_from(ends.len() - 1).expect("RANKS_MAX is below 2^16");
+    let l4 = L4Shape { matches: &l4_matches, classes: l4_classes.count(), no_rule };
+    let enforced = Matrix::compile(&enforced, &column_atoms, &l4)?;
+    let shadow = match shadow.as_slice() {
+        [] => None,
+        rules => Some(Matrix::compile(rules, &column_atoms, &l4)?),
+    };
+    let (class_columns, column_lists) = lay_out_columns(&source, &destination, &enforced);
+    Ok(Classifier {
+        roots,
+        root_of_segment,
+        trie,
+        l4_classes,
+        class_columns,
+        column_lists,
+        enforced,
+        shadow,
+        rules: index_u32(policy.rules.len()),
+        ends,
+        columns: [source.atoms.len(), destination.atoms.len()],
+    })
+}
+
+/// Refuses policies beyond the limits and lists that are not in their order.
+fn check(policy: &Policy) -> Result<(), CompileError> {
+    if policy.rules.len() > RULES_MAX {
+        return Err(CompileError::Rules(policy.rules.len()));
+    }
+    if policy.groups.len() > GROUPS_MAX {
+        return Err(CompileError::Groups(policy.groups.len()));
+    }
+    if policy.endpoints.len() > ENDPOINTS_MAX {
+        return Err(CompileError::Endpoints(policy.endpoints.len()));
+    }
+    let ordered = [
+        (policy.rules.is_sorted_by(|a, b| a.order() < b.order()), "rules"),
+        (policy.groups.is_sorted_by(|a, b| a.id < b.id), "groups"),
+        (policy.endpoints.is_sorted_by(|a, b| a.id < b.id), "endpoints"),
+    ];
+    match ordered.into_iter().find(|(is_ordered, _)| !is_ordered) {
+        Some((_, list)) => Err(CompileError::Order(list)),
+        None => Ok(()),
+    }
+}
+
+/// Fills the tries. Returns the roots, the first those of a segment that claims nothing, and which of them each
+/// segment number has; all numbers from the last one on have the first.
+fn compile_tries(
+    claims: &Claims,
+    classes: &mut Classes,
+    trie: &mut AddressTrie,
+) -> Result<(Vec<Roots>, Vec<u16>), CompileError> {
+    let mut add = |segment| -> Result<Roots, CompileError> {
+        let [ipv4, ipv6] = claims.runs(segment, classes)?;
+        Ok(Roots { ipv4: trie.add(&ipv4)?, ipv6: trie.add(&ipv6)? })
+    };
+    let mut roots = vec![add(None)?];
+    let segments_end = claims.segments().last().map_or(0, |last| usize::from(last.0) + 1);
+    let mut root_of_segment = vec![0; segments_end + 1];
+    for segment in claims.segments() {
+        // Segment numbers are 16 bits wide, and so is the number of those that claim anything.
+        root_of_segment[usize::from(segment.0)] = u16::try_from(roots.len()).map_err(|_| CompileError::TrieNodes)?;
+        roots.push(add(Some(segment))?);
+    }
+    Ok((roots, root_of_segment))
+}
+
+/// Returns the decision of each rank: the rules in their order, then the membership of each group, those that deny
+/// first, then the default.
+fn ends(policy: &Policy) -> Vec<Decision> {
+    let end = |stage, action, rule, group| Decision { version: policy.version, stage, action, rule, group };
+    let rules = policy.rules.iter().map(|rule| end(Stage::Rules, rule.action, Some(rule.id), None));
+    let members = membership_order(policy).map(|(at, action)| {
+        end(Stage::Membership, action, None, Some(policy.groups[at].id))
+    });
+    let default = end(Stage::Default, policy.default_action, None, None);
+    rules.chain(members).chain([default]).collect()
+}
+
+/// Returns the places of the groups in the order in which their membership decides, and what each decides.
+fn membership_order(policy: &Policy) -> impl Iterator<Item = (usize, Action)> {
+    let of = |intra: IntraGroup, action: Action| {
+        let places = policy.groups.iter().enumerate().filter(move |(_, group)| group.intra_group == intra);
+        places.map(move |(at, _)| (at, action))
+    };
+    of(IntraGroup::Deny, Action::Deny).chain(of(IntraGroup::Allow, Action::Allow))
+}
+
+/// Returns the rules that are in shadow, or those that are not, without those that no address can fit.
+fn ranked_rules(policy: &Policy, atoms: &Atoms<'_>, l4: &L4Matches, shadow: bool) -> Vec<RankedRule> {
+    let ranked = (0..).zip(&policy.rules).filter(|(_, rule)| rule.shadow == shadow);
+    let atom = |side| atoms.of_side(side);
+    ranked
+        .filter_map(|(rank, rule)| {
+            let (source, destination) = (atom(&rule.source)?, atom(&rule.destination)?);
+            Some(RankedRule { rank, source, destination, l4: l4.of_rank[rank as usize] })
+        })
+        .collect()
+}
+
+/// Returns the enforced rules and behind them the membership of each group, as a rule from the group to itself.
+fn enforced_rules(policy: &Policy, atoms: &Atoms<'_>, l4: &L4Matches) -> Vec<RankedRule> {
+    let mut rules = ranked_rules(policy, atoms, l4, false);
+    let first = index_u32(policy.rules.len());
+    rules.extend((first..).zip(membership_order(policy)).map(|(rank, (at, _))| {
+        let group = FIRST_GROUP + index_u32(at);
+        RankedRule { rank, source: group, destination: group, l4: L4Matches::ANY }
+    }));
+    rules
+}
+
+/// Returns the columns of the source and of the destination side for these rules.
+fn choose_columns<'a>(
+    classes: &Classes,
+    atoms: &Atoms<'_>,
+    rules: impl Iterator<Item = &'a RankedRule>,
+) -> [Columns; 2] {
+    let mut is_source = vec![false; atoms.count() as usize];
+    let mut is_destination = is_source.clone();
+    for rule in rules {
+        is_source[rule.source as usize] = true;
+        is_destination[rule.destination as usize] = true;
+    }
+    [Columns::choose(classes, &is_source), Columns::choose(classes, &is_destination)]
+}
+
+/// Returns where the columns of each class stand, and the lists they stand in, equal ones once. Source columns are
+/// listed by the place of their row.
+fn lay_out_columns(source: &Columns, destination: &Columns, matrix: &Matrix) -> (Vec<ClassColumns>, Vec<u32>) {
+    let mut lists = Vec::new();
+    let mut spans: HashMap<Vec<u32>, Span> = HashMap::new();
+    let mut span = |list: Vec<u32>| {
+        *spans.entry(list).or_insert_with_key(|list| {
+            lists.extend_from_slice(list);
+            Span { first: index_u32(lists.len() - list.len()), count: index_u32(list.len()) }
+        })
+    };
+    let pairs = source.of_class.iter().zip(&destination.of_class);
+    let class_columns = pairs
+        .map(|(source, destination)| ClassColumns {
+            source: span(source.iter().map(|column| matrix.row(*column)).collect()),
+            destination: span(destination.clone()),
+        })
+        .collect();
+    (class_columns, lists)
+}
