@@ -179,7 +179,9 @@ impl Classifier {
             }
         }
         let none = matrix.programs.rank(EMPTY_PROGRAM, l4_class);
-        programs[..count].iter().fold(none, |best, program| best.min(matrix.programs.rank(*program, l4_class)))
+        programs[..count]
+            .iter()
+            .fold(none, |best, program| best.min(matrix.programs.rank(*program, l4_class)))
     }
 
     /// Returns a list of columns.

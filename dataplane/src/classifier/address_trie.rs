@@ -132,7 +132,11 @@ impl AddressTrie {
     pub(super) fn add(&mut self, runs: &[Run]) -> Result<u32, CompileError> {
         let root = self.allocate(ROOT_NODES)?;
         let mut work: Vec<Work> = (0..ROOT_NODES)
-            .map(|i| Work { node: root + i, first: u128::from(i) << (KEY_BITS - ROOT_BITS), depth: ROOT_BITS })
+            .map(|i| Work {
+                node: root + i,
+                first: u128::from(i) << (KEY_BITS - ROOT_BITS),
+                depth: ROOT_BITS,
+            })
             .collect();
         while let Some(item) = work.pop() {
             self.fill(runs, item, &mut work)?;
@@ -148,7 +152,10 @@ impl AddressTrie {
         let mut last_leaf = None;
         // The run that holds the first key of the slot.
         let mut at = runs.partition_point(|run| run.first <= item.first) - 1;
-        for slot in 0..SLOTS {
+        let node_last = item.first | (slot_last << STRIDE_BITS) | u128::from(SLOTS - 1);
+        let is_one_run = runs.get(at + 1).is_none_or(|next| next.first > node_last);
+        // Most nodes of a root lie in one run; then the first slot begins the only leaf.
+        for slot in 0..if is_one_run { 1 } else { SLOTS } {
             let first = item.first | (u128::from(slot) << slot_shift);
             while runs.get(at + 1).is_some_and(|next| next.first <= first) {
                 at += 1;
@@ -184,6 +191,7 @@ impl AddressTrie {
 }
 
 /// A node whose place is fixed and whose content is not.
+#[derive(Clone, Copy)]
 struct Work {
     node: u32,
     /// The smallest key that leads to the node.
@@ -203,7 +211,8 @@ mod tests {
 
     fn trie(runs: &[(&str, u32)]) -> (AddressTrie, u32) {
         let key = |text: &str| key_of(text.parse().unwrap());
-        let runs: Vec<Run> = runs.iter().map(|(text, class)| Run { first: key(text), class: *class }).collect();
+        let runs: Vec<Run> =
+            runs.iter().map(|(text, class)| Run { first: key(text), class: *class }).collect();
         let mut trie = AddressTrie::default();
         trie.add(&[Run { first: 0, class: 99 }]).unwrap();
         let root = trie.add(&runs).unwrap();
@@ -212,7 +221,8 @@ mod tests {
 
     #[test]
     fn each_address_has_the_class_of_the_run_it_lies_in() {
-        let (trie, root) = trie(&[("0.0.0.0", 0), ("10.0.0.0", 1), ("10.0.0.7", 2), ("10.0.0.8", 1), ("11.0.0.0", 0)]);
+        let (trie, root) =
+            trie(&[("0.0.0.0", 0), ("10.0.0.0", 1), ("10.0.0.7", 2), ("10.0.0.8", 1), ("11.0.0.0", 0)]);
         for (address, class) in
             [("9.255.255.255", 0), ("10.0.0.6", 1), ("10.0.0.7", 2), ("10.0.0.8", 1), ("255.255.255.255", 0)]
         {

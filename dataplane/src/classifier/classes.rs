@@ -44,8 +44,7 @@ pub(super) struct Atoms<'a> {
 impl<'a> Atoms<'a> {
     /// Returns the atoms that groups and rules name.
     pub(super) fn collect(policy: &'a Policy) -> Self {
-        let built_in =
-            [(GroupId::ANY, ANY), (GroupId::EXTERNAL, EXTERNAL), (GroupId::MULTICAST, MULTICAST)];
+        let built_in = [(GroupId::ANY, ANY), (GroupId::EXTERNAL, EXTERNAL), (GroupId::MULTICAST, MULTICAST)];
         let mut groups: HashMap<_, _> = policy.groups.iter().map(|g| g.id).zip(FIRST_GROUP..).collect();
         let mut count = FIRST_GROUP + u32::try_from(groups.len()).expect("groups are limited");
         groups.extend(built_in);
@@ -147,14 +146,16 @@ impl Claims {
         classes: &mut Classes,
     ) -> Result<[Vec<Run>; 2], CompileError> {
         let own = segment.and_then(|segment| self.by_segment.get(&segment));
-        let mut claims: Vec<Claim> = self.everywhere.iter().chain(own.into_iter().flatten()).copied().collect();
+        let mut claims: Vec<Claim> =
+            self.everywhere.iter().chain(own.into_iter().flatten()).copied().collect();
         claims.sort_unstable();
         claims.dedup();
         let (ipv4, ipv6) = claims.split_at(claims.partition_point(|claim| !claim.is_ipv6));
         let runs = |claims, is_ipv6| {
             let runs = sweep(claims);
             let class = |(first, atoms): (u128, Vec<Atom>)| {
-                let crowded = || CompileError::GroupsPerAddress { address: address_of(first, is_ipv6), segment };
+                let crowded =
+                    || CompileError::GroupsPerAddress { address: address_of(first, is_ipv6), segment };
                 Ok(Run { first, class: classes.class_of(&atoms).ok_or_else(crowded)? })
             };
             runs.into_iter().map(class).collect::<Result<Vec<Run>, CompileError>>()

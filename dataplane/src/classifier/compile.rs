@@ -63,8 +63,7 @@ pub(super) fn compile(policy: &Policy) -> Result<Classifier, CompileError> {
     let atoms = Atoms::collect(policy);
     let mut classes = Classes::new(policy.groups.len());
     let mut trie = AddressTrie::default();
-    let (roots, root_of_segment) =
-        compile_tries(&Claims::collect(policy, &atoms), &mut classes, &mut trie)?;
+    let (roots, root_of_segment) = compile_tries(&Claims::collect(policy, &atoms), &mut classes, &mut trie)?;
 
     let ends = ends(policy);
     let enforced = enforced_rules(policy, &atoms, &l4_matches);
@@ -133,7 +132,8 @@ fn compile_tries(
     let mut root_of_segment = vec![0; segments_end + 1];
     for segment in claims.segments() {
         // Segment numbers are 16 bits wide, and so is the number of those that claim anything.
-        root_of_segment[usize::from(segment.0)] = u16::try_from(roots.len()).map_err(|_| CompileError::TrieNodes)?;
+        root_of_segment[usize::from(segment.0)] =
+            u16::try_from(roots.len()).map_err(|_| CompileError::TrieNodes)?;
         roots.push(add(Some(segment))?);
     }
     Ok((roots, root_of_segment))
@@ -144,9 +144,8 @@ fn compile_tries(
 fn ends(policy: &Policy) -> Vec<Decision> {
     let end = |stage, action, rule, group| Decision { version: policy.version, stage, action, rule, group };
     let rules = policy.rules.iter().map(|rule| end(Stage::Rules, rule.action, Some(rule.id), None));
-    let members = membership_order(policy).map(|(at, action)| {
-        end(Stage::Membership, action, None, Some(policy.groups[at].id))
-    });
+    let members = membership_order(policy)
+        .map(|(at, action)| end(Stage::Membership, action, None, Some(policy.groups[at].id)));
     let default = end(Stage::Default, policy.default_action, None, None);
     rules.chain(members).chain([default]).collect()
 }
@@ -200,7 +199,11 @@ fn choose_columns<'a>(
 
 /// Returns where the columns of each class stand, and the lists they stand in, equal ones once. Source columns are
 /// listed by the place of their row.
-fn lay_out_columns(source: &Columns, destination: &Columns, matrix: &Matrix) -> (Vec<ClassColumns>, Vec<u32>) {
+fn lay_out_columns(
+    source: &Columns,
+    destination: &Columns,
+    matrix: &Matrix,
+) -> (Vec<ClassColumns>, Vec<u32>) {
     let mut lists = Vec::new();
     let mut spans: HashMap<Vec<u32>, Span> = HashMap::new();
     let mut span = |list: Vec<u32>| {

@@ -114,11 +114,15 @@ impl L4Classes {
 
     /// Returns the tables for pieces whose classes are known.
     fn lay_out(pieces: &Pieces, of_piece: &[u16], count: usize) -> Self {
-        let mut laid = Self { spaces: Vec::new(), directory: Vec::new(), pages: Vec::new(), count: index_u32(count) };
+        let mut laid =
+            Self { spaces: Vec::new(), directory: Vec::new(), pages: Vec::new(), count: index_u32(count) };
         let mut numbers: HashMap<[u16; PAGE_POINTS], u32> = HashMap::new();
         for protocol in 0..=u8::MAX {
             let own = pieces.of_protocol(protocol);
-            laid.spaces.push(Space { points: pieces.points[usize::from(protocol)], first: index_u32(laid.directory.len()) });
+            laid.spaces.push(Space {
+                points: pieces.points[usize::from(protocol)],
+                first: index_u32(laid.directory.len()),
+            });
             let points: Vec<u16> = own
                 .flat_map(|at| {
                     let length = pieces.last(at) - pieces.list[at].first + 1;
@@ -216,7 +220,8 @@ impl Pieces {
             return self.of_protocol(protocol.0).collect();
         }
         let Some((protocol, ranges)) = ranges_of(one) else { return (0..self.list.len()).collect() };
-        let place = |point| self.list.partition_point(|piece| (piece.protocol, piece.first) < (protocol.0, point));
+        let place =
+            |point| self.list.partition_point(|piece| (piece.protocol, piece.first) < (protocol.0, point));
         ranges.into_iter().flat_map(|(first, last)| place(first)..place(last + 1)).collect()
     }
 }

@@ -113,7 +113,8 @@ impl Matrix {
         let mut row = Row::new(columns.destination.len());
         let (mut rows, mut budget, mut cells_count) = (Vec::new(), CELL_RULES_MAX, 0);
         for atoms in columns.source {
-            let mut own: Vec<u32> = atoms.iter().flat_map(|atom| &by_source[*atom as usize]).copied().collect();
+            let mut own: Vec<u32> =
+                atoms.iter().flat_map(|atom| &by_source[*atom as usize]).copied().collect();
             own.sort_unstable();
             for rule in own.iter().map(|at| &rules[*at as usize]) {
                 let targets = &columns_of[rule.destination as usize];
@@ -122,9 +123,8 @@ impl Matrix {
             }
             let mut cells = vec![0; blocks_a_row * BLOCK_CELLS];
             for (column, ranks) in row.take() {
-                let classes_of = |rank: u32| {
-                    l4.matches.classes[l4.matches.of_rank[rank as usize] as usize].as_slice()
-                };
+                let classes_of =
+                    |rank: u32| l4.matches.classes[l4.matches.of_rank[rank as usize] as usize].as_slice();
                 cells[column as usize] = programs.program(&ranks, classes_of);
                 cells_count += 1;
             }

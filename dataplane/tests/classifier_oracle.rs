@@ -1,0 +1,128 @@
+//! The classifier against the linear scan, on seeded random policies and packets drawn at their boundaries.
+//!
+//! `MESHGATE_ORACLE_PAIRS` sets the number of (policy, packet) pairs, `MESHGATE_ORACLE_SEED` the first policy's seed.
+
+#[path = "classifier/generator.rs"]
+mod generator;
+
+use generator::{Boundaries, Random};
+use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, Judgement};
+use meshgate_policy::{Policy, PolicyKey, Stage};
+
+/// Pairs that are compared unless the environment says otherwise.
+const PAIRS: u64 = 1_000_000;
+/// Packets a policy: enough that compiling does not outweigh looking up.
+const PACKETS_PER_POLICY: u64 = 320;
+
+/// What the compared packets were like.
+#[derive(Clone, Copy, Default)]
+struct Census {
+    pairs: u64,
+    rules: u64,
+    membership: u64,
+    default: u64,
+    three_matches: u64,
+    ties: u64,
+    shadows: u64,
+    ipv6: u64,
+}
+
+impl Census {
+    fn add(&mut self, policy: &Policy, key: &PolicyKey, judgement: &Judgement) {
+        self.pairs += 1;
+        match judgement.decision.stage {
+            Stage::Rules => self.rules += 1,
+            Stage::Membership => self.membership += 1,
+            _ => self.default += 1,
+        }
+        self.shadows += u64::from(judgement.shadow.is_some());
+        self.ipv6 += u64::from(key.source.is_ipv6());
+        let enforced = policy.rules.iter().filter(|rule| !rule.shadow);
+        let matching: Vec<_> = enforced.filter(|rule| policy.rule_matches(rule, key)).take(3).collect();
+        self.three_matches += u64::from(matching.len() == 3);
+        let is_tie = matching.len() > 1 && matching[0].priority == matching[1].priority;
+        self.ties += u64::from(is_tie);
+    }
+
+    fn merge(self, other: Self) -> Self {
+        Self {
+            pairs: self.pairs + other.pairs,
+            rules: self.rules + other.rules,
+            membership: self.membership + other.membership,
+            default: self.default + other.default,
+            three_matches: self.three_matches + other.three_matches,
+            ties: self.ties + other.ties,
+            shadows: self.shadows + other.shadows,
+            ipv6: self.ipv6 + other.ipv6,
+        }
+    }
+}
+
+fn from_environment(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// Compares one policy with its oracle on packets of its own; the seed makes both.
+fn compare(seed: u64, census: &mut Census) {
+    let mut random = Random(seed);
+    let policy = generator::policy(&mut random);
+    let classifier = Classifier::compile(&policy).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let boundaries = Boundaries::of(&policy);
+    let keys: Vec<PolicyKey> = (0..PACKETS_PER_POLICY).map(|_| boundaries.packet(&mut random)).collect();
+    let mut judgements: Vec<Judgement> = keys.iter().map(|key| classifier.classify(key)).collect();
+    for (key, judgement) in keys.iter().zip(&judgements) {
+        let decision = policy.decide(key);
+        assert_eq!(judgement.decision, decision, "seed {seed}: {key:?}");
+        assert_eq!(judgement.shadow, policy.decide_shadow(key), "seed {seed}, shadow: {key:?}");
+        let place = decision.rule.and_then(|id| policy.rules.iter().position(|rule| rule.id == id));
+        assert_eq!(judgement.rule_index.map(|at| at as usize), place, "seed {seed}, place: {key:?}");
+        census.add(&policy, key, judgement);
+    }
+    let scalar = judgements.clone();
+    judgements.reverse();
+    // Bursts of every length, full ones included.
+    let mut rest = (keys.as_slice(), judgements.as_mut_slice());
+    while !rest.0.is_empty() {
+        let length = random.pick(&[1, 2, 3, 17, BURST_KEYS - 1, BURST_KEYS]).min(rest.0.len());
+        let (now, later) = rest.1.split_at_mut(length);
+        classifier.classify_burst(&rest.0[..length], now);
+        rest = (&rest.0[length..], later);
+    }
+    assert!(judgements == scalar, "seed {seed}: a burst is judged unlike its packets");
+}
+
+#[test]
+fn the_classifier_says_what_the_linear_scan_says() {
+    let pairs = from_environment("MESHGATE_ORACLE_PAIRS", PAIRS);
+    let first = from_environment("MESHGATE_ORACLE_SEED", 0x6d65_7368);
+    let policies = pairs.div_ceil(PACKETS_PER_POLICY);
+    let count = |offset: u64| {
+        let mut census = Census::default();
+        (offset..policies).step_by(2).for_each(|i| compare(first + i, &mut census));
+        census
+    };
+    let census = std::thread::scope(|scope| {
+        let other = scope.spawn(|| count(1));
+        let own = count(0);
+        own.merge(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let share = |part: u64| part as f64 / census.pairs as f64 * 100.0;
+    println!(
+        "{} policies, {} pairs: rules {:.1} %, membership {:.1} %, default {:.1} %, three matches {:.1} %, \
+         ties {:.1} %, shadow differs {:.1} %, IPv6 {:.1} %",
+        policies,
+        census.pairs,
+        share(census.rules),
+        share(census.membership),
+        share(census.default),
+        share(census.three_matches),
+        share(census.ties),
+        share(census.shadows),
+        share(census.ipv6),
+    );
+    assert!(census.pairs >= pairs);
+    assert!(share(census.rules) >= 40.0, "too few packets meet a rule");
+    assert!(share(census.membership) >= 5.0 && share(census.default) >= 5.0, "a stage is hardly tested");
+    assert!(share(census.three_matches) >= 5.0 && share(census.ties) >= 5.0, "order is hardly tested");
+    assert!(share(census.shadows) >= 3.0 && share(census.ipv6) >= 20.0, "shadow or IPv6 is hardly tested");
+}
