@@ -11,7 +11,9 @@
 mod address;
 mod address_set;
 mod authored;
+mod authored_decide;
 mod decide;
+mod delta;
 mod digest;
 mod fault;
 mod flow_record;
@@ -35,7 +37,9 @@ pub use authored::{
     AuthoredEndpoint, AuthoredGroup, AuthoredGroupRule, AuthoredPolicy, AuthoredRelationship,
     AuthoredSegment, Direction, Home,
 };
+pub use authored_decide::{AuthoredDecision, AuthoredKey};
 pub use decide::{Decision, PolicyKey, ShadowDecision, Stage};
+pub use delta::{Delta, DeltaError};
 pub use digest::{Digest, DigestError};
 pub use fault::{PolicyFault, Problem};
 pub use flow_record::{
