@@ -39,7 +39,8 @@ pub struct Batch {
     /// Published records that wait behind this batch.
     pub waiting: u64,
     /// Records lost since the last batch. A loss is told with the publication that followed it, so it may have happened
-    /// after the records of this batch; the sum over all batches is exact.
+    /// after the records of this batch; the sum over all batches of one consumer is exact. One that must be exact
+    /// across kills stores [`Published::lost`] with its results, as a kill amid a release can separate the two.
     pub lost_since_last: u64,
     /// Records left out by the producer's sampling since the last batch.
     pub sampled_out_since_last: u64,
@@ -145,8 +146,7 @@ where
         self.look()?;
         let available = usize::try_from(self.published.accepted - self.position).unwrap_or(usize::MAX);
         let count = available.min(records_max);
-        // At most the slots of a memory file whose size was checked, however large `records_max` is.
-        into.reserve(count);
+        // Allocates for at most the slots of a memory file whose size was checked, however large `records_max` is.
         self.copy(count, into);
         let first_position = self.position;
         self.position += count as u64;

@@ -128,6 +128,8 @@ impl<R> Producer<R> {
 
     /// Lets the consumer see everything up to here, and wakes it if it sleeps. To be called at the end of a turn:
     /// what was offered since the last multiple of [`PUBLISH_EVERY_OFFERS`] is invisible before.
+    // Not inlined, so that `offer`, which calls it every 32nd time, can be.
+    #[inline(never)]
     pub fn publish(&mut self) {
         self.unpublished_offers = 0;
         let Ledger { head, tail: _, dropped, abandoned, sampled_out } = self.ledger;

@@ -167,13 +167,13 @@ fn every_record_reaches_some_consumer_however_many_are_killed() {
     println!("seed {seed:#x}");
     let mut chance = Chance::new(seed);
     let directory = Directory::new("consumers");
+    let stop = directory.path().join("stop");
     let mut books = Books::new(&directory);
     let mut tail = 0;
     let mut redelivered = 0;
     for life in 0..kills() {
         let report = directory.path().join(format!("report-{life}"));
-        let mut child =
-            Child::start("processes::child_consumer", &[&directory.socket(), &report, &"for ever"]);
+        let mut child = Child::start("processes::child_consumer", &[&directory.socket(), &report, &stop]);
         books.turn_until_taken(&mut chance);
         let enough = tail + chance.below(20_000);
         let turns_max = 1 + chance.below(2000);
@@ -203,8 +203,9 @@ fn every_record_reaches_some_consumer_however_many_are_killed() {
     }
 
     let report = directory.path().join("report-last");
-    let mut child = Child::start("processes::child_consumer", &[&directory.socket(), &report, &"until idle"]);
+    let mut child = Child::start("processes::child_consumer", &[&directory.socket(), &report, &stop]);
     books.turn_until_taken(&mut chance);
+    File::create_new(&stop).unwrap();
     assert!(child.wait().success());
     assert_eq!(reports(&report).first().map(|&(first, _)| first), Some(tail));
     let counters = books.producer.counters();
@@ -216,9 +217,9 @@ fn every_record_reaches_some_consumer_however_many_are_killed() {
 fn the_books_are_exact_while_the_consumer_is_stopped() {
     let mut chance = Chance::new(0x5eed_0006);
     let directory = Directory::new("stopped");
-    let report = directory.path().join("report");
+    let (report, stop) = (directory.path().join("report"), directory.path().join("stop"));
     let mut books = Books::new(&directory);
-    let mut child = Child::start("processes::child_consumer", &[&directory.socket(), &report, &"until idle"]);
+    let mut child = Child::start("processes::child_consumer", &[&directory.socket(), &report, &stop]);
     // Stopped before it could get the ring, so that it is stopped for certain.
     child.signal(libc::SIGSTOP);
     for _ in 0..100 {
@@ -232,13 +233,15 @@ fn the_books_are_exact_while_the_consumer_is_stopped() {
     child.signal(libc::SIGSTOP);
     while books.turn(&mut chance).waiting < SLOTS {}
     child.signal(libc::SIGCONT);
+    File::create_new(&stop).unwrap();
     assert!(child.wait().success());
     let counters = books.producer.counters();
     assert_eq!((counters.waiting, counters.delivered), (0, books.accepted));
     assert!(!books.producer.consumer_alive());
 }
 
-/// Takes and checks records; reports each batch before asking for more. Arguments: socket, report, when to end.
+/// Takes and checks records; reports each batch before asking for more. Ends when the ring is
+/// empty and a certain file exists. Arguments: socket, report, that file.
 #[test]
 #[ignore = "runs in a process of its own, started by another test"]
 fn child_consumer() {
@@ -246,11 +249,12 @@ fn child_consumer() {
     let ring = connect(Path::new(&arguments[0]), &AllowedUids::own_and(&[]), TIMEOUT).unwrap();
     let mut consumer = Consumer::<Record>::open(ring, RECORD_VERSION).unwrap();
     let mut report = File::options().append(true).create_new(true).open(&arguments[1]).unwrap();
-    let patience = (arguments[2] == "until idle").then_some(Duration::from_millis(200));
     let mut chance = Chance::new(u64::from(std::process::id()));
     let mut records = Vec::new();
     loop {
         records.clear();
+        // Asked before the ring is, so that nothing can be published between the last look and the end.
+        let told_to_stop = Path::new(&arguments[2]).exists();
         let records_max = usize::try_from(1 + chance.below(400)).unwrap();
         let batch = consumer.take(&mut records, records_max).unwrap();
         for (position, taken) in (batch.first_position..).zip(&records) {
@@ -258,8 +262,10 @@ fn child_consumer() {
         }
         if batch.count > 0 {
             report.write_all(format!("{} {}\n", batch.first_position, batch.count).as_bytes()).unwrap();
-        } else if consumer.wait(patience).unwrap() == Wake::Nothing && patience.is_some() {
+        } else if told_to_stop {
             return;
+        } else {
+            consumer.wait(Some(Duration::from_millis(20))).unwrap();
         }
     }
 }
