@@ -7,24 +7,17 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::area::Area;
 use crate::device::DeviceIndex;
 use crate::error::Error;
 use crate::exchange::Rings;
 use crate::members::Member;
+use crate::patience::{is_busy, while_busy};
 use crate::ring::{Consumer, Producer, Ring, RingLayout, Slot};
 use crate::socket::{Membership, Mode, SocketConfig};
 use crate::sys;
 use crate::umem::{TX_METADATA_BYTES, Umem, UmemConfig};
-
-/// Longest wait for a queue that is being released. The kernel does it in a work queue under the RTNL lock, which
-/// takes milliseconds, more while many devices change.
-const RELEASE_WAIT: Duration = Duration::from_secs(1);
-
-/// Pause between two attempts; the kernel offers no event to wait for.
-const RELEASE_PAUSE: Duration = Duration::from_millis(2);
 
 /// Option that raises the packets sent in one system call (`XDP_MAX_TX_SKB_BUDGET`).
 const MAX_TX_SKB_BUDGET: libc::c_int = 9;
@@ -92,15 +85,16 @@ fn lacks_zero_copy(source: &io::Error) -> bool {
 
 /// Binds a socket in one mode, joining a registration if there is one to join.
 fn bind_in(target: Target<'_>, mode: Mode) -> Result<Bound, Error> {
-    let deadline = Instant::now() + RELEASE_WAIT;
     let (fd, rings) = open(target)?;
-    let membership =
-        Membership { umem: target.umem.clone(), number: target.umem.shared.members.next_number()? };
+    let members = &target.umem.shared.members;
+    let membership = Membership { umem: target.umem.clone(), number: members.next_number()? };
+    let multi_buffer = target.config.multi_buffer;
     let mut registered = false;
-    loop {
-        let mut members = target.umem.shared.members.lock();
+    while_busy(is_taken, || {
+        // Locked for one attempt only, so that other sockets can leave while this one waits.
+        let mut members = members.lock();
         let joined = if registered { None } else { join(&fd, &members, target, mode) };
-        let result = match joined {
+        let bound = match joined {
             Some(result) => result,
             None => {
                 if !registered {
@@ -110,28 +104,25 @@ fn bind_in(target: Target<'_>, mode: Mode) -> Result<Bound, Error> {
                 sys::bind(fd.as_fd(), &address(target, own_flags(target.config, mode), 0))
             }
         };
-        match result {
-            Ok(()) => {
-                let multi_buffer = target.config.multi_buffer;
-                members.push(Member {
-                    number: membership.number,
-                    fd: fd.as_raw_fd(),
-                    device: target.device,
-                    queue: target.queue,
-                    zero_copy: mode == Mode::ZeroCopy,
-                    multi_buffer,
-                });
-                drop(members);
-                return Ok(Bound { fd, rings, membership, mode, multi_buffer });
-            }
-            Err(source) if source.raw_os_error() != Some(libc::EBUSY) => {
-                return Err(target.failed("bind", source));
-            }
-            Err(_) if Instant::now() >= deadline => return Err(target.taken()),
-            Err(_) => drop(members),
-        }
-        pause();
-    }
+        bound.map_err(
+            |source| if is_busy(&source) { target.taken() } else { target.failed("bind", source) },
+        )?;
+        members.push(Member {
+            number: membership.number,
+            fd: fd.as_raw_fd(),
+            device: target.device,
+            queue: target.queue,
+            zero_copy: mode == Mode::ZeroCopy,
+            multi_buffer,
+        });
+        Ok(())
+    })?;
+    Ok(Bound { fd, rings, membership, mode, multi_buffer })
+}
+
+/// Tells whether an error says that the queue belongs to another socket.
+fn is_taken(error: &Error) -> bool {
+    matches!(error, Error::QueueTaken { .. })
 }
 
 /// Tries to join a registration of the wanted modes through one of its members; none if no member can be joined.
@@ -175,12 +166,6 @@ fn address(target: Target<'_>, flags: u16, shared: u32) -> libc::sockaddr_xdp {
         sxdp_queue_id: target.queue,
         sxdp_shared_umem_fd: shared,
     }
-}
-
-/// Waits a little.
-#[expect(clippy::disallowed_methods, reason = "the kernel releases a queue without an event to wait for")]
-fn pause() {
-    std::thread::sleep(RELEASE_PAUSE);
 }
 
 /// Opens a socket with its four rings, not yet bound.

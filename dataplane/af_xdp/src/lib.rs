@@ -17,6 +17,7 @@ mod links;
 mod members;
 mod netlink;
 mod owners;
+mod patience;
 mod pool;
 mod prefetch;
 mod ring;

@@ -7,6 +7,7 @@ use crate::bpf::calls;
 use crate::bpf::instruction::redirect_to_socket;
 use crate::device::DeviceIndex;
 use crate::error::Error;
+use crate::patience::{is_busy, while_busy};
 use crate::socket::Socket;
 use crate::sys;
 
@@ -53,7 +54,8 @@ pub struct Attachment {
 impl Attachment {
     /// Attaches the program to a device with `queues` receive queues: natively if the driver can, else generically.
     ///
-    /// From now on every packet of a queue without a registered socket is dropped.
+    /// A program of a process that has just ended may still be there for a moment; that long this call waits, up to a
+    /// second. From then on every packet of a queue without a registered socket is dropped.
     pub fn new(device: DeviceIndex, queues: u32, config: &AttachConfig) -> Result<Attachment, Error> {
         sys::raise_locked_memory_limit();
         let failed =
@@ -64,12 +66,16 @@ impl Attachment {
         let program = calls::load(&instructions, config.multi_buffer)
             .map_err(|(source, log)| failed("load the redirect program", source, log))?;
         let attach = |flags| calls::attach(program.as_fd(), device.get(), flags);
-        let native = if config.generic_only { Err(io::Error::other("not wanted")) } else { attach(NATIVE) };
+        let native = if config.generic_only {
+            Err(io::Error::other("not wanted"))
+        } else {
+            while_busy(is_busy, || attach(NATIVE))
+        };
         let made = |link, mode, native_refusal| Attachment { _link: link, map, device, mode, native_refusal };
         match native {
             Ok(link) => Ok(made(link, AttachMode::Native, None)),
             // Another program is there: generic mode would be refused too, and less clearly.
-            Err(source) if source.raw_os_error() == Some(libc::EBUSY) => {
+            Err(source) if is_busy(&source) => {
                 Err(failed("attach: another program is attached already", source, String::new()))
             }
             Err(native) => match attach(GENERIC) {

@@ -258,9 +258,9 @@ fn a_killed_process_leaves_nothing_attached() {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "lifecycle::a_killed_process_leaves_nothing_attached"]);
     command.env(VICTIM, ground.space("middle")).stdout(std::process::Stdio::null());
-    let victim = Running(command.spawn().unwrap());
     let attached = || run("ip link show m-v0").contains(" xdp ");
     assert!(!attached());
+    let victim = Running(command.spawn().unwrap());
     wait_until("the program is attached", attached);
     drop(victim);
     assert!(!attached());

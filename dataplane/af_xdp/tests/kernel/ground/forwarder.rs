@@ -10,6 +10,11 @@ use af_xdp::{
     UmemConfig,
 };
 
+#[path = "../../../examples/forward/partial_checksum.rs"]
+mod partial_checksum;
+
+use partial_checksum::partial_checksum;
+
 /// One device with all of its queues.
 pub struct Side {
     /// Keeps the program attached.
@@ -85,7 +90,7 @@ impl Forwarder {
                 for mut frame in self.burst.drain(..) {
                     self.packets[from] += 1;
                     self.chunks_max = self.chunks_max.max(frame.chunks());
-                    if let Some((start, offset)) = partial_checksum(&self.pool, &frame) {
+                    if let Some((start, offset)) = partial_checksum(self.pool.bytes(&frame)) {
                         frame.request_checksum(start, offset);
                         self.partial += 1;
                     }
@@ -161,38 +166,4 @@ impl Moving {
         forwarder.check_books();
         forwarder
     }
-}
-
-/// Adds bytes up as the Internet checksum does, without the final complement.
-fn sum(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum()
-}
-
-/// Folds a sum into 16 bits.
-fn fold(mut sum: u32) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    u16::try_from(sum).unwrap()
-}
-
-/// Returns start and offset of a checksum that the sender left to be completed: it equals the pseudo-header's sum.
-fn partial_checksum(pool: &FramePool, frame: &Frame) -> Option<(u16, u16)> {
-    let bytes = pool.bytes(frame);
-    if bytes.get(12..14)? != [0x08, 0x00] {
-        return None;
-    }
-    let header = usize::from(bytes.get(14)? & 15) * 4;
-    let total = usize::from(u16::from_be_bytes([*bytes.get(16)?, *bytes.get(17)?]));
-    let offset = match bytes.get(23)? {
-        6 => 16,
-        17 => 6,
-        _ => return None,
-    };
-    let start = 14 + header;
-    let field = bytes.get(start + offset..start + offset + 2)?;
-    let length = u32::try_from(total.checked_sub(header)?).unwrap();
-    let pseudo = sum(bytes.get(26..34)?) + u32::from(bytes[23]) + length;
-    let partial = u16::from_be_bytes([field[0], field[1]]) == fold(pseudo);
-    partial.then(|| (u16::try_from(start).unwrap(), u16::try_from(offset).unwrap()))
 }
