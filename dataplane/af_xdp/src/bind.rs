@@ -250,12 +250,14 @@ fn register(socket: BorrowedFd<'_>, target: Target<'_>) -> Result<(), Error> {
     })
 }
 
-/// Tells whether the kernel has released a queue, by binding to it for a moment; waits for it a second at most.
+/// Tells whether the kernel has let go of a queue, by binding to it for a moment; waits for it a second at most.
 ///
-/// A device that is gone has released its queues.
-pub(crate) fn is_released(device: DeviceIndex, queue: u32) -> bool {
-    let config = UmemConfig { frames_total: 2, ..UmemConfig::default() };
-    let rings = SocketConfig {
+/// Closing a descriptor is not enough to know: a copy of it in a process that is just being forked keeps the socket
+/// receiving, and a driver in zero-copy mode is told in the background. A device that is gone has let go.
+/// `namespace` is the one of the socket that was closed; in another one the index names another device.
+pub(crate) fn is_released(namespace: u64, device: DeviceIndex, queue: u32) -> bool {
+    let memory = UmemConfig { frames_total: 2, ..UmemConfig::default() };
+    let config = SocketConfig {
         rx_ring: 32,
         tx_ring: 32,
         fill_ring: 32,
@@ -264,8 +266,15 @@ pub(crate) fn is_released(device: DeviceIndex, queue: u32) -> bool {
         tx_budget: 32,
         ..SocketConfig::default()
     };
-    let Ok((umem, _pools)) = Umem::new(&config) else { return false };
-    match bind_in(Target { umem: &umem, device, queue, config: &rings }, Mode::Copy) {
+    let Ok((umem, _pools)) = Umem::new(&memory) else { return false };
+    let Ok(here) = sys::socket(libc::AF_XDP, libc::SOCK_RAW, 0).and_then(|fd| sys::namespace_of(fd.as_fd()))
+    else {
+        return false;
+    };
+    if here != namespace {
+        return false;
+    }
+    match bind_in(Target { umem: &umem, device, queue, config: &config }, Mode::Copy) {
         Ok(_) => true,
         Err(Error::Socket { source, .. }) => source.raw_os_error() == Some(libc::ENODEV),
         Err(_) => false,

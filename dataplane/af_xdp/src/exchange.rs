@@ -292,18 +292,27 @@ impl Exchange {
     ///
     /// The caller has made sure that the kernel can no longer touch them.
     pub(crate) fn settle(mut self, pool: &mut FramePool) -> u32 {
-        let shared = &self.umem.shared;
-        assert!(pool.umem().shared.id == shared.id, "a pool of another UMEM");
+        let umem = self.umem.clone();
+        assert!(pool.umem().shared.id == umem.shared.id, "a pool of another UMEM");
         let Outstanding { fill, tx } = self.outstanding();
         for owner in [self.filled, self.sent] {
-            shared.owners.take_all_back(owner).for_each(|chunk| pool.give_chunk(chunk));
+            umem.shared.owners.take_all_back(owner).for_each(|chunk| pool.give_chunk(chunk));
         }
+        self.lent = Outstanding::default();
         self.spare.drain(..).for_each(|chunk| pool.give_chunk(chunk));
         self.unsendable.drain(..).for_each(|frame| pool.release(frame));
         if let Some(frame) = self.assembly.take() {
             pool.release(frame);
         }
         fill + tx
+    }
+}
+
+impl Drop for Exchange {
+    /// Counts the chunks that nobody can give back. They stay marked as lent, so that nobody uses them either.
+    fn drop(&mut self) {
+        let Outstanding { fill, tx } = self.outstanding();
+        self.umem.shared.stranded.fetch_add(fill + tx, Ordering::Relaxed);
     }
 }
 

@@ -364,7 +364,15 @@ fn settling_gives_every_chunk_back_wherever_it_is() {
     bench.send([empty]);
     let Bench { exchange, mut pool, .. } = bench;
     assert_eq!(exchange.settle(&mut pool), 31 + 2);
-    assert_eq!(pool.free_frames(), TOTAL);
+    assert_eq!((pool.free_frames(), pool.umem().stranded_frames()), (TOTAL, 0));
+}
+
+#[test]
+fn chunks_of_books_that_are_not_settled_are_counted_as_stranded() {
+    let Bench { exchange, pool, .. } = Bench::filled();
+    drop(exchange);
+    assert_eq!(pool.free_frames() + pool.umem().stranded_frames() as usize, TOTAL);
+    assert_eq!(pool.umem().stranded_frames(), ENTRIES);
 }
 
 #[test]

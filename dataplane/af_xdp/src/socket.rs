@@ -276,19 +276,20 @@ impl Socket {
     /// Closes the socket and gives every chunk that was with the kernel to the pool; returns how many.
     ///
     /// For when a device goes away, or is given up: the number of chunks stays exact and the queue can be bound
-    /// again. Received packets not yet taken out are lost. In zero-copy mode the device may write to chunks until
-    /// the kernel has released the queue in the background; if that is not seen to happen within a second, no chunk
-    /// is given back, because it could be written to under a frame.
+    /// again. Received packets not yet taken out are lost.
+    ///
+    /// A chunk to which the kernel could still write must not become part of a frame, so this waits until the queue
+    /// is seen to be free, milliseconds as a rule. If that does not happen within a second (another socket took the
+    /// queue, a copy of the descriptor is open, the thread has changed its network namespace), nothing is given
+    /// back, and [`Umem::stranded_frames`] counts the chunks.
     pub fn close(self, pool: &mut FramePool) -> u32 {
-        let Socket { exchange, rings, _membership: membership, fd, device, queue, mode, .. } = self;
+        let Socket { exchange, rings, _membership: membership, fd, device, queue, .. } = self;
+        let namespace = sys::namespace_of(fd.as_fd());
         drop(membership);
         drop(rings);
         drop(fd);
-        // In copy mode closing has waited for the kernel's receive path (`synchronize_net`), and sending only reads.
-        if mode == Mode::ZeroCopy && !bind::is_released(device, queue) {
-            return 0;
-        }
-        exchange.settle(pool)
+        let released = namespace.is_ok_and(|namespace| bind::is_released(namespace, device, queue));
+        if released { exchange.settle(pool) } else { 0 }
     }
 
     /// Names the socket in an error.

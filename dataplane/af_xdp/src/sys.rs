@@ -15,15 +15,13 @@ pub(crate) unsafe trait Plain: Copy {}
 // SAFETY: an integer.
 unsafe impl Plain for u32 {}
 // SAFETY: an integer.
-unsafe impl Plain for c_int {}
+unsafe impl Plain for u64 {}
 // SAFETY: two 64-bit and four 32-bit integers, without padding.
 unsafe impl Plain for libc::xdp_umem_reg {}
 // SAFETY: four times four 64-bit integers.
 unsafe impl Plain for libc::xdp_mmap_offsets {}
 // SAFETY: six 64-bit integers.
 unsafe impl Plain for libc::xdp_statistics {}
-// SAFETY: one 32-bit integer.
-unsafe impl Plain for libc::xdp_options {}
 
 /// Turns the -1 of a system call into the error it stands for.
 fn check(result: c_int) -> io::Result<c_int> {
@@ -52,11 +50,21 @@ pub(crate) fn set_option<T: Plain>(socket: BorrowedFd<'_>, name: c_int, value: &
 }
 
 /// Reads an option of the XDP level; `value` keeps what the kernel does not write.
-pub(crate) fn get_option<T: Plain>(socket: BorrowedFd<'_>, name: c_int, mut value: T) -> io::Result<T> {
+pub(crate) fn get_option<T: Plain>(socket: BorrowedFd<'_>, name: c_int, value: T) -> io::Result<T> {
+    get_option_of(socket, libc::SOL_XDP, name, value)
+}
+
+/// Returns the number of the network namespace in which a socket was opened.
+pub(crate) fn namespace_of(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    get_option_of(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, 0)
+}
+
+/// Reads an option of any level.
+fn get_option_of<T: Plain>(socket: BorrowedFd<'_>, level: c_int, name: c_int, mut value: T) -> io::Result<T> {
     let mut length = length_of::<T>();
     let place = std::ptr::from_mut(&mut value).cast::<c_void>();
     // SAFETY: the kernel writes at most `length` bytes, and every pattern of bits is a `T`.
-    check(unsafe { libc::getsockopt(socket.as_raw_fd(), libc::SOL_XDP, name, place, &raw mut length) })?;
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, place, &raw mut length) })?;
     Ok(value)
 }
 

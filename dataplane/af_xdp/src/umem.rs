@@ -88,6 +88,8 @@ pub(crate) struct Shared {
     pub(crate) links: Links,
     /// Who owns each chunk.
     pub(crate) owners: Owners,
+    /// Chunks of sockets that went without giving them back.
+    pub(crate) stranded: AtomicU32,
     /// The sockets that are bound, through any of which another may share the kernel's registration.
     pub(crate) members: Members,
 }
@@ -108,6 +110,7 @@ impl Umem {
             slice_frames: config.frames_total / config.workers,
             links: Links::new(config.frames_total),
             owners: Owners::new(config.frames_total),
+            stranded: AtomicU32::new(0),
             members: Members::default(),
             config: config.clone(),
         });
@@ -139,6 +142,11 @@ impl Umem {
     /// Returns how many bytes fit into one freshly allocated chunk.
     pub fn room_bytes(&self) -> usize {
         (self.shared.config.frame_bytes - self.shared.config.headroom_bytes) as usize
+    }
+
+    /// Returns the number of chunks that cannot be used any more, because a socket was dropped instead of closed.
+    pub fn stranded_frames(&self) -> u32 {
+        self.shared.stranded.load(Ordering::Relaxed)
     }
 
     /// Returns the worker to whose slice the frame's first chunk belongs.
