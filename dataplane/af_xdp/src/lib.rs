@@ -113,8 +113,9 @@
 //! # What is not there
 //!
 //! Unaligned chunks, hugepages, busy polling, timestamps, and more than one socket on a queue.
-//! Miri runs the tests that need no kernel (`cargo miri test --lib -- --skip device`): the memory then comes from the
-//! allocator.
+//!
+//! The tests that need no kernel are written so that Miri can interpret them: the memory then comes from the allocator
+//! (`cargo miri test --lib -- --skip device`).
 
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("af_xdp converts 32-bit numbers to usize and maps large areas; it needs a 64-bit target");
@@ -142,6 +143,8 @@ mod sys;
 mod umem;
 
 pub use bpf::attachment::{AttachConfig, AttachMode, Attachment};
+pub use bpf::drop_counter::DropCounter;
+pub use bpf::generator::{Generator, VariedField};
 pub use device::{Device, DeviceIndex};
 pub use error::{Error, FrameError};
 pub use exchange::{Faults, Outstanding};

@@ -11,13 +11,20 @@ use crate::sys::{self, Plain};
 mod command {
     /// Make a map.
     pub(super) const MAP_CREATE: u32 = 0;
+    /// Read an element.
+    pub(super) const MAP_LOOKUP_ELEM: u32 = 1;
     /// Set an element.
     pub(super) const MAP_UPDATE_ELEM: u32 = 2;
     /// Load a program.
     pub(super) const PROG_LOAD: u32 = 5;
+    /// Run a program on a given packet.
+    pub(super) const PROG_TEST_RUN: u32 = 10;
     /// Attach a program.
     pub(super) const LINK_CREATE: u32 = 28;
 }
+
+/// Map type: numbers to fixed values.
+const MAP_TYPE_ARRAY: u32 = 2;
 
 /// Map type: queue numbers to AF_XDP sockets.
 const MAP_TYPE_XSKMAP: u32 = 17;
@@ -53,10 +60,10 @@ struct MapCreate {
 // SAFETY: 32-bit integers and sixteen bytes, without padding.
 unsafe impl Plain for MapCreate {}
 
-/// Attributes of `MAP_UPDATE_ELEM`.
+/// Attributes of `MAP_LOOKUP_ELEM` and `MAP_UPDATE_ELEM`.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct MapUpdate {
+struct MapElement {
     map_fd: u32,
     reserved: u32,
     key: u64,
@@ -65,7 +72,7 @@ struct MapUpdate {
 }
 
 // SAFETY: two 32-bit and three 64-bit integers, without padding.
-unsafe impl Plain for MapUpdate {}
+unsafe impl Plain for MapElement {}
 
 /// Attributes of `PROG_LOAD`.
 #[repr(C)]
@@ -103,6 +110,33 @@ struct LinkCreate {
 // SAFETY: four 32-bit integers.
 unsafe impl Plain for LinkCreate {}
 
+/// Attributes of `PROG_TEST_RUN`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct TestRun {
+    program_fd: u32,
+    result: u32,
+    packet_bytes: u32,
+    output_bytes: u32,
+    packet: u64,
+    output: u64,
+    repeats: u32,
+    duration: u32,
+    context_bytes: u32,
+    context_output_bytes: u32,
+    context: u64,
+    context_output: u64,
+    flags: u32,
+    processor: u32,
+    batch: u32,
+    padding: u32,
+}
+
+// SAFETY: integers whose offsets are multiples of their sizes and whose sum is a multiple of 8.
+unsafe impl Plain for TestRun {}
+
+const _: () = assert!(size_of::<TestRun>() == 80);
+
 /// Returns a descriptor as the kernel's attribute.
 fn number(fd: BorrowedFd<'_>) -> u32 {
     u32::try_from(fd.as_raw_fd()).expect("an open descriptor is not negative")
@@ -115,15 +149,25 @@ fn address<T: ?Sized>(place: &T) -> u64 {
 
 /// Makes a map from queue numbers to AF_XDP sockets.
 pub(crate) fn create_socket_map(entries: u32) -> io::Result<OwnedFd> {
+    create_map(MAP_TYPE_XSKMAP, 4, entries, *b"af_xdp_sockets\0\0")
+}
+
+/// Makes a map of one 64-bit counter.
+pub(crate) fn create_counter() -> io::Result<OwnedFd> {
+    create_map(MAP_TYPE_ARRAY, 8, 1, *b"af_xdp_counter\0\0")
+}
+
+/// Makes a map with 32-bit keys.
+fn create_map(map_type: u32, value_bytes: u32, entries: u32, name: [u8; 16]) -> io::Result<OwnedFd> {
     let mut attributes = MapCreate {
-        map_type: MAP_TYPE_XSKMAP,
+        map_type,
         key_bytes: 4,
-        value_bytes: 4,
+        value_bytes,
         entries,
         flags: 0,
         inner_map_fd: 0,
         numa_node: 0,
-        name: *b"af_xdp_sockets\0\0",
+        name,
     };
     // SAFETY: the attributes hold no address.
     let fd = unsafe { sys::bpf(command::MAP_CREATE, &mut attributes) }?;
@@ -131,10 +175,23 @@ pub(crate) fn create_socket_map(entries: u32) -> io::Result<OwnedFd> {
     Ok(unsafe { sys::own(fd) })
 }
 
+/// Reads a counter made by `create_counter`.
+pub(crate) fn read_counter(map: BorrowedFd<'_>) -> io::Result<u64> {
+    let key = 0u32;
+    let mut value = 0u64;
+    let value_address = std::ptr::from_mut(&mut value).expose_provenance() as u64;
+    let mut attributes =
+        MapElement { map_fd: number(map), reserved: 0, key: address(&key), value: value_address, flags: 0 };
+    // SAFETY: the key leads to a 32-bit integer and the value to a 64-bit one that is writable for the call, the
+    // sizes with which the map was made.
+    unsafe { sys::bpf(command::MAP_LOOKUP_ELEM, &mut attributes) }?;
+    Ok(value)
+}
+
 /// Sets the socket of a queue.
 pub(crate) fn set_socket(map: BorrowedFd<'_>, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
     let value = number(socket);
-    let mut attributes = MapUpdate {
+    let mut attributes = MapElement {
         map_fd: number(map),
         reserved: 0,
         key: address(&queue),
@@ -174,6 +231,35 @@ pub(crate) fn load(instructions: &[Instruction], multi_buffer: bool) -> Result<O
     })?;
     // SAFETY: the kernel has just made this descriptor.
     Ok(unsafe { sys::own(fd) })
+}
+
+/// Runs an XDP program on `repeats` copies of a packet and does with them what it says (`LIVE_FRAMES`).
+pub(crate) fn run_live(program: BorrowedFd<'_>, packet: &[u8], repeats: u32) -> io::Result<()> {
+    /// Flag: the verdict is carried out.
+    const LIVE_FRAMES: u32 = 1 << 1;
+    /// Packets between two looks at the scheduler; the most that the kernel handles at once without a longer pause.
+    const BATCH: u32 = 64;
+    let mut attributes = TestRun {
+        program_fd: number(program),
+        result: 0,
+        packet_bytes: u32::try_from(packet.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        output_bytes: 0,
+        packet: address(packet),
+        output: 0,
+        repeats,
+        duration: 0,
+        context_bytes: 0,
+        context_output_bytes: 0,
+        context: 0,
+        context_output: 0,
+        flags: LIVE_FRAMES,
+        processor: 0,
+        batch: BATCH,
+        padding: 0,
+    };
+    // SAFETY: the packet has as many bytes as announced; no other address is given.
+    unsafe { sys::bpf(command::PROG_TEST_RUN, &mut attributes) }?;
+    Ok(())
 }
 
 /// Returns the last line that says something, after a colon.

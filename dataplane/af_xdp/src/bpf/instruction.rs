@@ -16,20 +16,30 @@ pub(crate) struct Instruction {
 
 const _: () = assert!(size_of::<Instruction>() == 8);
 
-/// A register that carries an argument; the result, R0, is not named because nothing is done with it.
+/// A register. R0 holds results, R1 to R5 arguments; R6 survives calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Register {
+    /// Results and the verdict.
+    R0 = 0,
     /// The context at the start; first argument.
     R1 = 1,
     /// Second argument.
     R2 = 2,
     /// Third argument.
     R3 = 3,
+    /// Fourth argument.
+    R4 = 4,
+    /// Survives calls.
+    R6 = 6,
 }
 
 /// A function of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Function {
+    /// `bpf_get_prandom_u32()`.
+    Random = 7,
+    /// `bpf_redirect(device, flags)`.
+    Redirect = 23,
     /// `bpf_redirect_map(map, key, verdict on a miss)`.
     RedirectMap = 51,
 }
@@ -41,40 +51,87 @@ pub(crate) enum Verdict {
     Drop = 1,
 }
 
+/// What a constant of two instructions means to the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Constant {
+    /// The map of a descriptor (`BPF_PSEUDO_MAP_FD`).
+    Map = 1,
+    /// The value of the first element of the map of a descriptor (`BPF_PSEUDO_MAP_VALUE`).
+    MapValue = 2,
+}
+
 impl Instruction {
+    /// Puts an instruction together.
+    const fn new(code: u8, destination: Register, source: u8, offset: i16, immediate: i32) -> Instruction {
+        Instruction { code, registers: destination as u8 | source << 4, offset, immediate }
+    }
+
     /// `destination = *(u32 *)(source + offset)`.
     pub(crate) const fn load_u32(destination: Register, source: Register, offset: i16) -> Instruction {
-        Instruction { code: 0x61, registers: destination as u8 | (source as u8) << 4, offset, immediate: 0 }
+        Instruction::new(0x61, destination, source as u8, offset, 0)
+    }
+
+    /// `*(u16 *)(place + offset) = value`.
+    pub(crate) const fn store_u16(place: Register, offset: i16, value: Register) -> Instruction {
+        Instruction::new(0x6b, place, value as u8, offset, 0)
+    }
+
+    /// `*(u64 *)place += value`, atomically.
+    pub(crate) const fn add_to_u64(place: Register, value: Register) -> Instruction {
+        Instruction::new(0xdb, place, value as u8, 0, 0)
     }
 
     /// `destination = value`.
     pub(crate) const fn set(destination: Register, value: i32) -> Instruction {
-        Instruction { code: 0xb7, registers: destination as u8, offset: 0, immediate: value }
+        Instruction::new(0xb7, destination, 0, 0, value)
     }
 
-    /// `destination = map`, in two instructions; the kernel puts the address for the descriptor.
+    /// `destination = source`.
+    pub(crate) const fn copy(destination: Register, source: Register) -> Instruction {
+        Instruction::new(0xbf, destination, source as u8, 0, 0)
+    }
+
+    /// `destination += value`.
+    pub(crate) const fn add(destination: Register, value: i32) -> Instruction {
+        Instruction::new(0x07, destination, 0, 0, value)
+    }
+
+    /// `destination &= value`.
+    pub(crate) const fn and(destination: Register, value: i32) -> Instruction {
+        Instruction::new(0x57, destination, 0, 0, value)
+    }
+
+    /// Skips `count` instructions if `left > right`.
+    pub(crate) const fn skip_if_greater(left: Register, right: Register, count: i16) -> Instruction {
+        Instruction::new(0x2d, left, right as u8, count, 0)
+    }
+
+    /// `destination = map`, in two instructions.
     pub(crate) const fn load_map(destination: Register, fd: i32) -> [Instruction; 2] {
-        /// Source register that marks the constant as a descriptor (`BPF_PSEUDO_MAP_FD`).
-        const DESCRIPTOR: u8 = 1;
+        Instruction::load_constant(destination, Constant::Map, fd)
+    }
+
+    /// `destination = &map[0]`, in two instructions.
+    pub(crate) const fn load_map_value(destination: Register, fd: i32) -> [Instruction; 2] {
+        Instruction::load_constant(destination, Constant::MapValue, fd)
+    }
+
+    /// Loads 64 bits of the given meaning.
+    const fn load_constant(destination: Register, meaning: Constant, value: i32) -> [Instruction; 2] {
         [
-            Instruction {
-                code: 0x18,
-                registers: destination as u8 | DESCRIPTOR << 4,
-                offset: 0,
-                immediate: fd,
-            },
+            Instruction::new(0x18, destination, meaning as u8, 0, value),
             Instruction { code: 0, registers: 0, offset: 0, immediate: 0 },
         ]
     }
 
     /// `r0 = function(r1, ..)`.
     pub(crate) const fn call(function: Function) -> Instruction {
-        Instruction { code: 0x85, registers: 0, offset: 0, immediate: function as i32 }
+        Instruction::new(0x85, Register::R0, 0, 0, function as i32)
     }
 
     /// `return r0`.
     pub(crate) const fn exit() -> Instruction {
-        Instruction { code: 0x95, registers: 0, offset: 0, immediate: 0 }
+        Instruction::new(0x95, Register::R0, 0, 0, 0)
     }
 }
 

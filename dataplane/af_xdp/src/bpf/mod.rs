@@ -2,4 +2,6 @@
 
 pub(crate) mod attachment;
 pub(crate) mod calls;
+pub(crate) mod drop_counter;
+pub(crate) mod generator;
 pub(crate) mod instruction;

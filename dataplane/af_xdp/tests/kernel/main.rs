@@ -4,3 +4,4 @@
 mod forwarding;
 mod ground;
 mod lifecycle;
+mod measuring;
