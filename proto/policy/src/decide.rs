@@ -8,7 +8,7 @@
 use crate::ids::{EndpointId, GroupId, PolicyVersion, RuleId, SegmentId};
 use crate::policy::{IntraGroup, Policy};
 use crate::protocol::L4Key;
-use crate::rule::{Action, Rule, Side};
+use crate::rule::{Action, Rule, Side, UnknownWord};
 use crate::{address::is_group_address, policy::Endpoint};
 use std::fmt;
 use std::net::IpAddr;
@@ -27,7 +27,8 @@ pub struct PolicyKey {
 }
 
 /// The stage that ended a packet. Every verdict names one; implicit denies included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(try_from = "String")]
 #[repr(u8)]
 pub enum Stage {
     /// 1: lengths, versions, checksums, options.
@@ -60,6 +61,23 @@ impl Stage {
         ]
         .into_iter()
         .find(|stage| *stage as u8 == number)
+    }
+}
+
+impl std::str::FromStr for Stage {
+    type Err = UnknownWord;
+    /// Reads what `Display` writes.
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let words = "well-formed, binding, fragments, known-flow, rules, membership, default";
+        let stage = (1..=7).filter_map(Self::from_number).find(|stage| stage.to_string() == text);
+        stage.ok_or_else(|| UnknownWord { field: "stage", text: text.to_owned(), words })
+    }
+}
+
+impl TryFrom<String> for Stage {
+    type Error = UnknownWord;
+    fn try_from(text: String) -> Result<Self, UnknownWord> {
+        text.parse()
     }
 }
 

@@ -12,6 +12,7 @@ mod address;
 mod address_set;
 mod authored;
 mod authored_decide;
+pub mod cases;
 mod decide;
 mod delta;
 mod digest;
