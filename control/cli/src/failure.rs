@@ -1,0 +1,101 @@
+//! Everything that can go wrong, each in one line, and the exit code it gives.
+
+use crate::client::CallError;
+use crate::policy_file::FileError;
+use meshgate_policy::L4MatchError;
+use std::process::ExitCode;
+
+/// Exit code of a command that was refused or failed.
+const EXIT_FAILED: u8 = 1;
+/// Exit code of a command line that cannot be understood.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit code of waiting for hosts in vain.
+const EXIT_NOT_ENFORCED: u8 = 3;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The control plane refused, or was not to be reached.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// A policy file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What the command names does not exist.
+    #[error("no {kind} {name} in version {version}; see `meshgate {kind}s list`")]
+    NotFound {
+        /// "group" and so on.
+        kind: &'static str,
+        /// Name or number.
+        name: String,
+        /// The version that was looked at.
+        version: u64,
+    },
+    /// The flags do not go together.
+    #[error(transparent)]
+    Usage(#[from] UsageError),
+    /// Hosts are behind.
+    #[error(transparent)]
+    NotEnforced(#[from] NotEnforced),
+    /// An answer that has no form as JSON, TOML or YAML.
+    #[error("cannot write the answer as {format}: {reason}")]
+    Unwritable {
+        /// The format.
+        format: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// Standard output is gone.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+/// What is wrong with a command line, beyond what its grammar says.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UsageError {
+    /// Layer-4 flags that do not go together.
+    #[error("{0}")]
+    L4(#[from] L4MatchError),
+    /// An update without any change.
+    #[error("nothing to change: give at least one flag, see --help")]
+    NothingToChange,
+    /// A flag without which the object cannot be made.
+    #[error("{0} is missing, see --help")]
+    Missing(&'static str),
+    /// `--json` that is not the object.
+    #[error("--json: {reason} (column {column})")]
+    Json {
+        /// What is wrong.
+        reason: String,
+        /// Where, from 1.
+        column: usize,
+    },
+    /// Member flags against each other.
+    #[error("--member replaces the whole list; use it without --add-member and --remove-member")]
+    MemberTwice,
+}
+
+/// Hosts that do not enforce a version yet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("version {version} is not enforced yet by {}", hosts.join(", "))]
+pub struct NotEnforced {
+    /// The version.
+    pub version: u64,
+    /// The hosts, each with what it enforces.
+    pub hosts: Vec<String>,
+}
+
+impl Failure {
+    /// Returns the exit code.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Usage(_) => EXIT_USAGE,
+            Self::NotEnforced(_) => EXIT_NOT_ENFORCED,
+            Self::Call(_)
+            | Self::File(_)
+            | Self::NotFound { .. }
+            | Self::Unwritable { .. }
+            | Self::Output(_) => EXIT_FAILED,
+        })
+    }
+}
