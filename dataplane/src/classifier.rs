@@ -5,6 +5,7 @@
 //! source address, whose destination holds the destination address, and whose protocol and port fit? If there is
 //! none: do both addresses share a group? If not: the default.
 mod address_trie;
+mod burst;
 mod classes;
 mod columns;
 mod compile;
@@ -116,8 +117,8 @@ impl Classifier {
     /// Writes what stages 5 to 7 say about each packet, as [`Self::classify`] does, to the same place of
     /// `judgements`.
     pub fn classify_burst(&self, keys: &[PolicyKey], judgements: &mut [Judgement]) {
-        for (key, judgement) in keys.iter().zip(judgements) {
-            *judgement = self.classify(key);
+        for (keys, judgements) in keys.chunks(BURST_KEYS).zip(judgements.chunks_mut(BURST_KEYS)) {
+            self.judge_burst(keys, judgements);
         }
     }
 
