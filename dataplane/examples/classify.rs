@@ -102,7 +102,8 @@ fn rule(shape: &Shape, number: u32, random: &mut Random) -> Rule {
     };
     let source = group(random);
     // A rule from any to any would decide every packet.
-    let destination = if source == Side::Group(GroupId::ANY) { Side::Group(GroupId(16)) } else { group(random) };
+    let destination =
+        if source == Side::Group(GroupId::ANY) { Side::Group(GroupId(16)) } else { group(random) };
     let port = random.pick(&PORTS);
     let last = if random.below(4) == 0 { port + 20 } else { port };
     let ports = PortSet::new(vec![PortRange::new(port, last).expect("not backwards")]).expect("one range");

@@ -12,6 +12,7 @@ mod compile;
 mod l4_class;
 mod l4_program;
 mod matrix;
+mod proof;
 
 use address_trie::AddressTrie;
 use columns::COLUMNS_PER_CLASS_MAX;
@@ -20,6 +21,7 @@ use l4_class::L4Classes;
 use l4_program::EMPTY_PROGRAM;
 use matrix::Matrix;
 use meshgate_policy::{Decision, Policy, PolicyKey, SegmentId, ShadowDecision};
+pub use proof::{Difference, Proof, ProofBudget};
 use std::net::IpAddr;
 
 /// Keys that are staged together: a burst of the worker. 128 walks of 32 bytes are 4 KiB of stack.
@@ -109,8 +111,8 @@ impl Classifier {
 
     /// Returns what stages 5 to 7 say about a packet.
     pub fn classify(&self, key: &PolicyKey) -> Judgement {
-        let source = self.trie.class_of(self.root(key.segment, key.source), key.source);
-        let destination = self.trie.class_of(self.root(key.segment, key.destination), key.destination);
+        let source = self.class_of(key.segment, key.source);
+        let destination = self.class_of(key.segment, key.destination);
         self.judge(source, destination, self.l4_classes.class_of(key.l4))
     }
 
@@ -145,6 +147,11 @@ impl Classifier {
         let at = usize::from(segment.0).min(self.root_of_segment.len() - 1);
         let roots = self.roots[usize::from(self.root_of_segment[at])];
         if address.is_ipv4() { roots.ipv4 } else { roots.ipv6 }
+    }
+
+    /// Returns the class of an address of a segment.
+    fn class_of(&self, segment: SegmentId, address: IpAddr) -> u32 {
+        self.trie.class_of(self.root(segment, address), address)
     }
 
     /// Returns the judgement of a packet whose classes are known.

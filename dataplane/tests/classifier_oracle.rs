@@ -6,7 +6,7 @@
 mod generator;
 
 use generator::{Boundaries, Random};
-use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, Judgement};
+use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, Judgement, ProofBudget};
 use meshgate_policy::{Policy, PolicyKey, Stage};
 
 /// Pairs that are compared unless the environment says otherwise.
@@ -125,4 +125,34 @@ fn the_classifier_says_what_the_linear_scan_says() {
     assert!(share(census.membership) >= 5.0 && share(census.default) >= 5.0, "a stage is hardly tested");
     assert!(share(census.three_matches) >= 5.0 && share(census.ties) >= 5.0, "order is hardly tested");
     assert!(share(census.shadows) >= 3.0 && share(census.ipv6) >= 20.0, "shadow or IPv6 is hardly tested");
+}
+
+#[test]
+fn the_proof_finds_no_difference_in_small_policies() {
+    let (mut exhaustive, mut packets) = (0, 0);
+    for seed in 0..60 {
+        let policy = generator::policy(&mut Random(seed));
+        let classifier = Classifier::compile(&policy).unwrap();
+        let budget = ProofBudget { pairs_max: 20_000, samples: 500, seed };
+        let proof = classifier.prove(&policy, budget).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        exhaustive += u32::from(proof.exhaustive);
+        packets += proof.packets;
+    }
+    println!("60 proofs, {exhaustive} of them exhaustive, {packets} packets");
+    assert!((10..60).contains(&exhaustive), "both ways are meant to be taken");
+}
+
+#[test]
+fn the_proof_finds_a_classifier_of_another_policy() {
+    let mut found = 0;
+    for seed in 0..40 {
+        let policy = generator::policy(&mut Random(seed));
+        let mut other = policy.clone();
+        let Some(rule) = other.rules.iter_mut().find(|rule| !rule.shadow) else { continue };
+        rule.id.0 += 1;
+        let classifier = Classifier::compile(&other).unwrap();
+        let budget = ProofBudget { pairs_max: 1, samples: 4_000, seed };
+        found += u32::from(classifier.prove(&policy, budget).is_err());
+    }
+    assert!(found >= 20, "a changed rule was found in {found} policies only");
 }
