@@ -144,7 +144,7 @@ impl Umem {
         (self.shared.config.frame_bytes - self.shared.config.headroom_bytes) as usize
     }
 
-    /// Returns the number of chunks that cannot be used any more, because a socket was dropped instead of closed.
+    /// Returns the number of chunks lost to sockets that were dropped instead of closed, or closed too early.
     pub fn stranded_frames(&self) -> u32 {
         self.shared.stranded.load(Ordering::Relaxed)
     }

@@ -58,7 +58,7 @@ fn exchange_datagrams(ground: &Ground, bytes: usize) {
 }
 
 /// Sends `bytes` from left to right and back over TCP; asserts that they arrive as they were.
-fn transfer(ground: &Ground, bytes: usize) {
+pub fn transfer(ground: &Ground, bytes: usize) {
     let pattern = move |index: usize| u8::try_from((index * 7 + index / 251) % 256).unwrap();
     let (right, left) = (ground.space("right"), ground.space("left"));
     let (ready, is_ready) = std::sync::mpsc::channel();

@@ -8,7 +8,7 @@ use af_xdp::{
     UmemConfig,
 };
 
-use crate::ground::{Ground, Running, is_root, open_tap, run, wait_until};
+use crate::ground::{Ground, Running, is_readable, is_root, open_tap, run, wait_until};
 
 /// Chunks of the memory in most tests here.
 const TOTAL: u32 = 4096;
@@ -209,7 +209,7 @@ fn a_tap_is_received_from_and_sent_to() {
         return;
     }
     let ground = Ground::new("tap");
-    let tap = std::fs::File::from(open_tap("tap0"));
+    let tap = std::fs::File::from(open_tap("tap0", false));
     run("ip link set tap0 up");
     let (umem, mut pool) = memory();
     let (mut socket, attachment) = open(&umem, &mut pool, "tap0", &SocketConfig::default());
@@ -230,7 +230,8 @@ fn a_tap_is_received_from_and_sent_to() {
         });
         assert_eq!(buffer[..length], expected);
         std::io::Write::write_all(&mut &tap, &buffer[..length]).unwrap();
-        wait_until("the frame comes back", || socket.receive(&mut burst) > 0);
+        assert!(is_readable(socket.as_fd()), "poll(2) reports the frame");
+        assert_eq!(socket.receive(&mut burst), 1);
         assert_eq!(number_of(&pool, &burst[0]), Some(number));
         burst.drain(..).for_each(|frame| pool.release(frame));
         socket.reclaim(&mut pool);
@@ -241,6 +242,56 @@ fn a_tap_is_received_from_and_sent_to() {
     socket.close(&mut pool);
     assert_eq!(pool.free_frames(), TOTAL as usize);
     drop(ground);
+}
+
+#[test]
+fn a_super_frame_of_a_tap_with_offloads_is_one_packet_of_several_chunks() {
+    if !is_root() {
+        return;
+    }
+    let _ground = Ground::new("super");
+    let tap = std::fs::File::from(open_tap("tap0", true));
+    run("ip link set tap0 up");
+    let (umem, mut pools) =
+        Umem::new(&UmemConfig { frames_total: TOTAL, frame_bytes: 4096, ..UmemConfig::default() }).unwrap();
+    let pool = &mut pools[0];
+    let device = Device::named("tap0").unwrap().index;
+    let attach = AttachConfig { multi_buffer: true, ..AttachConfig::default() };
+    let attachment = Attachment::new(device, 1, &attach).unwrap();
+    let config = SocketConfig { multi_buffer: true, ..SocketConfig::default() };
+    let mut socket = Socket::bind(&umem, device, 0, &config).unwrap();
+    socket.refill(pool);
+    attachment.register(0, &socket).unwrap();
+    let mut burst = Vec::with_capacity(8);
+    for payload in [1400, 8000, 40_000, 64_000] {
+        let written = super_frame(payload);
+        assert_eq!(std::io::Write::write(&mut &tap, &written).unwrap(), written.len());
+        assert!(is_readable(socket.as_fd()));
+        assert_eq!(socket.receive(&mut burst), 1, "{payload}");
+        let frame = burst.pop().unwrap();
+        let bytes = pool.chunks(&frame).collect::<Vec<_>>().concat();
+        assert!(bytes == written[VNET_BYTES..], "{payload} arrived changed");
+        assert_eq!(frame.chunks(), bytes.len().div_ceil(4096 - 320));
+        pool.release(frame);
+        socket.refill(pool);
+    }
+}
+
+/// Bytes of `virtio_net_hdr` on a tap.
+const VNET_BYTES: usize = 10;
+
+/// Makes a TCP packet as a guest with segmentation offload hands it to its tap: any size, checksum partial.
+fn super_frame(payload: u16) -> Vec<u8> {
+    let mut bytes = vec![1, 1]; // needs a checksum; GSO type TCP over IPv4
+    for number in [54u16, 1448, 34, 16] {
+        bytes.extend(number.to_ne_bytes()); // header length, segment size, checksum start and offset
+    }
+    bytes.extend([2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0]);
+    bytes.extend((payload + 40).to_be_bytes());
+    bytes.extend([0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+    bytes.extend([0x1f, 0x90, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 0xff, 0xff, 0, 0, 0, 0]);
+    bytes.extend((0..payload).map(|index| index.to_be_bytes()[1]));
+    bytes
 }
 
 #[test]
@@ -292,4 +343,36 @@ fn hold_a_device(space: &str) -> ! {
     loop {
         std::thread::park();
     }
+}
+
+/// Environment variable that makes `too_little_locked_memory_is_explained` the process that lacks it.
+const POOR: &str = "AF_XDP_TEST_POOR";
+
+#[test]
+fn too_little_locked_memory_is_explained() {
+    if !is_root() {
+        return;
+    }
+    if let Ok(space) = std::env::var(POOR) {
+        bind_without_locked_memory(&space);
+    }
+    let ground = Ground::new("poor");
+    ground.pair("left", "v0", "10.0.0.1/24", "");
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "--nocapture", "lifecycle::too_little_locked_memory_is_explained"]);
+    let output = command.env(POOR, ground.space("middle")).output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stderr);
+    let expected = "device m-v0 queue 0: cannot lock 8388608 bytes of packet memory: CAP_IPC_LOCK is missing or \
+                    RLIMIT_MEMLOCK is too small";
+    assert!(printed.contains(expected), "{printed}");
+}
+
+/// Binds without the capabilities to lock memory and to raise the limit, and panics with the error.
+fn bind_without_locked_memory(space: &str) -> ! {
+    crate::ground::enter_space(space);
+    let device = Device::named("m-v0").unwrap().index;
+    let (umem, _pool) = memory();
+    crate::ground::give_up_locking(1 << 20);
+    let error = Socket::bind(&umem, device, 0, &SocketConfig::default()).unwrap_err();
+    panic!("{error}");
 }

@@ -5,3 +5,4 @@ mod forwarding;
 mod ground;
 mod lifecycle;
 mod measuring;
+mod workers;

@@ -13,7 +13,7 @@ use af_xdp::{
 #[path = "../../../examples/forward/partial_checksum.rs"]
 mod partial_checksum;
 
-use partial_checksum::partial_checksum;
+pub use partial_checksum::partial_checksum;
 
 /// One device with all of its queues.
 pub struct Side {

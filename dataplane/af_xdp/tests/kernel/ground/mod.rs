@@ -141,8 +141,34 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Limits locked memory to `bytes` and gives the calling thread's capabilities up that would lift the limit.
+pub fn give_up_locking(bytes: u64) {
+    /// Version 3 of `capset`, with two words for each set.
+    const VERSION: u32 = 0x2008_0522;
+    let limit = libc::rlimit { rlim_cur: bytes, rlim_max: bytes };
+    // SAFETY: the kernel reads one structure.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+    assert_eq!(result, 0);
+    let network: u32 = 1 << 12 | 1 << 13; // CAP_NET_ADMIN, CAP_NET_RAW
+    let (header, sets) = ([VERSION, 0], [network, network, 0, 0, 0, 0]);
+    // SAFETY: the kernel reads two words of header and six of sets in this version.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()) };
+    assert_eq!(result, 0, "capset: {}", std::io::Error::last_os_error());
+}
+
+/// Tells whether a descriptor is readable within the patience of these tests.
+pub fn is_readable(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+    let mut asked = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let patience = i32::try_from(PATIENCE.as_millis()).unwrap();
+    // SAFETY: one structure, as announced.
+    let ready = unsafe { libc::poll(&raw mut asked, 1, patience) };
+    ready == 1 && asked.revents & libc::POLLIN != 0
+}
+
 /// Opens a tap device of the calling thread's namespace; reading and writing never wait.
-pub fn open_tap(name: &str) -> OwnedFd {
+///
+/// With `offloads`, frames carry a `virtio_net_hdr`, and the tap may be given TCP packets larger than its MTU.
+pub fn open_tap(name: &str, offloads: bool) -> OwnedFd {
     use std::os::fd::FromRawFd;
     let path = c"/dev/net/tun";
     // SAFETY: a terminated path.
@@ -150,7 +176,8 @@ pub fn open_tap(name: &str) -> OwnedFd {
     assert!(fd >= 0, "/dev/net/tun: {}", std::io::Error::last_os_error());
     // SAFETY: just opened here.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let flags = i16::try_from(libc::IFF_TAP | libc::IFF_NO_PI).unwrap();
+    let header = if offloads { libc::IFF_VNET_HDR } else { 0 };
+    let flags = i16::try_from(libc::IFF_TAP | libc::IFF_NO_PI | header).unwrap();
     let mut request =
         libc::ifreq { ifr_name: [0; 16], ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags } };
     for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
