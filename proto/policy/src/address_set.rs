@@ -8,6 +8,7 @@ use crate::address::Prefix;
 use crate::ids::{GroupId, SegmentId};
 use crate::policy::{Group, Policy};
 use crate::rule::Side;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -48,11 +49,12 @@ impl GroupSets {
     }
 
     /// Returns the addresses of a side; none for a group that the policy does not have.
-    pub(crate) fn side(&self, side: &Side) -> AddressSet {
+    pub(crate) fn side(&self, side: &Side) -> Cow<'_, AddressSet> {
         match side {
-            Side::Group(id) => self.groups.get(id).cloned().unwrap_or_default(),
+            Side::Group(id) => self.groups.get(id).map_or_else(Cow::default, Cow::Borrowed),
             Side::Prefixes(prefixes) => {
-                AddressSet::alike(Families::new(prefixes.iter().copied().map(Span::from)))
+                let families = Families::new(prefixes.iter().copied().map(Span::from));
+                Cow::Owned(AddressSet::alike(families))
             }
         }
     }

@@ -9,6 +9,7 @@ use crate::address_set::{AddressSet, GroupSets, ranges_contain, ranges_overlap};
 use crate::policy::Policy;
 use crate::protocol::L4Match;
 use crate::rule::{Rule, Side};
+use std::borrow::Cow;
 
 /// How the packets that one match takes lie to those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,8 +89,8 @@ pub struct Extents<'a> {
 /// A rule with the addresses of its sides worked out.
 pub(crate) struct Extent<'r> {
     pub(crate) rule: &'r Rule,
-    source: AddressSet,
-    destination: AddressSet,
+    source: Cow<'r, AddressSet>,
+    destination: Cow<'r, AddressSet>,
 }
 
 impl Policy {
@@ -141,7 +142,7 @@ impl Extents<'_> {
         Relation::new(contains, within, overlaps)
     }
 
-    pub(crate) fn extent<'r>(&self, rule: &'r Rule) -> Extent<'r> {
+    pub(crate) fn extent<'r>(&'r self, rule: &'r Rule) -> Extent<'r> {
         Extent { rule, source: self.sets.side(&rule.source), destination: self.sets.side(&rule.destination) }
     }
 
@@ -178,7 +179,7 @@ impl Extents<'_> {
         a: &'e Extent<'_>,
         b: &'e Extent<'_>,
     ) -> impl Iterator<Item = (AddressBox<'e>, AddressBox<'e>)> {
-        let sets = [&a.source, &a.destination, &b.source, &b.destination];
+        let sets: [&AddressSet; 4] = [&a.source, &a.destination, &b.source, &b.destination];
         self.sets.distinct_segments(&sets).into_iter().flat_map(move |segment| {
             let [a_source, a_destination, b_source, b_destination] =
                 sets.map(|set| set.segment(segment).both());

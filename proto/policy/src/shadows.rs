@@ -90,7 +90,9 @@ impl Extents<'_> {
     pub fn conflicts_of(&self, rule: &Rule) -> Vec<Conflict> {
         let extent = self.extent(rule);
         let against = |other: &Rule| self.conflict(&extent, &self.extent(other));
-        let others = self.policy.rules.iter().filter(|other| other.id != rule.id);
+        let may_conflict =
+            |other: &&Rule| other.id != rule.id && opposes(rule, other) && rule.l4.overlaps(&other.l4);
+        let others = self.policy.rules.iter().filter(may_conflict);
         others
             .filter_map(|other| against(other).map(|kind| Conflict { rule: other.id, kind }))
             .take(CONFLICTS_LISTED_MAX)
@@ -101,7 +103,9 @@ impl Extents<'_> {
     pub fn narrows(&self, rule: &Rule) -> Vec<RuleId> {
         let extent = self.extent(rule);
         let is_broader = |other: &&Rule| {
-            opposes(rule, other) && self.relation_of(&self.extent(other), &extent) == Relation::Contains
+            opposes(rule, other)
+                && other.l4.contains(&rule.l4)
+                && self.relation_of(&self.extent(other), &extent) == Relation::Contains
         };
         self.policy.rules.iter().filter(is_broader).map(|other| other.id).collect()
     }

@@ -14,7 +14,7 @@ use crate::rule::{Action, Mode, Priority};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Groups that list one endpoint. With at most 4 selectors and [`NESTING_MAX`] prefixes that stays below the limit of 16.
+/// Groups that list one endpoint. With at most 5 selectors and [`NESTING_MAX`] prefixes that stays below the limit of 16.
 const LISTINGS_MAX: u8 = 4;
 /// Prefixes around one address.
 const NESTING_MAX: usize = 6;
