@@ -92,7 +92,7 @@ fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
 }
 
 fn ports(random: &mut Random) -> PortSet {
-    let count = if random.chance(3) { 64 } else { 1 + random.below(3) };
+    let count = if random.chance(5) { 64 } else { 1 + random.below(3) };
     let range = |random: &mut Random| {
         let (a, b) = if random.chance(80) {
             (random.pick(&PORTS), random.pick(&PORTS))
@@ -135,7 +135,7 @@ fn name(text: &str, number: u32) -> Name {
     format!("{text}{number}").parse().unwrap()
 }
 
-/// Returns a policy of up to three segments, twenty endpoints, eleven groups and forty rules.
+/// Returns a policy of up to three segments, twenty endpoints, sixteen groups and forty rules.
 pub fn policy(random: &mut Random) -> Policy {
     let mut policy = Policy::empty(random.pick(&[Action::Deny, Action::Allow]));
     policy.version = PolicyVersion(random.below(1000));
@@ -162,8 +162,8 @@ pub fn policy(random: &mut Random) -> Policy {
             device: None,
         });
     }
-    let groups = u32::try_from(random.below(12)).unwrap();
-    let densities = [5, 30, 60];
+    let groups = u32::try_from(random.below(17)).unwrap();
+    let densities = random.pick(&[[5, 30, 60], [5, 30, 60], [100, 100, 95]]);
     for number in 0..groups {
         let density = random.pick(&densities);
         let endpoints = policy.endpoints.iter().map(|endpoint| endpoint.id);
