@@ -131,7 +131,17 @@ fn map(bytes: usize) -> Result<NonNull<u8>, Error> {
     if base == libc::MAP_FAILED {
         return Err(Error::Memory { bytes, source: std::io::Error::last_os_error() });
     }
-    Ok(NonNull::new(base.cast::<u8>()).expect("mmap never returns null without MAP_FIXED"))
+    let base = NonNull::new(base.cast::<u8>()).expect("mmap never returns null without MAP_FIXED");
+    keep_from_children(base, bytes);
+    Ok(base)
+}
+
+/// Keeps a mapping out of forked processes: one of a ring would hold the queue bound, and packet memory, being
+/// pinned, would be copied whole at every fork.
+fn keep_from_children(base: NonNull<u8>, bytes: usize) {
+    // SAFETY: our own mapping; the advice changes what a child gets and nothing here.
+    let result = unsafe { libc::madvise(base.as_ptr().cast(), bytes, libc::MADV_DONTFORK) };
+    debug_assert_eq!(result, 0, "every kernel with AF_XDP knows the advice");
 }
 
 /// Gives a mapping back.

@@ -86,13 +86,17 @@ impl Attachment {
     }
 
     /// Hands the packets of `queue` to `socket`; replaces an earlier one. A closed socket leaves by itself.
+    ///
+    /// The socket must be bound to this device and queue: the kernel would drop every packet for any other.
     pub fn register(&self, queue: u32, socket: &Socket) -> Result<(), Error> {
-        calls::set_socket(self.map.as_fd(), queue, socket.as_fd()).map_err(|source| Error::Socket {
-            device: self.device.to_string(),
-            queue,
-            operation: "register the socket",
-            source,
-        })
+        let failed =
+            |operation, source| Error::Socket { device: self.device.to_string(), queue, operation, source };
+        if (socket.device(), socket.queue()) != (self.device, queue) {
+            let source = io::ErrorKind::InvalidInput.into();
+            return Err(failed("register a socket that is bound elsewhere", source));
+        }
+        calls::set_socket(self.map.as_fd(), queue, socket.as_fd())
+            .map_err(|source| failed("register the socket", source))
     }
 
     /// Tells where the program runs.

@@ -94,13 +94,20 @@ fn a_queue_that_is_taken_is_named() {
     let (other, _other_pool) = memory();
     let device = Device::named("m-v0").unwrap().index;
     let config = SocketConfig::default();
-    let _first = Socket::bind(&umem, device, 0, &config).unwrap();
+    let first = Socket::bind(&umem, device, 0, &config).unwrap();
     for umem in [&umem, &other] {
         let error = Socket::bind(umem, device, 0, &config).unwrap_err();
         assert!(matches!(&error, Error::QueueTaken { device, queue: 0 } if device == "m-v0"), "{error}");
     }
     let error = Socket::bind(&umem, device, 7, &config).unwrap_err();
     assert_eq!(error.to_string(), "device m-v0 queue 7: bind: Invalid argument (os error 22)");
+    let attachment = Attachment::new(device, 1, &AttachConfig::default()).unwrap();
+    let error = attachment.register(1, &first).unwrap_err();
+    assert!(
+        error.to_string().starts_with("device m-v0 queue 1: register a socket that is bound elsewhere"),
+        "{error}"
+    );
+    drop(attachment);
     let error = Attachment::new(device, 1, &AttachConfig::default())
         .and_then(|_first| Attachment::new(device, 1, &AttachConfig::default()))
         .unwrap_err();
