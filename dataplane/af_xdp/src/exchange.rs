@@ -346,5 +346,5 @@ fn write_metadata(shared: &Shared, frame: &mut Frame) -> bool {
 }
 
 #[cfg(test)]
-#[path = "exchange_tests.rs"]
+#[path = "tests/exchange.rs"]
 mod tests;
