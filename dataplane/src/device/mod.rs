@@ -5,8 +5,10 @@
 //! come back through `receive` or the pool.
 
 pub mod checksum;
+pub mod faulty;
 pub mod looped;
 pub mod memory;
+pub mod pcap;
 
 use af_xdp::{Frame, FramePool};
 use std::collections::VecDeque;
