@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use crate::frame::Frame;
-use crate::links::Span;
 use crate::umem::Umem;
 
 /// Holds one worker's free chunks. It may change threads, but is used by one at a time.
@@ -48,9 +47,7 @@ impl FramePool {
     #[inline]
     pub fn allocate(&mut self) -> Option<Frame> {
         let chunk = self.take_chunk()?;
-        let offset =
-            u16::try_from(self.umem.headroom_bytes()).expect("below frame_bytes, checked in UmemConfig");
-        Some(self.umem.frame(Span { chunk, offset, bytes: 0 }))
+        Some(self.umem.empty_frame(chunk))
     }
 
     /// Gives all chunks of a frame back: own ones to the free list, others to the list that `take_foreign` drains.
@@ -72,7 +69,7 @@ impl FramePool {
     /// [`home_of`](FramePool::home_of) tells where that is; releasing it here again is possible.
     pub fn take_foreign(&mut self) -> Option<Frame> {
         let chunk = self.foreign.pop()?;
-        Some(self.umem.frame(Span { chunk, offset: 0, bytes: 0 }))
+        Some(self.umem.empty_frame(chunk))
     }
 
     /// Returns the number of chunks of other slices that wait for `take_foreign`.

@@ -31,7 +31,7 @@ pub struct SocketConfig {
     pub fill_target: u32,
     /// Try zero-copy mode first. Where the driver lacks it the socket falls back to copy mode; `mode` tells.
     pub zero_copy: bool,
-    /// Take and send packets of several chunks. The first socket decides for all that share its registration.
+    /// Take and send packets of several chunks, for which the `Attachment` must be told as well.
     pub multi_buffer: bool,
     /// Packets that the kernel takes from the TX ring in one system call in copy mode, 32 to `tx_ring`.
     pub tx_budget: u32,

@@ -155,6 +155,13 @@ impl Umem {
         self.shared.home(frame.chunk)
     }
 
+    /// Makes an empty frame of a chunk that the caller owns; its content begins after the headroom.
+    #[inline]
+    pub(crate) fn empty_frame(&self, chunk: u32) -> Frame {
+        let offset = u16::try_from(self.headroom_bytes()).expect("below frame_bytes, checked in UmemConfig");
+        self.frame(Span { chunk, offset, bytes: 0 })
+    }
+
     /// Makes a frame of one chunk that the caller owns.
     #[inline]
     pub(crate) fn frame(&self, span: Span) -> Frame {
