@@ -185,6 +185,7 @@ impl<R> Producer<R> {
         let peer = socket::peer(&connection).map_err(SystemError::at("ask who the consumer is"))?;
         self.refresh_tail();
         self.retire();
+        // The tail is at the head where a consumer was given up, and no tail may be ahead of what is published.
         self.publish();
         let handed = Handed { tail: self.ledger.tail, ..self.handed };
         let generation = self.generation + 1;
@@ -217,8 +218,6 @@ impl<R> Producer<R> {
         self.retire();
         self.ledger.abandon_waiting();
         self.fault = Some(fault);
-        // The tail has moved to the head, and no tail may be ahead of what is published.
-        self.publish();
     }
 
     /// Ends the consumer's time; what waits keeps waiting for the next one.

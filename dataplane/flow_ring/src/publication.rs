@@ -82,6 +82,12 @@ pub(crate) fn write(words: &WriteWords, publication: u64, published: &Published)
     words.words()[PUBLICATIONS_WORD].store(publication, Ordering::Release);
 }
 
+/// Returns whether the bank of `publication` cannot have been written again while `newest` was the newest one: the writer
+/// is at most at work on the one after.
+fn is_whole(publication: u64, newest: u64) -> bool {
+    newest.wrapping_sub(publication) <= BANKS as u64 - 2
+}
+
 /// Returns the newest publication, if it is one that can follow `before`.
 pub(crate) fn read(words: &ReadWords, before: &Published) -> Result<Published, HeaderFault> {
     for _ in 0..ATTEMPTS_MAX {
@@ -97,7 +103,7 @@ pub(crate) fn read(words: &ReadWords, before: &Published) -> Result<Published, H
         // Keeps the loads above from moving below the one that tells whether the bank was still whole.
         fence(Ordering::Acquire);
         let newest = words.load(PUBLICATIONS_WORD);
-        if newest.wrapping_sub(publication) <= BANKS as u64 - 2 {
+        if is_whole(publication, newest) {
             published.check(before)?;
             return Ok(published);
         }
@@ -107,6 +113,9 @@ pub(crate) fn read(words: &ReadWords, before: &Published) -> Result<Published, H
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::thread;
+
     use super::*;
     use crate::memory;
 
@@ -143,6 +152,45 @@ mod tests {
         write(&writer, 1, &good());
         writer.words()[bank_word(2)].store(u64::MAX, Ordering::Relaxed);
         assert_eq!(read(&reader, &Published::default()), Ok(good()));
+    }
+
+    #[test]
+    fn a_bank_is_trusted_only_as_long_as_nobody_can_be_writing_it_again() {
+        assert!(is_whole(5, 5));
+        assert!(is_whole(5, 19), "20 may be under way, in bank 4");
+        assert!(!is_whole(5, 20), "21 may be under way, in bank 5");
+        assert!(!is_whole(5, 4), "a hostile writer");
+        assert!(is_whole(u64::MAX, 3));
+    }
+
+    #[test]
+    fn no_torn_publication_is_read_while_the_writer_works_as_fast_as_it_can() {
+        let (writer, reader) = words();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for publication in 1.. {
+                    let number = publication / 3 * 3;
+                    let parts = Published { accepted: number, dropped: number, ..Published::default() };
+                    write(&writer, publication, &Published { produced: 2 * number, ..parts });
+                    if over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            let mut before = Published::default();
+            let torn = (0..200_000).find_map(|_| match read(&reader, &before) {
+                Ok(published) => {
+                    before = published;
+                    None
+                }
+                // No producer publishes this fast; a reader without a core of its own may see it.
+                Err(HeaderFault::Unsettled { .. }) => None,
+                Err(torn) => Some(torn),
+            });
+            over.store(true, Ordering::Relaxed);
+            assert_eq!(torn, None);
+        });
     }
 
     #[test]

@@ -114,9 +114,19 @@ pub(crate) fn receive_with_fds(stream: &UnixStream, bytes: &mut [u8]) -> io::Res
     let mut control = Control([0; CONTROL_BYTES]);
     let mut buffer = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     let mut message = message(&mut buffer, &mut control);
-    // SAFETY: `message` points to the live, exclusively borrowed `bytes` and `control`, with their true lengths.
-    let received = unsafe { libc::recvmsg(stream.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC) };
-    let received = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    let received = loop {
+        // SAFETY: `message` points to the live, exclusively borrowed `bytes` and `control`, with their true lengths.
+        let received = unsafe { libc::recvmsg(stream.as_raw_fd(), &mut message, libc::MSG_CMSG_CLOEXEC) };
+        match usize::try_from(received) {
+            Ok(received) => break received,
+            // A socket with a time limit is interrupted even by being stopped and continued (signal(7)); nothing has
+            // been received then, and the header is as it was.
+            Err(_) => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+        }
+    };
     let fds = read_rights(&message);
     if message.msg_flags & libc::MSG_CTRUNC != 0 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "more descriptors than expected"));

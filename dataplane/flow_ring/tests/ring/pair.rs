@@ -1,5 +1,8 @@
 //! Both halves in one process, where every step can be chosen.
 
+use std::io::{ErrorKind, Read};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::fixture::{Record, config, pair, record, seat};
@@ -132,6 +135,28 @@ fn a_sleeping_consumer_is_woken_by_a_publication_and_not_before() {
     let (wake, mut consumer) = sleeper.join().unwrap();
     assert_eq!(wake, Wake::Records);
     assert_eq!(consumer.take(&mut Vec::new(), 9).unwrap().count, 1);
+}
+
+#[test]
+fn only_a_consumer_that_sleeps_is_called_and_once() {
+    let (mut producer, mut consumer) = pair(64);
+    let mut calls = UnixStream::from(consumer.as_fd().try_clone_to_owned().unwrap());
+    let mut read = || calls.read(&mut [0; 16]).map_err(|error| error.kind());
+    let mut publish = || (producer.offer(&record(0)), producer.publish());
+
+    publish();
+    assert_eq!(read(), Err(ErrorKind::WouldBlock), "awake");
+    assert!(consumer.fall_asleep().unwrap(), "there is a record, so it does not sleep");
+    publish();
+    assert_eq!(read(), Err(ErrorKind::WouldBlock), "still awake");
+    assert_eq!(consumer.take(&mut Vec::new(), 9).unwrap().count, 2);
+    assert!(!consumer.fall_asleep().unwrap());
+    publish();
+    publish();
+    assert_eq!(read(), Ok(1), "called for the first publication only");
+    consumer.wake_up();
+    publish();
+    assert_eq!(read(), Err(ErrorKind::WouldBlock), "awake again");
 }
 
 #[test]

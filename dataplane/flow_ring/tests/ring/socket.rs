@@ -136,6 +136,28 @@ fn a_stranger_is_sent_away_and_a_configured_user_is_served() {
 }
 
 #[test]
+fn a_producer_of_a_stranger_is_not_believed() {
+    // SAFETY: the call takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        println!("skipped: another user's process can be started by root only");
+        return;
+    }
+    let directory = Directory::new("impostor");
+    fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    let path = directory.socket();
+    let Some(mut child) = Child::start_as(STRANGER_UID, "processes::child_producer", &[&path, &"1"]) else {
+        println!("skipped: uid {STRANGER_UID} cannot run this program here");
+        return;
+    };
+    child.next_line_after("listening");
+    let refusal = connect(&path, &AllowedUids::own_and(&[]), TIMEOUT).unwrap_err();
+    assert_eq!(refusal.to_string(), "peer runs as uid 65534, which is not allowed");
+    let ring = connect(&path, &AllowedUids::own_and(&[STRANGER_UID]), TIMEOUT);
+    // The producer itself serves its own user only, and root is another one.
+    assert_eq!(ring.unwrap_err().to_string(), "refused: the producer does not serve uid 0");
+}
+
+#[test]
 #[ignore = "runs in a process of its own, started by another test"]
 fn child_that_connects() {
     let Some(arguments) = Child::arguments() else { return };
