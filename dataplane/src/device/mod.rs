@@ -4,13 +4,14 @@
 //! a device borrows the worker's [`FramePool`] for the length of a call and owns the frames it was given until they
 //! come back through `receive` or the pool.
 
+pub mod af_xdp;
 pub mod checksum;
 pub mod faulty;
 pub mod looped;
 pub mod memory;
 pub mod pcap;
 
-use af_xdp::{Frame, FramePool};
+use ::af_xdp::{Frame, FramePool};
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 
