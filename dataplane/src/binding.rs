@@ -1,1 +1,321 @@
 //! Stage 2: whether sender and receiver of a packet are who they say.
+//!
+//! [`Bindings`] is built from a policy and the devices of this host, off the packet path, and never changes; a new
+//! policy brings a new one. [`Bindings::source`] asks on arrival, [`Bindings::destination`] once the switch has said
+//! where a frame would go, [`passage`] whether rules are asked at all.
+//!
+//! What a rule says of an address is worth what this stage guarantees: behind an endpoint device an address cannot
+//! be borrowed, so that groups mean machines; on an uplink nothing can pass for an endpoint that is at home here.
+//!
+//! Group addresses are multicast and 255.255.255.255. The broadcast address of a subnet (10.0.0.255 of 10.0.0.0/24)
+//! is not known as one, because no policy says where subnets end: frames to it are dropped at endpoint devices.
+
+mod destination;
+mod neighbour;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use crate::packet::{Content, Packet};
+use crate::switch::{DEVICES_MAX, DeviceSet};
+use hashbrown::HashMap;
+use meshgate_policy::{Endpoint, EndpointFlags, EndpointId, Mac, Name, Policy, Prefix, Segment, SegmentId};
+use std::net::{IpAddr, Ipv6Addr};
+
+/// What kind of neighbour is behind a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Endpoints of the policy, and nothing else.
+    Endpoint,
+    /// The rest of the network.
+    Uplink,
+    /// The host itself, by a veth; bound like an endpoint.
+    Host,
+}
+
+/// A device of this host as the configuration describes it. Its number is its place in the list of devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceRole {
+    /// Name, as in [`Endpoint::device`].
+    pub name: String,
+    /// What is behind it.
+    pub role: Role,
+    /// Segment of frames without a tag; None drops them.
+    pub segment: Option<Name>,
+    /// Segments of frames with a tag, by VLAN number.
+    pub vlans: Vec<(u16, Name)>,
+    /// Ethertypes beside ARP, IPv4 and IPv6 that pass without rules; 0 stands for IEEE 802.3 length fields.
+    pub ethertypes: Vec<u16>,
+}
+
+/// Who sent a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The segment the packet is in.
+    pub segment: SegmentId,
+    /// The endpoint whose device the packet came from; None of uplinks.
+    pub endpoint: Option<EndpointId>,
+}
+
+/// Whether rules are asked about a packet that this stage lets pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passage {
+    /// This stage decides: the packet passes. ARP, neighbour discovery, IGMP, MLD and listed ethertypes.
+    WithoutRules,
+    /// The stages behind decide.
+    ToRules,
+}
+
+/// How frames of a segment are told apart at a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tagging {
+    /// They have no tag.
+    Untagged,
+    /// They have a tag with this VLAN number.
+    Vlan(u16),
+}
+
+/// Who is where: the endpoints of a policy and the devices of this host.
+#[derive(Clone, Debug)]
+pub struct Bindings {
+    devices: Box<[Device]>,
+    endpoints: Box<[Bound]>,
+    /// Place in `endpoints` by segment and MAC.
+    by_mac: HashMap<MacKey, usize>,
+    /// Place in `endpoints` by segment and address.
+    by_address: HashMap<AddressKey, usize>,
+    /// Devices of each segment, sorted by its number.
+    domains: Box<[Domain]>,
+    unbound: Box<[EndpointId]>,
+}
+
+/// A device as packets meet it.
+#[derive(Clone, Debug)]
+struct Device {
+    role: Role,
+    untagged: Option<SegmentId>,
+    /// Sorted by VLAN number.
+    vlans: Box<[(u16, SegmentId)]>,
+    ethertypes: Box<[u16]>,
+}
+
+/// An endpoint as packets meet it.
+#[derive(Clone, Debug)]
+struct Bound {
+    id: EndpointId,
+    mac: Mac,
+    link_local: Ipv6Addr,
+    addresses: Box<[IpAddr]>,
+    /// Empty without the flag `router`.
+    routes: Box<[Prefix]>,
+    flags: EndpointFlags,
+    /// Whether its home is this host.
+    is_home: bool,
+    /// The device it is behind, if its home is this host and the device is there and serves its segment.
+    device: Option<u16>,
+}
+
+/// The devices over which one segment extends.
+#[derive(Clone, Copy, Debug)]
+struct Domain {
+    segment: SegmentId,
+    members: DeviceSet,
+    uplinks: DeviceSet,
+}
+
+/// Segment and MAC in one number, which hashes in one step.
+type MacKey = u64;
+/// Segment and address; IPv4 in its mapped form, which stage 1 lets no IPv6 packet have.
+type AddressKey = (u128, SegmentId);
+
+impl Bindings {
+    /// Returns the bindings of a policy at this host.
+    ///
+    /// Endpoints at home on this host whose device is not set, not in the list, or not in their segment, are not
+    /// bound: nothing is accepted from them or delivered to them. Devices behind [`DEVICES_MAX`] are not served.
+    pub fn build(policy: &Policy, host: &Name, devices: &[DeviceRole]) -> Self {
+        let devices = &devices[..devices.len().min(DEVICES_MAX)];
+        let served: Box<[Device]> = devices.iter().map(|device| Device::new(device, policy)).collect();
+        let bind = |endpoint: &Endpoint| {
+            let is_home = endpoint.host.as_ref() == Some(host);
+            let named = |d: &DeviceRole| Some(&d.name) == endpoint.device.as_ref() && d.role != Role::Uplink;
+            let place = devices.iter().position(named).filter(|_| is_home);
+            let device = place.filter(|place| served[*place].tagging(endpoint.segment).is_some());
+            Bound::new(endpoint, is_home, device.and_then(|place| u16::try_from(place).ok()))
+        };
+        let endpoints: Box<[Bound]> = policy.endpoints.iter().map(bind).collect();
+        let (mut by_mac, mut by_address) = (HashMap::new(), HashMap::new());
+        for (place, endpoint) in policy.endpoints.iter().enumerate() {
+            by_mac.insert(mac_key(endpoint.segment, endpoint.mac), place);
+            for address in &endpoint.addresses {
+                by_address.insert(address_key(endpoint.segment, *address), place);
+            }
+        }
+        let unbound = endpoints.iter().filter(|e| e.is_home && e.device.is_none()).map(|e| e.id).collect();
+        let domain = |segment: &Segment| Domain::new(segment.id, &served);
+        let mut domains: Vec<Domain> = policy.segments.iter().map(domain).collect();
+        domains.retain(|domain| !domain.members.is_empty());
+        domains.sort_unstable_by_key(|domain| domain.segment);
+        Self { devices: served, endpoints, by_mac, by_address, domains: domains.into(), unbound }
+    }
+
+    /// Returns the endpoint that owns the address.
+    pub fn endpoint_of(&self, segment: SegmentId, address: IpAddr) -> Option<EndpointId> {
+        self.owner_of(segment, address).map(|endpoint| endpoint.id)
+    }
+
+    /// Returns the device that an endpoint with this MAC is behind, if it is bound at this host.
+    pub fn device_of(&self, segment: SegmentId, mac: Mac) -> Option<u16> {
+        self.endpoint_with(segment, mac)?.device
+    }
+
+    /// Returns the role of a device; None if there is no such device.
+    pub fn role(&self, device: u16) -> Option<Role> {
+        self.device(device).map(|device| device.role)
+    }
+
+    /// Returns how frames of the segment are tagged at the device; None if it is not in the segment.
+    ///
+    /// Where this differs from what a frame came with, the one who transmits it must add or remove the tag.
+    pub fn tagging(&self, device: u16, segment: SegmentId) -> Option<Tagging> {
+        self.device(device)?.tagging(segment)
+    }
+
+    /// Returns the devices over which the segment extends.
+    pub fn members(&self, segment: SegmentId) -> DeviceSet {
+        self.domain(segment).map_or(DeviceSet::EMPTY, |domain| domain.members)
+    }
+
+    /// Returns the uplinks over which the segment extends.
+    pub fn uplinks(&self, segment: SegmentId) -> DeviceSet {
+        self.domain(segment).map_or(DeviceSet::EMPTY, |domain| domain.uplinks)
+    }
+
+    /// Returns the endpoints whose home is this host and that are behind none of its devices.
+    pub fn unbound(&self) -> &[EndpointId] {
+        &self.unbound
+    }
+
+    fn device(&self, device: u16) -> Option<&Device> {
+        self.devices.get(usize::from(device))
+    }
+
+    fn domain(&self, segment: SegmentId) -> Option<&Domain> {
+        let place = self.domains.binary_search_by_key(&segment, |domain| domain.segment).ok()?;
+        Some(&self.domains[place])
+    }
+
+    fn endpoint_with(&self, segment: SegmentId, mac: Mac) -> Option<&Bound> {
+        self.by_mac.get(&mac_key(segment, mac)).map(|place| &self.endpoints[*place])
+    }
+
+    fn owner_of(&self, segment: SegmentId, address: IpAddr) -> Option<&Bound> {
+        self.by_address.get(&address_key(segment, address)).map(|place| &self.endpoints[*place])
+    }
+
+    /// Returns the endpoint that owns the address or whose MAC the link-local address is formed from.
+    fn claimant_of(&self, segment: SegmentId, address: IpAddr) -> Option<&Bound> {
+        let formed = |mac: Mac| self.endpoint_with(segment, mac);
+        self.owner_of(segment, address).or_else(|| mac_in(address).and_then(formed))
+    }
+}
+
+/// Returns whether rules are asked about a packet that passed [`Bindings::source`] and [`Bindings::destination`].
+pub fn passage(packet: &Packet) -> Passage {
+    match &packet.content {
+        Content::Ip(ip) if ip.neighbour.is_none() && !ip.is_membership => Passage::ToRules,
+        _ => Passage::WithoutRules,
+    }
+}
+
+impl Device {
+    fn new(role: &DeviceRole, policy: &Policy) -> Self {
+        let number_of = |name: &Name| policy.segments.iter().find(|s| s.name == *name).map(|s| s.id);
+        let tagged = |(vlan, name): &(u16, Name)| Some((*vlan, number_of(name)?));
+        let mut vlans: Vec<(u16, SegmentId)> = role.vlans.iter().filter_map(tagged).collect();
+        vlans.sort_unstable();
+        Self {
+            role: role.role,
+            untagged: role.segment.as_ref().and_then(number_of),
+            vlans: vlans.into(),
+            ethertypes: role.ethertypes.clone().into(),
+        }
+    }
+
+    /// Returns the segment of a frame with this VLAN number, or with none.
+    fn segment_of(&self, vlan: Option<u16>) -> Option<SegmentId> {
+        let Some(vlan) = vlan else { return self.untagged };
+        self.vlans.binary_search_by_key(&vlan, |(number, _)| *number).ok().map(|place| self.vlans[place].1)
+    }
+
+    fn tagging(&self, segment: SegmentId) -> Option<Tagging> {
+        if self.untagged == Some(segment) {
+            return Some(Tagging::Untagged);
+        }
+        self.vlans.iter().find(|(_, s)| *s == segment).map(|(vlan, _)| Tagging::Vlan(*vlan))
+    }
+
+    fn is_bound(&self) -> bool {
+        self.role != Role::Uplink
+    }
+}
+
+impl Bound {
+    fn new(endpoint: &Endpoint, is_home: bool, device: Option<u16>) -> Self {
+        let routes: &[Prefix] = if endpoint.flags.router { &endpoint.routes } else { &[] };
+        Self {
+            id: endpoint.id,
+            mac: endpoint.mac,
+            link_local: endpoint.mac.link_local(),
+            addresses: endpoint.addresses.clone().into(),
+            routes: routes.into(),
+            flags: endpoint.flags,
+            is_home,
+            device,
+        }
+    }
+
+    /// Returns whether the address is the endpoint's, or lies behind it.
+    fn answers_for(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+            || address == IpAddr::V6(self.link_local)
+            || self.routes.iter().any(|route| route.contains(address))
+    }
+}
+
+impl Domain {
+    fn new(segment: SegmentId, devices: &[Device]) -> Self {
+        let (mut members, mut uplinks) = (DeviceSet::EMPTY, DeviceSet::EMPTY);
+        for (device, number) in devices.iter().zip(0..) {
+            if device.tagging(segment).is_some() {
+                members.insert(number);
+                if device.role == Role::Uplink {
+                    uplinks.insert(number);
+                }
+            }
+        }
+        Self { segment, members, uplinks }
+    }
+}
+
+fn mac_key(segment: SegmentId, mac: Mac) -> MacKey {
+    let [a, b, c, d, e, f] = mac.0;
+    let [high, low] = segment.0.to_be_bytes();
+    u64::from_be_bytes([high, low, a, b, c, d, e, f])
+}
+
+fn address_key(segment: SegmentId, address: IpAddr) -> AddressKey {
+    let bits = match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    (bits, segment)
+}
+
+/// Returns the MAC that a link-local address is formed from (RFC 4291 appendix A), if it is formed from one.
+fn mac_in(address: IpAddr) -> Option<Mac> {
+    let IpAddr::V6(v6) = address else { return None };
+    let [.., a, b, c, _, _, d, e, f] = v6.octets();
+    let mac = Mac([a ^ 2, b, c, d, e, f]);
+    (mac.link_local() == v6).then_some(mac)
+}

@@ -1,1 +1,109 @@
-//! Where an allowed frame goes.
+//! Where a frame goes: MAC addresses to devices.
+//!
+//! A host is a switch among its devices, within each segment. Endpoints at home here are where the policy says
+//! ([`Bindings::device_of`]) and nowhere else, so that nobody can draw their frames to himself by sending with their
+//! MAC. MACs behind uplinks are learned. A frame to nobody known goes to uplinks only: whoever is unknown is not here.
+
+mod device_set;
+mod learned;
+#[cfg(test)]
+mod tests;
+
+pub use device_set::{DEVICES_MAX, DeviceSet};
+
+use crate::binding::{Bindings, Role};
+use crate::packet::Packet;
+use crate::verdict::DropReason;
+use learned::Learned;
+use meshgate_policy::{Mac, SegmentId};
+
+/// Addresses 01:80:c2:00:00:00 to :0f, which bridges must not forward (IEEE 802.1Q table 8-1).
+const LINK_CONTROL: [u8; 5] = [0x01, 0x80, 0xc2, 0x00, 0x00];
+/// Largest last byte of those addresses.
+const LINK_CONTROL_LAST: u8 = 0x0f;
+
+/// Where a frame came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ingress {
+    /// The device.
+    pub device: u16,
+    /// The segment, as [`Bindings::source`] found it.
+    pub segment: SegmentId,
+}
+
+/// Where a frame goes out; never where it came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Egress {
+    /// By one device.
+    Device(u16),
+    /// By each of these; never none.
+    Flood(DeviceSet),
+}
+
+/// The switch of one worker: what it has learned. Everything else is in the [`Bindings`] of the moment, so that a
+/// new policy needs nothing done here.
+#[derive(Debug)]
+pub struct Switch {
+    learned: Learned,
+}
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Switch {
+    /// Returns a switch that has learned nothing. Allocates all that it will ever need.
+    pub fn new() -> Self {
+        Self { learned: Learned::new() }
+    }
+
+    /// Returns where the frame goes, or why nowhere, and learns where its sender is.
+    pub fn route(
+        &mut self,
+        bindings: &Bindings,
+        ingress: Ingress,
+        packet: &Packet,
+        now_ns: u64,
+    ) -> Result<Egress, DropReason> {
+        let mac = packet.destination_mac;
+        if is_link_control(mac) {
+            return Err(DropReason::LinkControl);
+        }
+        let uplinks = bindings.uplinks(ingress.segment);
+        self.learn(bindings, ingress, packet.source_mac, now_ns);
+        if mac.is_group() {
+            return flood(bindings.members(ingress.segment).without(ingress.device));
+        }
+        let learned = || self.learned.device_of(ingress.segment, mac, now_ns);
+        let is_uplink = |device: &u16| uplinks.contains(*device);
+        match bindings.device_of(ingress.segment, mac).or_else(|| learned().filter(is_uplink)) {
+            Some(device) if device == ingress.device => Err(DropReason::Hairpin),
+            Some(device) => Ok(Egress::Device(device)),
+            None => flood(uplinks.without(ingress.device)),
+        }
+    }
+
+    /// Learns a MAC that came in by an uplink. With one uplink there is nothing to learn: unknown frames go there.
+    fn learn(&mut self, bindings: &Bindings, ingress: Ingress, mac: Mac, now_ns: u64) {
+        let is_uplink = bindings.role(ingress.device) == Some(Role::Uplink);
+        let has_choice = bindings.uplinks(ingress.segment).len() > 1;
+        if is_uplink && has_choice && !mac.is_group() && bindings.device_of(ingress.segment, mac).is_none() {
+            self.learned.note(ingress.segment, mac, ingress.device, now_ns);
+        }
+    }
+}
+
+fn is_link_control(mac: Mac) -> bool {
+    let [first @ .., last] = mac.0;
+    first == LINK_CONTROL && last <= LINK_CONTROL_LAST
+}
+
+fn flood(devices: DeviceSet) -> Result<Egress, DropReason> {
+    match devices.only() {
+        Some(device) => Ok(Egress::Device(device)),
+        None if devices.is_empty() => Err(DropReason::NoDevice),
+        None => Ok(Egress::Flood(devices)),
+    }
+}

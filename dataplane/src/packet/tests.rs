@@ -6,7 +6,8 @@ use DropReason::{
     BadHeader, BadIpChecksum, BadL4Checksum, BadTcpFlags, ExtensionHeaders, MartianAddress, SourceRoute,
     Truncated,
 };
-use meshgate_policy::Protocol;
+use meshgate_policy::{L4Key, Protocol};
+use std::net::Ipv6Addr;
 
 const A: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const B: Mac = Mac([2, 0, 0, 0, 0, 2]);
