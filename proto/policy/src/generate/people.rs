@@ -92,7 +92,7 @@ impl Writer<'_> {
         let flags = EndpointFlags { router: self.rng.chance(5), ..EndpointFlags::default() };
         let routes = if flags.router { vec![prefix("198.51.100.0", 24)] } else { vec![] };
         let labels = [("role", 3), ("zone", 8), ("team", 8)].map(|(key, divisor)| {
-            let values = (self.shape.groups / divisor).max(1);
+            let values = (self.shape.groups / divisor).max(2);
             (key.to_owned(), format!("{key}{}", self.rng.index(values)))
         });
         let segment = self.segment();
