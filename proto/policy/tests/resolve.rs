@@ -427,3 +427,23 @@ fn neighbouring_prefixes_and_repeats_of_one_group_do_not_add_up() {
     let groups = (0..40).map(group).collect::<Vec<_>>().join(", ");
     assert_accepted(&format!("groups = [{groups}]"));
 }
+
+#[test]
+fn prefixes_of_all_groups_and_of_all_rules_have_a_limit_together() {
+    let mut policy = authored(
+        "groups = [{ name = 'g', prefixes = ['10.0.0.0/8'] }]
+        rules = [{ group_name = 'any', direction = 'ingress', peer = ['10.0.0.0/8'], action = 'deny' }]",
+    );
+    let prefix = policy.groups[0].prefixes[0];
+    policy.groups[0].prefixes = vec![prefix; limits::PREFIXES_PER_GROUP_MAX];
+    policy.groups = vec![policy.groups[0].clone(); 21];
+    policy.rules[0].peer = vec![prefix; limits::PREFIXES_PER_RULE_MAX];
+    policy.rules = vec![policy.rules[0].clone(); 782];
+    assert_eq!(
+        resolved(policy).unwrap_err(),
+        [
+            "policy: groups: 210000 prefixes of all groups, at most 200000 are possible",
+            "policy: rules: 200192 prefixes of all rules, at most 200000 are possible",
+        ]
+    );
+}
