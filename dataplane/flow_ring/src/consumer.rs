@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::marker::PhantomData;
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
@@ -274,6 +275,14 @@ impl<R> AsFd for Consumer<R> {
     /// Returns the connection: readable when the producer calls a sleeping consumer, hung up when it ends.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.connection.as_fd()
+    }
+}
+
+impl<R> Drop for Consumer<R> {
+    /// Says good-bye on the connection itself: a child that was forked meanwhile and holds a copy of the descriptor
+    /// would keep it open, and the producer would believe this consumer alive.
+    fn drop(&mut self) {
+        let _ = self.connection.shutdown(Shutdown::Both);
     }
 }
 

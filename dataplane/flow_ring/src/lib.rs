@@ -80,7 +80,9 @@
 //! # Wake-ups
 //!
 //! A consumer that wants to sleep says so in its page and polls the connection. The producer, after a publication, looks
-//! at that word and sends one byte if it is odd and has not been answered: no system call while the consumer is awake.
+//! at that word and sends one byte if it is odd and has not been answered: no system call while the consumer is awake. A
+//! consumer that sleeps whenever the ring is empty can cost a call for each publication; one that is in no hurry should
+//! come back by a timer of its own instead.
 //! The connection serves because it tells of the producer's end as well, and because an eventfd would not be safe: its
 //! `O_NONBLOCK` belongs to the open file both processes share, so a hostile consumer could clear it, fill the counter,
 //! and make the producer wait. A socket has two ends with flags of their own.
@@ -93,7 +95,8 @@
 //!   the tail the last one released. [`Consumer::take`] releases what the call *before* brought, so records that a killed
 //!   consumer held in its hands come again, at the same positions: a consumer that stores the position it has processed
 //!   along with its results skips those below it. A gap in positions was given up with a broken consumer and is in
-//!   `lost`.
+//!   `lost`. A killed consumer's forked children that have not called `exec` keep its connection open, and it counts as alive
+//!   until they end.
 //! - **The producer restarts**: the consumer sees the connection close ([`Wake::ProducerGone`]), after it has taken all
 //!   that was published; its mapping outlives the producer. It connects anew and finds another epoch, where positions
 //!   begin at 0. What the dead producer had accepted but not published (fewer than 32 records) is gone; its books, as of

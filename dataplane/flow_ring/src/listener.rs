@@ -65,7 +65,7 @@ pub struct Listener {
     /// Who may have the ring.
     allowed: AllowedUids,
     /// Held locked as long as this process listens at `path`.
-    _lock: File,
+    lock: File,
 }
 
 impl Listener {
@@ -91,7 +91,7 @@ impl Listener {
                 .map_err(SystemError::at("give the socket to the configured user"))?;
         }
         socket.set_nonblocking(true).map_err(SystemError::at("prepare the socket"))?;
-        Ok(Self { socket, path: path.to_owned(), allowed, _lock: lock })
+        Ok(Self { socket, path: path.to_owned(), allowed, lock })
     }
 
     /// Answers at most one process that wants the ring, without waiting. An error concerns that process or is passing
@@ -126,6 +126,8 @@ impl Drop for Listener {
     fn drop(&mut self) {
         // A socket that stays is removed by the next listener.
         let _ = fs::remove_file(&self.path);
+        // Not left to the closing of the file, of which a child that was forked meanwhile holds a copy.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
@@ -121,5 +122,12 @@ impl Seat {
             self.woken = sleeps;
             socket::wake(&self.connection);
         }
+    }
+}
+
+impl Drop for Seat {
+    /// Says good-bye on the connection itself, of which a forked child may hold a copy.
+    fn drop(&mut self) {
+        let _ = self.connection.shutdown(Shutdown::Both);
     }
 }

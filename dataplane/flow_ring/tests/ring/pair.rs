@@ -185,6 +185,15 @@ fn no_wake_up_is_missed_in_a_thousand_turns_of_ping_pong() {
 }
 
 #[test]
+fn an_end_on_purpose_is_seen_though_a_forked_child_holds_the_connection() {
+    let (mut producer, consumer) = pair(64);
+    let _copy = consumer.as_fd().try_clone_to_owned().unwrap();
+    assert!(producer.consumer_alive());
+    drop(consumer);
+    assert!(!producer.consumer_alive());
+}
+
+#[test]
 fn a_retired_consumer_cannot_spoil_its_successor() {
     let (mut producer, mut old) = pair(64);
     (0..64).for_each(|number| assert!(producer.offer(&record(number))));
