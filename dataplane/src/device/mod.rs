@@ -9,7 +9,11 @@ pub mod checksum;
 pub mod faulty;
 pub mod looped;
 pub mod memory;
+mod netlink;
+pub mod offload;
 pub mod pcap;
+pub mod prepare;
+pub mod topology;
 
 use ::af_xdp::{Frame, FramePool};
 use std::collections::VecDeque;

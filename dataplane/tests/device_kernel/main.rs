@@ -3,4 +3,5 @@
 #![expect(clippy::print_stdout, reason = "a test that did nothing must not look like one that passed")]
 
 mod ground;
+mod safety;
 mod sockets;
