@@ -162,6 +162,11 @@ impl AfXdpDevice {
         self.socket.queue()
     }
 
+    /// Returns whether the queue can send: a device may have more queues to receive than to transmit.
+    pub fn can_send(&self) -> bool {
+        self.socket.queue() < self.device.properties.tx_queues
+    }
+
     /// Asks the kernel for its counters; costs a system call.
     pub fn statistics(&self) -> Result<Statistics, Error> {
         self.socket.statistics()
@@ -201,7 +206,8 @@ impl Device for AfXdpDevice {
     }
 
     fn send(&mut self, _pool: &mut FramePool, frames: &mut VecDeque<Frame>) -> usize {
-        self.socket.send(frames)
+        // The kernel would take the frames of such a queue and never send them.
+        if self.can_send() { self.socket.send(frames) } else { 0 }
     }
 
     fn flush(&mut self, pool: &mut FramePool) {

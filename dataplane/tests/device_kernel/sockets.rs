@@ -1,7 +1,7 @@
 //! Frames through AF_XDP devices, and every chunk accounted for.
 
 use crate::ground::{Ground, is_root, run, wait_until};
-use af_xdp::{Frame, FramePool, Umem, UmemConfig};
+use af_xdp::{Error, Frame, FramePool, Umem, UmemConfig};
 use meshgate_dataplane::device::Device;
 use meshgate_dataplane::device::af_xdp::{AfXdpDevice, XdpConfig};
 use std::collections::VecDeque;
@@ -20,9 +20,21 @@ fn memory() -> (Umem, FramePool) {
 }
 
 /// Opens the only queue of a device.
+///
+/// A command that another test is just starting holds copies of all descriptors for a moment, so that a program that
+/// was taken off can still be there.
 fn open(name: &str, umem: &Umem, config: &XdpConfig) -> Box<AfXdpDevice> {
-    let mut queues = AfXdpDevice::open_all(name, umem, config).unwrap();
+    let mut opened = None;
+    wait_until("the device is free", || match AfXdpDevice::open_all(name, umem, config) {
+        Err(Error::Attach { .. }) => false,
+        result => {
+            opened = Some(result.unwrap());
+            true
+        }
+    });
+    let mut queues = opened.unwrap();
     assert_eq!(queues.len(), 1);
+    assert!(queues[0].can_send());
     Box::new(queues.remove(0))
 }
 
@@ -134,6 +146,30 @@ fn a_closed_device_can_be_opened_again_in_the_other_mode() {
         two.close(&mut pool);
         assert_eq!(pool.free_frames(), SLICE_FRAMES);
     }
+}
+
+#[test]
+fn every_queue_of_a_device_is_opened_and_what_cannot_send_says_so() {
+    if !is_root() {
+        return;
+    }
+    let _ground = Ground::new("queues");
+    run(
+        "ip link add name one numrxqueues 4 numtxqueues 2 type veth peer name far1 numrxqueues 2 numtxqueues 4",
+    );
+    run("ip link set one up");
+    run("ip link set far1 up");
+    let (umem, mut pool) = memory();
+    let config = XdpConfig::for_slice(SLICE_FRAMES, 4);
+    let queues = AfXdpDevice::open_all("one", &umem, &config).unwrap();
+    let expected = af_xdp::Device::named("one").unwrap();
+    assert_eq!(queues.len(), expected.rx_queues as usize);
+    for (number, mut queue) in (0..).zip(queues) {
+        assert_eq!((queue.queue(), queue.can_send()), (number, number < expected.tx_queues));
+        queue.flush(&mut pool);
+        Box::new(queue).close(&mut pool);
+    }
+    assert_eq!(pool.free_frames(), SLICE_FRAMES);
 }
 
 #[test]
