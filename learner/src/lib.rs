@@ -1,2 +1,15 @@
-//! See the package description.
+//! The learner of one host or fleet. In this version it collects: flow records come out of the dataplane's ring, are
+//! added into roll-ups by group sets, and go to control.
+//!
+//! A flow record travels: ring -> [`collector`] -> [`flow_totals`] (what is new of it) -> [`rollup`] -> [`reporter`].
+//! A policy arrives: [`subscriber`] -> [`policies`], which turns addresses into group sets.
 #![forbid(unsafe_code)]
+
+pub mod collector;
+pub mod config;
+pub mod flow_totals;
+pub mod link;
+pub mod policies;
+pub mod reporter;
+pub mod rollup;
+pub mod subscriber;
