@@ -1,1 +1,353 @@
-//! The configuration file of the dataplane.
+//! The configuration file of the dataplane: TOML, unknown keys refused.
+
+use crate::binding::{DeviceRole, Role};
+use crate::flow_table::FLOWS_MAX;
+use meshgate_policy::{Action, Mac, Name, limits::DEVICE_NAME_BYTES_MAX};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Devices of one host.
+pub const DEVICES_MAX: usize = 64;
+/// Bytes of the largest configuration file that is read.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// Why a configuration is refused. Each names the file and the key.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{0}: {1}")]
+    Unreadable(PathBuf, std::io::Error),
+    /// The file is no TOML of the right form.
+    #[error("{0}: {1}")]
+    Syntax(PathBuf, String),
+    /// A value is out of its range.
+    #[error("{0}: {1}: {2}")]
+    Value(PathBuf, String, String),
+}
+
+/// Everything a dataplane is told at start.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Name of this host, unique among all hosts of the control plane.
+    pub host: Name,
+    /// Where control listens: `http://127.0.0.1:7600` or `unix:/run/meshgate/control.sock`.
+    #[serde(default = "default_control")]
+    pub control: String,
+    /// Where the last accepted policy is kept.
+    #[serde(default = "default_state_dir")]
+    pub state_dir: PathBuf,
+    /// What happens to packets before any policy was ever accepted.
+    #[serde(default = "deny")]
+    pub start_action: Action,
+    /// Processor that the worker is pinned to; none leaves it to the kernel.
+    #[serde(default)]
+    pub cpu: Option<usize>,
+    /// How the worker waits for frames.
+    #[serde(default)]
+    pub polling: Polling,
+    /// Turns without work before an adaptive worker sleeps.
+    #[serde(default = "default_idle_spins")]
+    pub idle_spins: u32,
+    /// Frames of packet memory, shared by all devices.
+    #[serde(default = "default_frames")]
+    pub frames: u32,
+    /// Bytes of one frame: 2048 or 4096.
+    #[serde(default = "default_frame_bytes")]
+    pub frame_bytes: u32,
+    /// Flows that can be tracked at once.
+    #[serde(default = "default_flows_max")]
+    pub flows_max: u32,
+    /// How often a flow that goes on is reported.
+    #[serde(default = "default_active_report_s")]
+    pub active_report_s: u32,
+    /// One in how many flows is recorded.
+    #[serde(default = "one")]
+    pub sampling_rate: u16,
+    /// Whether connections are taken up in the middle.
+    #[serde(default = "yes")]
+    pub pickup: bool,
+    /// How long after the start they are taken up on the word of the answering side.
+    #[serde(default = "default_pickup_window_s")]
+    pub pickup_window_s: u32,
+    /// Whether an uplink may be taken that carries an address or the default route.
+    #[serde(default)]
+    pub take_uplink: bool,
+    /// Where flow records are handed to a learner; none keeps them from leaving.
+    #[serde(default)]
+    pub flow_ring: Option<FlowRingConfig>,
+    /// Devices.
+    #[serde(default, rename = "device")]
+    pub devices: Vec<DeviceConfig>,
+}
+
+/// How a worker waits for frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Polling {
+    /// Spin while there is work, then sleep until a device is ready.
+    #[default]
+    Adaptive,
+    /// Never sleep. Takes the whole core.
+    Spin,
+}
+
+/// The shared-memory ring to the learner.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowRingConfig {
+    /// Unix socket over which the ring is handed out.
+    pub socket: PathBuf,
+    /// Records the ring holds; a power of two.
+    #[serde(default = "default_ring_slots")]
+    pub slots: u32,
+    /// Users beside our own that may read.
+    #[serde(default)]
+    pub reader_uids: Vec<u32>,
+}
+
+/// One device.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceConfig {
+    /// Name, as the kernel knows it.
+    pub name: String,
+    /// Role: `endpoint`, `uplink` or `host`.
+    #[serde(deserialize_with = "role")]
+    pub role: Role,
+    /// Segment of untagged frames.
+    #[serde(default = "Name::default_name")]
+    pub segment: Name,
+    /// Segments of tagged frames, by VLAN number.
+    #[serde(default)]
+    pub vlans: BTreeMap<String, Name>,
+    /// In a replay: MACs of the senders whose frames enter here. Otherwise without meaning.
+    #[serde(default)]
+    pub macs: Vec<Mac>,
+    /// Ethertypes that pass beside IPv4, IPv6 and ARP.
+    #[serde(default)]
+    pub ethertypes: Vec<u16>,
+}
+
+impl Config {
+    /// Reads and checks the file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error| ConfigError::Unreadable(path.to_owned(), error);
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let mut text = String::new();
+        std::io::Read::read_to_string(&mut std::io::Read::take(file, CONFIG_BYTES_MAX), &mut text)
+            .map_err(unreadable)?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads and checks a text; the path is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text)
+            .map_err(|error| ConfigError::Syntax(path.to_owned(), one_line(text, &error)))?;
+        match config.fault() {
+            Some((key, fault)) => Err(ConfigError::Value(path.to_owned(), key, fault)),
+            None => Ok(config),
+        }
+    }
+
+    /// Returns the first key whose value is out of its range, and why.
+    fn fault(&self) -> Option<(String, String)> {
+        let within = |key: &str, value: u32, first: u32, last: u32| {
+            let fault = format!("{value} is not within {first} to {last}");
+            (!(first..=last).contains(&value)).then(|| (key.to_owned(), fault))
+        };
+        let sizes = [
+            within("frames", self.frames, 256, 1 << 22),
+            within("flows_max", self.flows_max, 16, FLOWS_MAX),
+            within("active_report_s", self.active_report_s, 1, 86_400),
+            within("pickup_window_s", self.pickup_window_s, 0, 86_400),
+            within("idle_spins", self.idle_spins, 0, 1_000_000),
+            within("sampling_rate", self.sampling_rate.into(), 1, u16::MAX.into()),
+        ];
+        if let Some(fault) = sizes.into_iter().flatten().next() {
+            return Some(fault);
+        }
+        let fault = |key: &str, fault: String| Some((key.to_owned(), fault));
+        if !matches!(self.frame_bytes, 2_048 | 4_096) {
+            return fault("frame_bytes", format!("{} is neither 2048 nor 4096", self.frame_bytes));
+        }
+        if self.start_action == Action::Reject {
+            return fault("start_action", "only allow and deny can be a default".into());
+        }
+        if let Some(ring) = &self.flow_ring
+            && !(ring.slots.is_power_of_two() && (64..=1 << 24).contains(&ring.slots))
+        {
+            return fault(
+                "flow_ring.slots",
+                format!("{} is no power of two within 64 to 16777216", ring.slots),
+            );
+        }
+        self.device_fault()
+    }
+
+    fn device_fault(&self) -> Option<(String, String)> {
+        if self.devices.is_empty() || self.devices.len() > DEVICES_MAX {
+            let count = self.devices.len();
+            return Some(("device".into(), format!("{count} devices; there must be 1 to {DEVICES_MAX}")));
+        }
+        for (at, device) in self.devices.iter().enumerate() {
+            let key = |field: &str| format!("device[{at}].{field}");
+            let name = device.name.as_str();
+            let is_name = !name.is_empty()
+                && name.len() <= DEVICE_NAME_BYTES_MAX
+                && !name.contains(|c: char| c == '/' || c.is_whitespace());
+            if !is_name {
+                return Some((key("name"), format!("{name:?} is not a device name of 1 to 15 bytes")));
+            }
+            if self.devices[..at].iter().any(|other| other.name == name) {
+                return Some((key("name"), format!("{name} is listed twice")));
+            }
+            if let Some(tag) = device.vlans.keys().find(|tag| vlan_number(tag).is_none()) {
+                return Some((key("vlans"), format!("{tag:?} is not a VLAN number of 1 to 4094")));
+            }
+        }
+        None
+    }
+}
+
+impl DeviceConfig {
+    /// Returns the device as bindings see it.
+    pub fn binding(&self) -> DeviceRole {
+        DeviceRole {
+            name: self.name.clone(),
+            role: self.role,
+            segment: Some(self.segment.clone()),
+            vlans: self
+                .vlans
+                .iter()
+                .filter_map(|(tag, name)| Some((vlan_number(tag)?, name.clone())))
+                .collect(),
+            ethertypes: self.ethertypes.clone(),
+        }
+    }
+}
+
+/// Returns the word by which people write a role.
+pub fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Endpoint => "endpoint",
+        Role::Uplink => "uplink",
+        Role::Host => "host",
+    }
+}
+
+fn role<'de, D: Deserializer<'de>>(from: D) -> Result<Role, D::Error> {
+    let word = String::deserialize(from)?;
+    let role = [Role::Endpoint, Role::Uplink, Role::Host].into_iter().find(|role| role_word(*role) == word);
+    role.ok_or_else(|| D::Error::custom(format!("role {word:?} is not one of endpoint, uplink, host")))
+}
+
+fn vlan_number(text: &str) -> Option<u16> {
+    text.parse().ok().filter(|number| (1..=4_094).contains(number))
+}
+
+/// Returns a parser's complaint in one line, with the line of the file.
+fn one_line(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+    let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
+    match line {
+        Some(line) => format!("line {line}: {message}"),
+        None => message,
+    }
+}
+
+fn default_control() -> String {
+    "http://127.0.0.1:7600".into()
+}
+
+fn default_state_dir() -> PathBuf {
+    "/var/lib/meshgate/dataplane".into()
+}
+
+fn deny() -> Action {
+    Action::Deny
+}
+
+fn default_idle_spins() -> u32 {
+    2_000
+}
+
+fn default_frames() -> u32 {
+    16_384
+}
+
+fn default_frame_bytes() -> u32 {
+    4_096
+}
+
+fn default_flows_max() -> u32 {
+    131_072
+}
+
+fn default_active_report_s() -> u32 {
+    60
+}
+
+fn default_pickup_window_s() -> u32 {
+    120
+}
+
+fn default_ring_slots() -> u32 {
+    65_536
+}
+
+fn one() -> u16 {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        Config::parse(text, Path::new("dp.toml")).map_err(|error| error.to_string())
+    }
+
+    const DEVICE: &str = "[[device]]\nname = \"tap0\"\nrole = \"endpoint\"\n";
+
+    #[test]
+    fn the_smallest_configuration_is_a_host_and_a_device() {
+        let config = parse(&format!("host = \"a\"\n{DEVICE}")).unwrap();
+        assert_eq!(config.start_action, Action::Deny);
+        assert_eq!(config.devices[0].role, Role::Endpoint);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = parse(&format!("host = \"a\"\npolicing = 1\n{DEVICE}")).unwrap_err();
+        assert!(error.starts_with("dp.toml: line 2: unknown field `policing`"), "{error}");
+        assert!(!error.contains('\n'));
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused_by_key() {
+        for (line, key) in [
+            ("frames = 1", "frames"),
+            ("frame_bytes = 3000", "frame_bytes"),
+            ("start_action = \"reject\"", "start_action"),
+            ("flow_ring = { socket = \"/s\", slots = 100 }", "flow_ring.slots"),
+        ] {
+            let error = parse(&format!("host = \"a\"\n{line}\n{DEVICE}")).unwrap_err();
+            assert!(error.starts_with(&format!("dp.toml: {key}: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_device_a_repeated_one_and_a_bad_name_are_refused() {
+        assert!(parse("host = \"a\"").unwrap_err().contains("0 devices"));
+        assert!(parse(&format!("host = \"a\"\n{DEVICE}{DEVICE}")).unwrap_err().contains("listed twice"));
+        let long = DEVICE.replace("tap0", "a-name-of-16-byt");
+        assert!(parse(&format!("host = \"a\"\n{long}")).unwrap_err().contains("device[0].name"));
+    }
+}

@@ -1,1 +1,208 @@
-//! Stage 4: flows that are known, and their state.
+//! Stage 4: flows that are known. The table that finds them, and what is kept of each.
+//!
+//! The table is fixed at start: a power-of-two array of list heads and a slab of flows linked by number. A growing
+//! hash table was measured to stall for 8 to 40 ms at a constant number of live flows, by rehashing; here every
+//! operation costs one short list walk, nothing is ever moved, and a removed flow is gone at once. The hash has a
+//! secret, so that nobody outside can make the lists long.
+
+mod flow;
+mod key;
+mod tcp;
+
+pub use flow::{
+    Flow, FlowGrounds, FlowState, Opening, Pace, REVERSED_MAX_NS, REVERSED_PACKETS_MAX, Timeouts,
+};
+pub use key::{FlowKey, KeyedHash, Sender, echo_identifier};
+pub(crate) use tcp::{ACK, FIN, RST, SYN};
+pub use tcp::{TcpState, TcpStep};
+
+use crate::timing_wheel::TimingWheel;
+
+/// End of a list.
+const NONE: u32 = u32::MAX;
+/// Most flows a table may be made for: indexes are 32 bits and one value is the end of a list.
+pub const FLOWS_MAX: u32 = 1 << 26;
+/// Share of the table that flows cut by a policy may occupy: one in this many.
+pub const REFUSED_SHARE: u32 = 8;
+
+/// Number of a flow in its table. Valid until the flow is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowIndex(u32);
+
+/// Flows by key. One owner, no locks.
+pub struct FlowTable {
+    /// First flow of each list; as many as a power of two.
+    heads: Vec<u32>,
+    slab: Vec<Slot>,
+    /// First free slot.
+    free: u32,
+    live: u32,
+    refused: u32,
+    hash: KeyedHash,
+    /// When each flow is looked at again.
+    wheel: TimingWheel,
+}
+
+struct Slot {
+    /// Next flow of the list, or next free slot.
+    next: u32,
+    /// None when free.
+    flow: Option<Flow>,
+}
+
+impl FlowTable {
+    /// Returns an empty table for at most `flows_max` flows, all memory taken now. `flows_max` is brought into the
+    /// range 16 to [`FLOWS_MAX`].
+    pub fn new(flows_max: u32, hash: KeyedHash, now_ns: u64) -> Self {
+        let flows_max = flows_max.clamp(16, FLOWS_MAX);
+        let slot = |at: u32| Slot { next: if at + 1 == flows_max { NONE } else { at + 1 }, flow: None };
+        Self {
+            heads: vec![NONE; flows_max.next_power_of_two() as usize],
+            slab: (0..flows_max).map(slot).collect(),
+            free: 0,
+            live: 0,
+            refused: 0,
+            hash,
+            wheel: TimingWheel::new(flows_max, now_ns),
+        }
+    }
+
+    /// Returns the flow with this key.
+    pub fn find(&self, key: &FlowKey) -> Option<FlowIndex> {
+        let mut at = self.heads[self.head_of(key)];
+        while at != NONE {
+            let slot = &self.slab[at as usize];
+            if slot.flow.as_ref().is_some_and(|flow| flow.key == *key) {
+                return Some(FlowIndex(at));
+            }
+            at = slot.next;
+        }
+        None
+    }
+
+    /// Puts a flow in and returns its number; gives it back when the table is full. Its key must not be in.
+    pub fn insert(&mut self, flow: Flow) -> Result<FlowIndex, Flow> {
+        debug_assert!(self.find(&flow.key).is_none(), "a key is in the table once");
+        let at = self.free;
+        if at == NONE {
+            return Err(flow);
+        }
+        let head = self.head_of(&flow.key);
+        self.refused += u32::from(flow.state == FlowState::Refused);
+        let slot = &mut self.slab[at as usize];
+        self.free = slot.next;
+        slot.next = self.heads[head];
+        slot.flow = Some(flow);
+        self.heads[head] = at;
+        self.live += 1;
+        Ok(FlowIndex(at))
+    }
+
+    /// Takes the flow out.
+    pub fn remove(&mut self, index: FlowIndex) -> Option<Flow> {
+        let at = index.0;
+        let flow = self.slab[at as usize].flow.take()?;
+        let head = self.head_of(&flow.key);
+        let after = self.slab[at as usize].next;
+        let mut previous = NONE;
+        let mut here = self.heads[head];
+        while here != at {
+            previous = here;
+            here = self.slab[here as usize].next;
+        }
+        match previous {
+            NONE => self.heads[head] = after,
+            _ => self.slab[previous as usize].next = after,
+        }
+        self.slab[at as usize].next = self.free;
+        self.free = at;
+        self.live -= 1;
+        self.refused -= u32::from(flow.state == FlowState::Refused);
+        self.wheel.cancel(at);
+        Some(flow)
+    }
+
+    /// Returns the flow with this number. It must be in the table.
+    pub fn get(&self, index: FlowIndex) -> &Flow {
+        self.slab[index.0 as usize]
+            .flow
+            .as_ref()
+            .expect("an index is used only while its flow is in the table")
+    }
+
+    /// Returns the flow with this number for change. Its key must stay, and its state may become or cease to be
+    /// `Refused` only through [`Self::set_refused`].
+    pub fn get_mut(&mut self, index: FlowIndex) -> &mut Flow {
+        self.slab[index.0 as usize]
+            .flow
+            .as_mut()
+            .expect("an index is used only while its flow is in the table")
+    }
+
+    /// Makes the flow `Refused`; returns false, and leaves it, when such flows fill their share of the table.
+    pub fn set_refused(&mut self, index: FlowIndex) -> bool {
+        if !self.has_refused_room() {
+            return false;
+        }
+        let flow = self.get_mut(index);
+        if flow.state != FlowState::Refused {
+            flow.state = FlowState::Refused;
+            self.refused += 1;
+        }
+        true
+    }
+
+    /// Returns whether another `Refused` flow may be kept.
+    pub fn has_refused_room(&self) -> bool {
+        self.refused < self.flows_max() / REFUSED_SHARE
+    }
+
+    /// Makes the flow due for a look at `at_ns`, or earlier.
+    pub fn look_again(&mut self, index: FlowIndex, at_ns: u64) {
+        self.wheel.schedule(index.0, at_ns);
+    }
+
+    /// Returns one flow that is due for a look and stops its timer.
+    pub fn pop_due(&mut self, now_ns: u64) -> Option<FlowIndex> {
+        self.wheel.pop_due(now_ns).map(FlowIndex)
+    }
+
+    /// Returns the number of any flow at or behind this place, for going through all of them.
+    pub fn next_live(&self, from: u32) -> Option<FlowIndex> {
+        let rest = self.slab.get(from as usize..)?;
+        let skip = rest.iter().position(|slot| slot.flow.is_some())?;
+        Some(FlowIndex(from + u32::try_from(skip).ok()?))
+    }
+
+    /// Returns how many flows are in, refused ones included.
+    pub fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// Returns how many flows in the table are refused.
+    pub fn refused(&self) -> u32 {
+        self.refused
+    }
+
+    /// Returns how many flows fit.
+    pub fn flows_max(&self) -> u32 {
+        u32::try_from(self.slab.len()).expect("made from a u32")
+    }
+
+    /// Returns the hash of a key.
+    pub fn hash_of(&self, key: &FlowKey) -> u64 {
+        self.hash.flow(key)
+    }
+
+    fn head_of(&self, key: &FlowKey) -> usize {
+        let mask = self.heads.len() - 1;
+        usize::try_from(self.hash.flow(key) & (mask as u64)).expect("masked to the number of heads")
+    }
+}
+
+impl FlowIndex {
+    /// Returns the place behind this one, for [`FlowTable::next_live`].
+    pub fn following(self) -> u32 {
+        self.0 + 1
+    }
+}

@@ -1,12 +1,13 @@
 //! The dataplane of one host: takes frames from devices, judges them by the policy, passes or drops them, and tells
 //! the learner who talks to whom.
 //!
-//! A packet travels: [`device`] -> [`worker`] -> [`packet`] -> [`binding`] -> [`fragments`] -> [`flow_table`] ->
+//! A packet travels: [`device`] -> [`worker`] -> [`packet`] -> [`binding`] -> [`fragments`] -> [`tracker`] ([`flow_table`]) ->
 //! [`classifier`] -> [`verdict`] -> [`switch`] -> [`meter`] -> [`device`].
 //! A rule arrives: [`subscriber`] -> [`classifier`] (compile) -> [`published`].
 //! A flow record leaves: [`meter`] -> ring -> [`exporter`] -> shared-memory ring.
 #![forbid(unsafe_code)]
 
+pub mod assembly;
 pub mod binding;
 pub mod classifier;
 pub mod config;
@@ -15,11 +16,19 @@ pub mod device;
 pub mod exporter;
 pub mod flow_table;
 pub mod fragments;
+pub mod last_good;
+pub mod live;
 pub mod meter;
 pub mod packet;
 pub mod published;
+pub mod replay;
+pub mod reporter;
+pub mod start;
 pub mod subscriber;
 pub mod switch;
+pub mod threads;
 pub mod timing_wheel;
+pub mod topology_commands;
+pub mod tracker;
 pub mod verdict;
 pub mod worker;

@@ -1,1 +1,169 @@
-//! The compiled policy that workers judge by, and how it is swapped.
+//! The compiled policy that workers judge by, and how it is swapped under them.
+//!
+//! A worker must neither wait nor free memory, so it can take part in a swap only by looking: once a burst it loads
+//! the pointer and stores that it has done so. The publisher stores the new policy, waits until every worker has
+//! passed that point, and drops the old one itself. A worker that sleeps counts as passed, because waking it loads
+//! first. What may run at once: one publisher, any number of workers.
+
+use crate::binding::Bindings;
+use crate::classifier::Classifier;
+use crate::counters::RuleCounters;
+use arc_swap::{ArcSwap, Cache};
+use hashbrown::HashMap;
+use meshgate_policy::{Digest, Policy, PolicyVersion, RuleId};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Everything that changes with a policy, built off the workers and never changed after.
+pub struct Published {
+    /// Version of the policy.
+    pub version: PolicyVersion,
+    /// Digest of the policy.
+    pub digest: Digest,
+    /// Stages 5 to 7.
+    pub classifier: Classifier,
+    /// Stage 2.
+    pub bindings: Bindings,
+    /// Counters of the rules, by worker, then in the order of [`Policy::rules`].
+    pub rules: Vec<Vec<RuleCounters>>,
+}
+
+impl Published {
+    /// Returns the parts of a policy put together, with counters at zero for each worker.
+    pub fn new(policy: &Policy, classifier: Classifier, bindings: Bindings, workers: usize) -> Self {
+        let counters = || policy.rules.iter().map(|rule| RuleCounters::new(rule.id)).collect();
+        Self {
+            version: policy.version,
+            digest: policy.digest(),
+            classifier,
+            bindings,
+            rules: std::iter::repeat_with(counters).take(workers).collect(),
+        }
+    }
+}
+
+/// How far one worker has come. Written by the worker, read by the publisher.
+#[derive(Debug, Default)]
+struct Progress {
+    turns: AtomicU64,
+    asleep: AtomicBool,
+}
+
+/// Totals of one rule over all policies since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleTotals {
+    /// Flows.
+    pub flows: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The one side that swaps.
+pub struct Publisher {
+    current: Arc<ArcSwap<Published>>,
+    workers: Vec<Arc<Progress>>,
+    /// What rules counted under policies that are gone; bounded by the rules of the current policy.
+    past: HashMap<RuleId, RuleTotals>,
+}
+
+/// One worker's view.
+pub struct Subscription {
+    cache: Cache<Arc<ArcSwap<Published>>, Arc<Published>>,
+    progress: Arc<Progress>,
+}
+
+/// A swap under way: the old policy, and where each worker was when the new one was stored.
+#[must_use = "the old policy must be kept until every worker has passed"]
+pub struct Swap {
+    old: Arc<Published>,
+    turns: Vec<u64>,
+}
+
+impl Publisher {
+    /// Returns the publisher of a first policy and a subscription for each worker.
+    pub fn new(first: Published, workers: usize) -> (Self, Vec<Subscription>) {
+        let current = Arc::new(ArcSwap::from_pointee(first));
+        let progress: Vec<_> = std::iter::repeat_with(Arc::<Progress>::default).take(workers).collect();
+        let subscription = |progress: &Arc<Progress>| Subscription {
+            cache: Cache::new(Arc::clone(&current)),
+            progress: Arc::clone(progress),
+        };
+        let subscriptions = progress.iter().map(subscription).collect();
+        (Self { current: Arc::clone(&current), workers: progress, past: HashMap::new() }, subscriptions)
+    }
+
+    /// Returns what is published.
+    pub fn current(&self) -> Arc<Published> {
+        self.current.load_full()
+    }
+
+    /// Stores the new policy. Workers that begin a burst from here on judge by it.
+    pub fn store(&self, new: Published) -> Swap {
+        let old = self.current.swap(Arc::new(new));
+        // Between the swap above and reading the workers' places below nothing may be reordered: a worker that is
+        // seen asleep must find the new policy when it wakes.
+        std::sync::atomic::fence(Ordering::SeqCst);
+        let turns = self.workers.iter().map(|worker| worker.turns.load(Ordering::SeqCst)).collect();
+        Swap { old, turns }
+    }
+
+    /// Returns whether every worker has begun a burst, or sleeps, since the swap.
+    pub fn has_passed(&self, swap: &Swap) -> bool {
+        self.workers.iter().zip(&swap.turns).all(|(worker, before)| {
+            worker.asleep.load(Ordering::SeqCst) || worker.turns.load(Ordering::SeqCst) != *before
+        })
+    }
+
+    /// Takes over the counts of the old policy and frees it. Call when [`Self::has_passed`].
+    pub fn finish(&mut self, swap: Swap) {
+        let Swap { old, turns: _ } = swap;
+        let kept: HashMap<RuleId, RuleTotals> = self.rule_totals_of(&old).into_iter().collect();
+        let current = self.current();
+        self.past = current.rules.first().map_or_else(HashMap::new, |rules| {
+            rules.iter().filter_map(|rule| kept.get(&rule.rule).map(|totals| (rule.rule, *totals))).collect()
+        });
+    }
+
+    /// Returns the totals of every rule of the current policy, in its order.
+    pub fn rule_totals(&self) -> Vec<(RuleId, RuleTotals)> {
+        self.rule_totals_of(&self.current())
+    }
+
+    fn rule_totals_of(&self, published: &Published) -> Vec<(RuleId, RuleTotals)> {
+        let rules = published.rules.first().map_or(0, Vec::len);
+        let total = |at: usize| {
+            let id = published.rules[0][at].rule;
+            let mut totals = self.past.get(&id).copied().unwrap_or_default();
+            for worker in &published.rules {
+                totals.flows += worker[at].flows.get();
+                totals.packets += worker[at].packets.get();
+                totals.bytes += worker[at].bytes.get();
+            }
+            (id, totals)
+        };
+        (0..rules).map(total).collect()
+    }
+}
+
+impl Subscription {
+    /// Begins a burst: returns the policy to judge it by.
+    pub fn begin_burst(&mut self) -> &Arc<Published> {
+        let turn = self.progress.turns.load(Ordering::Relaxed);
+        let published = self.cache.load();
+        // Release: everything judged by the old policy comes before the publisher's freeing of it.
+        self.progress.turns.store(turn.wrapping_add(1), Ordering::Release);
+        published
+    }
+
+    /// Says that the worker goes to sleep. The next thing it does must be [`Self::wake`].
+    pub fn fall_asleep(&self) {
+        self.progress.asleep.store(true, Ordering::SeqCst);
+    }
+
+    /// Says that the worker is awake, before it loads anything.
+    pub fn wake(&self) {
+        self.progress.asleep.store(false, Ordering::SeqCst);
+    }
+}

@@ -1,1 +1,151 @@
 //! Receives policies from control and answers with ACK or NACK.
+//!
+//! A policy goes through wire -> [`Policy`] (digest checked) -> compile -> proof -> published to the workers -> kept
+//! on disk -> ACK, all off the workers. Whatever fails on the way leaves the current policy in force and is answered
+//! with a NACK that names it. Control gone means: go on with what is enforced, and try to reach it again.
+
+mod session;
+
+pub use session::SessionError;
+
+use crate::binding::{Bindings, DeviceRole};
+use crate::classifier::{Classifier, CompileError};
+use crate::last_good::{LastGood, LastGoodError};
+use crate::published::{Published, Publisher};
+use crate::reporter::Reporter;
+use meshgate_policy::{Name, Policy};
+use meshgate_proto::wire;
+use prost::Message;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long workers may take to pass a swap before it is called a failure. A burst takes some microseconds.
+const SWAP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether they have.
+const SWAP_POLL: Duration = Duration::from_micros(50);
+/// Pause before control is tried again, at first; doubled up to the second value.
+const RETRY_PAUSE: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
+
+/// Why a policy is not enforced.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It cannot be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// It cannot be kept on disk, so that a restart would fall back.
+    #[error(transparent)]
+    Disk(#[from] LastGoodError),
+    /// A worker did not take it.
+    #[error("a worker did not begin a burst within {} s", SWAP_TIMEOUT.as_secs())]
+    Stuck,
+}
+
+/// What a compiled policy depends on beside the policy.
+#[derive(Clone)]
+pub struct Host {
+    /// Name of this host.
+    pub name: Name,
+    /// Devices in the order of the configuration.
+    pub devices: Vec<DeviceRole>,
+    /// Number of workers.
+    pub workers: usize,
+}
+
+impl Host {
+    /// Compiles a policy for this host and proves the result against it.
+    pub fn compile(&self, policy: &Policy) -> Result<Published, ApplyError> {
+        let classifier = Classifier::compile(policy)?;
+        //PROVE
+        let bindings = Bindings::build(policy, &self.name, &self.devices);
+        Ok(Published::new(policy, classifier, bindings, self.workers))
+    }
+}
+
+/// Keeps one host's policy in step with control.
+pub struct Subscriber {
+    host: Host,
+    control: String,
+    epoch: u64,
+    publisher: Publisher,
+    /// What is enforced; none before any policy was ever accepted.
+    policy: Option<Arc<Policy>>,
+    last_good: LastGood,
+    reporter: Reporter,
+}
+
+/// What a subscriber is made of.
+pub struct SubscriberParts {
+    /// What policies are compiled for.
+    pub host: Host,
+    /// Where control listens.
+    pub control: String,
+    /// Tells this run from others.
+    pub epoch: u64,
+    /// Swaps policies under the workers.
+    pub publisher: Publisher,
+    /// What the publisher began with, if that was an accepted policy.
+    pub policy: Option<Arc<Policy>>,
+    /// Where accepted policies are kept.
+    pub last_good: LastGood,
+    /// What control is told.
+    pub reporter: Reporter,
+}
+
+impl Subscriber {
+    /// Returns a subscriber that is not connected yet.
+    pub fn new(parts: SubscriberParts) -> Self {
+        let SubscriberParts { host, control, epoch, publisher, policy, last_good, reporter } = parts;
+        Self { host, control, epoch, publisher, policy, last_good, reporter }
+    }
+
+    /// Stays subscribed for as long as the future is polled.
+    pub async fn run(mut self) {
+        let mut pause = RETRY_PAUSE[0];
+        let mut told = String::new();
+        loop {
+            let began = Instant::now();
+            let error = self.session().await.to_string();
+            if error != told {
+                tracing::warn!(control = %self.control, error, "control lost; the current policy stays in force");
+                told = error;
+            }
+            if began.elapsed() > RETRY_PAUSE[1] {
+                pause = RETRY_PAUSE[0];
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY_PAUSE[1]);
+        }
+    }
+
+    /// Brings a policy into force and returns how long that took.
+    async fn apply(&mut self, policy: Policy) -> Result<Duration, ApplyError> {
+        let began = Instant::now();
+        let host = self.host.clone();
+        let compile = move || host.compile(&policy).map(|published| (published, policy));
+        // Compiling may take long; the connection must go on answering meanwhile.
+        let compiled = tokio::task::spawn_blocking(compile).await;
+        let (published, policy) = compiled.expect("compiling returns errors and does not panic")?;
+        self.last_good.write(&encode(&policy))?;
+        let swap = self.publisher.store(published);
+        while !self.publisher.has_passed(&swap) {
+            if began.elapsed() > SWAP_TIMEOUT {
+                return Err(ApplyError::Stuck);
+            }
+            tokio::time::sleep(SWAP_POLL).await;
+        }
+        self.publisher.finish(swap);
+        self.policy = Some(Arc::new(policy));
+        Ok(began.elapsed())
+    }
+}
+
+/// Returns the bytes by which a policy is kept on disk: the wire's own form, its digest included.
+pub fn encode(policy: &Policy) -> Vec<u8> {
+    wire::Policy::from(policy).encode_to_vec()
+}
+
+/// Reads a policy kept on disk; the error says what is wrong with the bytes.
+pub fn decode(bytes: &[u8]) -> Result<Policy, String> {
+    let message = wire::Policy::decode(bytes).map_err(|error| error.to_string())?;
+    Policy::try_from(message).map_err(|fault| fault.to_string())
+}

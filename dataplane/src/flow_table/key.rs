@@ -1,0 +1,151 @@
+//! What makes two packets belong to one flow.
+
+use crate::packet::{IcmpKind, IpPacket};
+use meshgate_policy::{FlowRecord, Protocol, SegmentId, address_bytes};
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+
+/// The name of a flow: equal for both directions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    low_address: u128,
+    high_address: u128,
+    low_port: u16,
+    high_port: u16,
+    segment: SegmentId,
+    protocol: Protocol,
+}
+
+/// Which of a key's two sides sent a packet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sender {
+    /// The side with the lower (address, port).
+    #[default]
+    Low,
+    /// The side with the higher (address, port).
+    High,
+}
+
+impl FlowKey {
+    /// Returns the key of a packet and which side sent it. ICMP echo has its identifier as both ports.
+    pub fn of(segment: SegmentId, packet: &IpPacket) -> (Self, Sender) {
+        let (source_port, destination_port) = match echo_identifier(packet) {
+            Some(id) => (id, id),
+            None if packet.l4.protocol.is_icmp() => (0, 0),
+            None => (packet.l4.source_port, packet.l4.destination_port),
+        };
+        let source = (address_number(packet.source), source_port);
+        let destination = (address_number(packet.destination), destination_port);
+        let sender = if source <= destination { Sender::Low } else { Sender::High };
+        let (low, high) = if sender == Sender::Low { (source, destination) } else { (destination, source) };
+        let key = Self {
+            low_address: low.0,
+            high_address: high.0,
+            low_port: low.1,
+            high_port: high.1,
+            segment,
+            protocol: packet.l4.protocol,
+        };
+        (key, sender)
+    }
+
+    /// Returns the protocol.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Returns the segment.
+    pub fn segment(&self) -> SegmentId {
+        self.segment
+    }
+
+    /// Returns address and port of a side.
+    pub fn side(&self, side: Sender) -> (IpAddr, u16) {
+        let (address, port) = match side {
+            Sender::Low => (self.low_address, self.low_port),
+            Sender::High => (self.high_address, self.high_port),
+        };
+        (std::net::Ipv6Addr::from(address).to_canonical(), port)
+    }
+
+    /// Writes segment, protocol and the addresses as seen from `source` into a record.
+    pub fn describe(&self, source: Sender, record: &mut FlowRecord) {
+        record.segment = self.segment.0;
+        record.protocol = self.protocol.0;
+        record.source = address_bytes(self.side(source).0);
+        record.destination = address_bytes(self.side(source.other()).0);
+    }
+}
+
+impl Sender {
+    /// Returns the other side.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Low => Self::High,
+            Self::High => Self::Low,
+        }
+    }
+}
+
+/// Returns the identifier of an ICMP echo request or reply.
+pub fn echo_identifier(packet: &IpPacket) -> Option<u16> {
+    match packet.icmp {
+        Some(IcmpKind::EchoRequest { id } | IcmpKind::EchoReply { id }) => Some(id),
+        _ => None,
+    }
+}
+
+/// Returns the address as a number of 128 bits, IPv4 in mapped form, which no IPv6 packet that passes carries.
+fn address_number(address: IpAddr) -> u128 {
+    u128::from_be_bytes(address_bytes(address))
+}
+
+/// A hash with a secret, so that nobody outside can aim many flows at one bucket.
+#[derive(Clone, Copy)]
+pub struct KeyedHash([u64; 4]);
+
+impl KeyedHash {
+    /// Returns a hash with a secret from the system's randomness.
+    pub fn random() -> Self {
+        let random = RandomState::new();
+        Self(std::array::from_fn(|i| random.hash_one(i)))
+    }
+
+    /// Returns the hash with a stated secret, for tests that must repeat.
+    pub fn seeded(seed: u64) -> Self {
+        Self(std::array::from_fn(|i| fold(seed ^ 0x9e37_79b9_7f4a_7c15, i as u64 + 0x5851_f42d_4c95_7f2d)))
+    }
+
+    /// Returns the hash of a whole key.
+    pub fn flow(&self, key: &FlowKey) -> u64 {
+        let ports = (u64::from(key.low_port) << 48) | (u64::from(key.high_port) << 32);
+        self.pair(key, ports)
+    }
+
+    /// Returns the hash by which a flow finds the worker that owns it: without ports, so that fragments and replies
+    /// agree.
+    pub fn owner(&self, key: &FlowKey) -> u64 {
+        self.pair(key, 0)
+    }
+
+    fn pair(&self, key: &FlowKey, ports: u64) -> u64 {
+        let [a, b, c, d] = self.0;
+        let (low, high) = (words(key.low_address), words(key.high_address));
+        let rest = ports | (u64::from(key.segment.0) << 8) | u64::from(key.protocol.0);
+        let addresses = fold(low.0 ^ a, low.1 ^ b) ^ fold(high.0 ^ c, high.1 ^ d).rotate_left(23);
+        fold(addresses ^ a ^ c, rest ^ d)
+    }
+}
+
+fn words(address: u128) -> (u64, u64) {
+    let bytes = address.to_be_bytes();
+    let half = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
+    (half(0), half(8))
+}
+
+/// Multiplies to 128 bits and folds the halves (the mixing step of wyhash).
+fn fold(a: u64, b: u64) -> u64 {
+    let product = (u128::from(a) * u128::from(b)).to_le_bytes();
+    let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| product[at + i]));
+    half(0) ^ half(8)
+}

@@ -1,0 +1,95 @@
+//! Puts together what a host tells control of itself once a second.
+
+use crate::counters::WorkerCounters;
+use crate::exporter::{ExporterCounters, RecordBalance};
+use crate::meter::RecordQueue;
+use crate::published::Publisher;
+use hashbrown::HashMap;
+use meshgate_proto::wire;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What does not change about a device while the dataplane runs.
+#[derive(Clone, Debug)]
+pub struct DeviceFacts {
+    /// Name.
+    pub name: String,
+    /// Role, as people write it.
+    pub role: String,
+    /// How it moves frames.
+    pub mode: String,
+}
+
+/// Where the figures are read.
+#[derive(Clone)]
+pub struct Reporter {
+    /// Counters of each worker.
+    pub workers: Vec<Arc<WorkerCounters>>,
+    /// Rings of each worker.
+    pub queues: Vec<Arc<RecordQueue>>,
+    /// Counters behind them.
+    pub exporter: Arc<ExporterCounters>,
+    /// Devices in the order of the counters.
+    pub devices: Vec<DeviceFacts>,
+    /// When the dataplane started.
+    pub started: Instant,
+}
+
+impl Reporter {
+    /// Returns the report as of this moment.
+    pub fn report(&self, publisher: &Publisher) -> wire::HostReport {
+        let published = publisher.current();
+        let RecordBalance { produced, delivered, waiting, sampled_out, lost } =
+            RecordBalance::of(&self.workers, &self.queues, &self.exporter);
+        wire::HostReport {
+            version: published.version.0,
+            digest: published.digest.0.to_vec(),
+            counters: self.counters(),
+            devices: self.devices.iter().enumerate().map(|(at, facts)| self.device(at, facts)).collect(),
+            rules: rules(publisher),
+            flows_live: self.workers.iter().map(|worker| worker.flows_live.get()).sum(),
+            records_produced: produced,
+            records_delivered: delivered,
+            records_waiting: waiting,
+            records_sampled_out: sampled_out,
+            records_lost: lost,
+            uptime_ns: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn counters(&self) -> Vec<wire::Counter> {
+        let mut sums: HashMap<String, u64> = HashMap::new();
+        for (name, value) in self.workers.iter().flat_map(|worker| worker.named()) {
+            *sums.entry(name).or_default() += value;
+        }
+        let mut counters: Vec<_> =
+            sums.into_iter().map(|(name, value)| wire::Counter { name, value }).collect();
+        counters.sort_by(|a, b| a.name.cmp(&b.name));
+        counters
+    }
+
+    fn device(&self, at: usize, facts: &DeviceFacts) -> wire::DeviceReport {
+        let sum = |of: fn(&crate::counters::DeviceCounters) -> u64| {
+            self.workers.iter().filter_map(|worker| worker.devices.get(at)).map(of).sum()
+        };
+        wire::DeviceReport {
+            name: facts.name.clone(),
+            role: facts.role.clone(),
+            mode: facts.mode.clone(),
+            up: true,
+            received_packets: sum(|device| device.received_packets.get()),
+            received_bytes: sum(|device| device.received_bytes.get()),
+            sent_packets: sum(|device| device.sent_packets.get()),
+            sent_bytes: sum(|device| device.sent_bytes.get()),
+            dropped_packets: sum(|device| device.dropped_packets.get() + device.receive_full.get()),
+        }
+    }
+}
+
+fn rules(publisher: &Publisher) -> Vec<wire::RuleCounter> {
+    let rule = |(id, totals): (meshgate_policy::RuleId, crate::published::RuleTotals)| {
+        let crate::published::RuleTotals { flows, packets, bytes } = totals;
+        wire::RuleCounter { rule: id.0, flows, packets, bytes }
+    };
+    publisher.rule_totals().into_iter().map(rule).collect()
+}

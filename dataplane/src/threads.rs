@@ -1,0 +1,166 @@
+//! The threads of a running dataplane: the worker, the exporter, and the one that talks to control.
+
+use crate::assembly::Assembly;
+use crate::config::{Config, role_word};
+use crate::exporter::{Exporter, ExporterError};
+use crate::reporter::{DeviceFacts, Reporter};
+use crate::start::Start;
+use crate::subscriber::{Subscriber, SubscriberParts};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+/// How long a replay waits at its end, so that control hears its last report and the reader of the ring keeps up.
+const REPLAY_LINGER: Duration = Duration::from_millis(1_500);
+
+/// What the worker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunKind {
+    /// Judges until told to stop.
+    Live,
+    /// Judges until its devices deliver no more.
+    Replay,
+}
+
+/// Why a run cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ThreadError {
+    /// The exporter.
+    #[error(transparent)]
+    Exporter(#[from] ExporterError),
+    /// A thread or the runtime cannot be made.
+    #[error("cannot start {0}: {1}")]
+    Spawn(&'static str, std::io::Error),
+    /// The processor is not there.
+    #[error("cpu: there is no processor {0}; there are {1}")]
+    Processor(usize, usize),
+}
+
+/// The threads, to be ended in order: the worker first, then the exporter, which carries what the worker left.
+pub struct Threads {
+    stopping: Arc<AtomicBool>,
+    worker: JoinHandle<()>,
+    exporter: JoinHandle<()>,
+    exporter_stopping: Arc<AtomicBool>,
+    subscriber: Subscriber,
+    finished: oneshot::Receiver<()>,
+}
+
+impl Threads {
+    /// Starts worker and exporter. `modes` says how each device moves frames.
+    pub fn start(
+        config: &Config,
+        begin: Start,
+        assembly: Assembly,
+        modes: Vec<String>,
+        kind: RunKind,
+    ) -> Result<Self, ThreadError> {
+        let Assembly { worker, publisher, counters, queue } = assembly;
+        let epoch = epoch_ns();
+        let ring = config.flow_ring.as_ref();
+        let exporter = Exporter::new(vec![Arc::clone(&queue)], ring, &config.host, epoch)?;
+        let devices = config.devices.iter().zip(modes).map(|(device, mode)| DeviceFacts {
+            name: device.name.clone(),
+            role: role_word(device.role).to_owned(),
+            mode,
+        });
+        let reporter = Reporter {
+            workers: vec![counters],
+            queues: vec![queue],
+            exporter: exporter.counters(),
+            devices: devices.collect(),
+            started: Instant::now(),
+        };
+        let Start { host, accepted, last_good, .. } = begin;
+        let control = config.control.clone();
+        let subscriber = Subscriber::new(SubscriberParts {
+            host,
+            control,
+            epoch,
+            publisher,
+            policy: accepted,
+            last_good,
+            reporter,
+        });
+        let core = config.cpu.map(processor).transpose()?;
+        let (stopping, exporter_stopping) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (polling, idle_spins, stop) = (config.polling, config.idle_spins, Arc::clone(&stopping));
+        let (finish, finished) = oneshot::channel();
+        let work = move || {
+            if let Some(core) = core {
+                core_affinity::set_for_current(core);
+            }
+            match kind {
+                RunKind::Live => worker.run(polling, idle_spins, &stop),
+                RunKind::Replay => worker.run_through(&stop),
+            }
+            // Whoever listened may have ended first.
+            _ = finish.send(());
+        };
+        let worker = spawn("worker-0", work)?;
+        let stop = Arc::clone(&exporter_stopping);
+        let exporter = spawn("exporter", move || exporter.run(&stop))?;
+        Ok(Self { stopping, worker, exporter, exporter_stopping, subscriber, finished })
+    }
+
+    /// Talks to control until SIGTERM, SIGINT, or the worker's end, then ends all threads.
+    pub fn serve(self) -> Result<(), ThreadError> {
+        let Self { stopping, worker, exporter, exporter_stopping, subscriber, finished } = self;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(|error| ThreadError::Spawn("the runtime", error))?;
+        runtime.block_on(async {
+            let ended = |kind| signal(kind).map_err(|error| ThreadError::Spawn("signals", error));
+            let (mut terminated, mut interrupted) =
+                (ended(SignalKind::terminate())?, ended(SignalKind::interrupt())?);
+            tokio::select! {
+                () = subscriber.run() => {}
+                () = lingering(finished) => tracing::info!("no device delivers any more"),
+                _ = terminated.recv() => tracing::info!("told to stop"),
+                _ = interrupted.recv() => tracing::info!("interrupted"),
+            }
+            Ok::<(), ThreadError>(())
+        })?;
+        stopping.store(true, Ordering::Release);
+        join(worker);
+        exporter_stopping.store(true, Ordering::Release);
+        exporter.thread().unpark();
+        join(exporter);
+        Ok(())
+    }
+}
+
+async fn lingering(finished: oneshot::Receiver<()>) {
+    if finished.await.is_ok() {
+        tokio::time::sleep(REPLAY_LINGER).await;
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ThreadError> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder.spawn(work).map_err(|error| ThreadError::Spawn(name, error))
+}
+
+fn processor(number: usize) -> Result<core_affinity::CoreId, ThreadError> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let count = cores.len();
+    cores.into_iter().find(|core| core.id == number).ok_or(ThreadError::Processor(number, count))
+}
+
+/// Returns a number that tells this run from others: the time of its start.
+fn epoch_ns() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,327 @@
+//! Stage 4 and what follows from it: known flows go on by their verdict, unknown ones are judged by stages 5 to 7 and
+//! taken in **after** their first packet was allowed.
+//!
+//! A flow remembers the policy version that judged it. When that is no longer the current one, its next packet, or
+//! the wheel within ten seconds, has it judged again in its original direction; a flow that the new policy refuses is
+//! cut and stays as `Refused`, so that neither side can revive it.
+
+mod judged;
+mod pickup;
+mod revisit;
+
+pub use judged::Judged;
+pub use pickup::Pickup;
+
+use crate::classifier::Judgement;
+use crate::counters::WorkerCounters;
+use crate::flow_table::{
+    ACK, FIN, Flow, FlowGrounds, FlowIndex, FlowKey, FlowState, FlowTable, Pace, RST, SYN, Sender, TcpState,
+    TcpStep, Timeouts,
+};
+use crate::meter::{Meter, Refusal};
+use crate::published::Published;
+use crate::verdict::{DropReason, Grounds, Verdict};
+use meshgate_policy::{Action, EndReason, PolicyKey, Protocol, RecordKind, Stage};
+use std::sync::Arc;
+
+/// How flows are kept.
+#[derive(Clone, Debug)]
+pub struct TrackerConfig {
+    /// Silence after which a flow ends, by state.
+    pub timeouts: Timeouts,
+    /// How often a flow that goes on is reported.
+    pub active_report_ns: u64,
+    /// Whether and how long connections may be taken up in reverse.
+    pub pickup: Pickup,
+}
+
+/// The flows of one worker.
+pub struct Tracker {
+    table: FlowTable,
+    config: TrackerConfig,
+    meter: Meter,
+    counters: Arc<WorkerCounters>,
+    /// Which worker this is: its place in [`Published::rules`].
+    worker: usize,
+    started_ns: u64,
+}
+
+impl Tracker {
+    /// Returns a tracker without flows.
+    pub fn new(
+        table: FlowTable,
+        config: TrackerConfig,
+        meter: Meter,
+        counters: Arc<WorkerCounters>,
+        worker: usize,
+    ) -> Self {
+        Self { table, config, meter, counters, worker, started_ns: 0 }
+    }
+
+    /// Says when the worker started without the state of the connections that pass through it.
+    pub fn start(&mut self, now_ns: u64) {
+        self.started_ns = now_ns;
+    }
+
+    /// Returns the verdict on a packet that passed stages 1 to 3.
+    pub fn judge(&mut self, packet: &Judged<'_>, published: &Published) -> Verdict {
+        if packet.is_icmp_error() {
+            return Self::drop(DropReason::UnrelatedError, published, None);
+        }
+        if packet.is_stateless() {
+            return self.judge_alone(packet, published);
+        }
+        let (key, sender) = FlowKey::of(packet.segment, packet.ip);
+        match self.table.find(&key) {
+            Some(index) => self.known(index, sender, packet, published),
+            None => self.unknown(key, sender, packet, published),
+        }
+    }
+
+    /// Judges a packet that begins or continues nothing: ICMP that is neither echo request nor error.
+    fn judge_alone(&mut self, packet: &Judged<'_>, published: &Published) -> Verdict {
+        let (grounds, key) = Self::ask(packet.policy_key(), published);
+        self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
+        if grounds.action.is_allow() {
+            return Verdict::Allow(verdict_grounds(&grounds));
+        }
+        self.refuse(&key, &grounds, packet)
+    }
+
+    fn unknown(
+        &mut self,
+        key: FlowKey,
+        sender: Sender,
+        packet: &Judged<'_>,
+        published: &Published,
+    ) -> Verdict {
+        let flags = packet.tcp_flags();
+        if packet.ip.l4.protocol != Protocol::TCP || flags & (SYN | ACK | FIN | RST) == SYN {
+            return self.begin(key, sender, packet, published);
+        }
+        if flags & (ACK | SYN | FIN | RST) == ACK {
+            return self.take_up(key, sender, packet, published);
+        }
+        Self::drop(DropReason::NoFlow, published, None)
+    }
+
+    /// Judges a first packet and, if it may pass, takes its flow in.
+    fn begin(&mut self, key: FlowKey, sender: Sender, packet: &Judged<'_>, published: &Published) -> Verdict {
+        let (grounds, policy_key) = Self::ask(packet.policy_key(), published);
+        if !grounds.action.is_allow() {
+            self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
+            return self.refuse(&policy_key, &grounds, packet);
+        }
+        let state = FlowState::at_start(key.protocol());
+        self.take_in(Self::flow(key, sender, state, grounds, packet), packet, published)
+    }
+
+    /// Puts the flow of an allowed packet into the table.
+    fn take_in(&mut self, mut flow: Flow, packet: &Judged<'_>, published: &Published) -> Verdict {
+        let (key, sender, grounds) = (flow.key, packet.sender_of(&flow.key), flow.grounds);
+        flow.is_sampled = self.meter.is_sampled(self.table.hash_of(&key));
+        flow.count(sender, packet.ip.ip_bytes, packet.tcp_flags(), packet.now_ns);
+        match self.table.insert(flow) {
+            Err(_) => Self::drop(DropReason::FlowTableFull, published, None),
+            Ok(index) => {
+                self.counters.flows_created.add(1);
+                self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
+                self.schedule(index);
+                self.meter.record(self.table.get(index), RecordKind::Start, EndReason::None);
+                Verdict::Allow(verdict_grounds(&grounds))
+            }
+        }
+    }
+
+    fn known(
+        &mut self,
+        index: FlowIndex,
+        sender: Sender,
+        packet: &Judged<'_>,
+        published: &Published,
+    ) -> Verdict {
+        if self.table.get(index).state == FlowState::Refused {
+            return self.knock(index, sender, packet, published);
+        }
+        if self.table.get(index).grounds.version != published.version && !self.rejudge(index, published) {
+            let grounds = self.table.find(&FlowKey::of(packet.segment, packet.ip).0);
+            let rule = grounds.and_then(|index| self.table.get(index).grounds.rule_id());
+            return Self::drop(DropReason::CutFlow, published, rule);
+        }
+        let flow = self.table.get(index);
+        match flow.state {
+            FlowState::Tcp(state) => {
+                let (own, other) = (flow.pace(sender).tcp_flags, flow.pace(sender.other()).tcp_flags);
+                match state.step(packet.tcp_flags(), sender == flow.initiator, (own, other)) {
+                    TcpStep::To(next) => self.pass(index, sender, FlowState::Tcp(next), packet, published),
+                    TcpStep::Restart => self.restart(index, sender, packet, published),
+                    TcpStep::Invalid => {
+                        Self::drop(DropReason::InvalidState, published, flow.grounds.rule_id())
+                    }
+                }
+            }
+            FlowState::Exchange { answered } => {
+                let answered = answered || sender != flow.initiator;
+                self.pass(index, sender, FlowState::Exchange { answered }, packet, published)
+            }
+            FlowState::Reversed(opening) => self.continue_reversed(index, sender, opening, packet, published),
+            FlowState::Refused => Self::drop(DropReason::CutFlow, published, flow.grounds.rule_id()),
+        }
+    }
+
+    /// Lets a packet of a known flow pass.
+    fn pass(
+        &mut self,
+        index: FlowIndex,
+        sender: Sender,
+        state: FlowState,
+        packet: &Judged<'_>,
+        published: &Published,
+    ) -> Verdict {
+        let flow = self.table.get_mut(index);
+        let is_over =
+            matches!(state, FlowState::Tcp(TcpState::Closed | TcpState::Reset)) && flow.state != state;
+        flow.state = state;
+        flow.count(sender, packet.ip.ip_bytes, packet.tcp_flags(), packet.now_ns);
+        let grounds = flow.grounds;
+        if is_over {
+            // Its time-out became short: the wheel must not wait for the long one.
+            self.schedule(index);
+        }
+        self.count_rule(&grounds, packet.ip.ip_bytes, false, published);
+        Verdict::Allow(Grounds { stage: Stage::KnownFlow, ..verdict_grounds(&grounds) })
+    }
+
+    /// A SYN on a connection that is over begins the next one; either side may send it.
+    fn restart(
+        &mut self,
+        index: FlowIndex,
+        sender: Sender,
+        packet: &Judged<'_>,
+        published: &Published,
+    ) -> Verdict {
+        let key = self.table.get(index).key;
+        self.end(index, EndReason::Closed);
+        self.begin(key, sender, packet, published)
+    }
+
+    /// A packet of a refused tuple: only an allowed SYN without ACK makes it a flow again.
+    fn knock(
+        &mut self,
+        index: FlowIndex,
+        sender: Sender,
+        packet: &Judged<'_>,
+        published: &Published,
+    ) -> Verdict {
+        let flow = self.table.get(index);
+        let (key, rule) = (flow.key, flow.grounds.rule_id());
+        let is_syn = packet.tcp_flags() & (SYN | ACK | FIN | RST) == SYN;
+        if key.protocol() == Protocol::TCP && is_syn {
+            let (grounds, _) = Self::ask(packet.policy_key(), published);
+            if grounds.action.is_allow() {
+                self.table.remove(index);
+                return self.begin(key, sender, packet, published);
+            }
+        }
+        Self::drop(DropReason::CutFlow, published, rule)
+    }
+
+    /// Judges a flow by the current policy, in its original direction; returns false if that cuts it.
+    fn rejudge(&mut self, index: FlowIndex, published: &Published) -> bool {
+        let (grounds, _) = Self::ask(self.table.get(index).policy_key(), published);
+        self.counters.flows_rejudged.add(1);
+        self.count_rule(&grounds, 0, true, published);
+        let is_allowed = grounds.action.is_allow();
+        let flow = self.table.get_mut(index);
+        flow.grounds = grounds;
+        if !is_allowed {
+            self.cut(index);
+        }
+        is_allowed
+    }
+
+    /// Ends a flow that a policy refuses, and keeps its tuple refused while there is room for that.
+    fn cut(&mut self, index: FlowIndex) {
+        self.meter.record(self.table.get(index), RecordKind::End, EndReason::Refused);
+        if self.table.set_refused(index) {
+            self.schedule(index);
+        } else {
+            self.table.remove(index);
+        }
+    }
+
+    /// Ends a flow and takes it out.
+    fn end(&mut self, index: FlowIndex, reason: EndReason) {
+        if let Some(flow) = self.table.remove(index)
+            && flow.state != FlowState::Refused
+        {
+            self.meter.record(&flow, RecordKind::End, reason);
+        }
+    }
+
+    /// Asks stages 5 to 7.
+    fn ask(key: PolicyKey, published: &Published) -> (FlowGrounds, PolicyKey) {
+        let judgement: Judgement = published.classifier.classify(&key);
+        (FlowGrounds::of(&judgement), key)
+    }
+
+    fn refuse(&mut self, key: &PolicyKey, grounds: &FlowGrounds, packet: &Judged<'_>) -> Verdict {
+        self.meter.refuse(&Refusal {
+            key,
+            grounds,
+            parties: packet.parties,
+            bytes: packet.ip.ip_bytes,
+            tcp_flags: packet.tcp_flags(),
+            now_ns: packet.now_ns,
+        });
+        let reason = match (grounds.stage, grounds.action) {
+            (Stage::Rules, Action::Reject) => DropReason::RuleReject,
+            (Stage::Rules, _) => DropReason::RuleDeny,
+            (Stage::Membership, _) => DropReason::MembershipDeny,
+            _ => DropReason::DefaultDeny,
+        };
+        Verdict::Drop(reason, verdict_grounds(grounds))
+    }
+
+    fn flow(
+        key: FlowKey,
+        initiator: Sender,
+        state: FlowState,
+        grounds: FlowGrounds,
+        packet: &Judged<'_>,
+    ) -> Flow {
+        Flow {
+            key,
+            initiator,
+            state,
+            grounds,
+            l4: packet.ip.l4,
+            first_ns: packet.now_ns,
+            last_ns: packet.now_ns,
+            reported_ns: packet.now_ns,
+            parties: packet.parties,
+            is_sampled: true,
+            paces: [Pace::default(); 2],
+        }
+    }
+
+    fn count_rule(&self, grounds: &FlowGrounds, bytes: u32, is_judging: bool, published: &Published) {
+        if grounds.version != published.version {
+            return;
+        }
+        let place = usize::try_from(grounds.rule_index).unwrap_or(usize::MAX);
+        if let Some(rule) = published.rules.get(self.worker).and_then(|rules| rules.get(place)) {
+            rule.flows.add(u64::from(is_judging));
+            rule.packets.add(u64::from(bytes > 0));
+            rule.bytes.add(u64::from(bytes));
+        }
+    }
+
+    fn drop(reason: DropReason, published: &Published, rule: Option<meshgate_policy::RuleId>) -> Verdict {
+        Verdict::Drop(reason, Grounds { version: published.version, stage: reason.stage(), rule })
+    }
+}
+
+fn verdict_grounds(grounds: &FlowGrounds) -> Grounds {
+    Grounds { version: grounds.version, stage: grounds.stage, rule: grounds.rule_id() }
+}

@@ -1,0 +1,124 @@
+//! Connections whose beginning this host did not see: it was restarted, or the endpoint moved here.
+//!
+//! In its own allowed direction a connection is taken up at any time. On the word of the answering side it is taken
+//! up only for a while after the start, passes at most eight packets or five seconds, and is believed when a packet
+//! of the allowed direction agrees with the numbers seen; otherwise the tuple is refused for a minute. A reverse-side
+//! packet alone thus never opens anything for long.
+
+use super::{Judged, Tracker, verdict_grounds};
+use crate::flow_table::{
+    FIN, FlowIndex, FlowKey, FlowState, Opening, REVERSED_MAX_NS, REVERSED_PACKETS_MAX, SYN, Sender, TcpState,
+};
+use crate::packet::TcpFields;
+use crate::published::Published;
+use crate::verdict::{DropReason, Grounds, Verdict};
+use meshgate_policy::{L4Key, Stage};
+
+/// How far apart two sequence numbers of one connection may be seen: 16 MiB, the largest window that stacks grow to by
+/// default, twice over.
+const NUMBERS_APART_MAX: u32 = 32 << 20;
+
+/// Whether connections are taken up in the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pickup {
+    /// Never: only a SYN begins a connection.
+    Off,
+    /// At any time in the allowed direction, in reverse for this long after the start.
+    On {
+        /// `pickup_window_s`, in nanoseconds.
+        window_ns: u64,
+    },
+}
+
+impl Tracker {
+    /// Judges a packet in the middle of an unknown connection.
+    pub(super) fn take_up(
+        &mut self,
+        key: FlowKey,
+        sender: Sender,
+        packet: &Judged<'_>,
+        published: &Published,
+    ) -> Verdict {
+        let Pickup::On { window_ns } = self.config.pickup else {
+            return Self::drop(DropReason::NoFlow, published, None);
+        };
+        let (grounds, policy_key) = Self::ask(packet.policy_key(), published);
+        if grounds.action.is_allow() {
+            self.counters.flows_picked_up.add(1);
+            let flow = Self::flow(key, sender, FlowState::Tcp(TcpState::Established), grounds, packet);
+            return self.take_in(flow, packet, published);
+        }
+        let (reverse, _) = Self::ask(packet.reverse_policy_key(), published);
+        if !reverse.action.is_allow() {
+            self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
+            return self.refuse(&policy_key, &grounds, packet);
+        }
+        let Some(tcp) = packet.ip.tcp else {
+            return Self::drop(DropReason::NoFlow, published, None);
+        };
+        if packet.now_ns >= self.started_ns.saturating_add(window_ns) {
+            return Self::drop(DropReason::NoFlow, published, None);
+        }
+        self.counters.flows_picked_up_reversed.add(1);
+        let opening = Opening { packets: 1, since_ns: packet.now_ns, ..numbers_of(&tcp) };
+        let mut flow = Self::flow(key, sender.other(), FlowState::Reversed(opening), reverse, packet);
+        let L4Key { protocol, source_port, destination_port } = packet.ip.l4;
+        flow.l4 = L4Key::ports(protocol, destination_port, source_port);
+        flow.parties = packet.parties.swapped();
+        self.take_in(flow, packet, published)
+    }
+
+    /// Judges a packet of a connection that was taken up in reverse.
+    pub(super) fn continue_reversed(
+        &mut self,
+        index: FlowIndex,
+        sender: Sender,
+        opening: Opening,
+        packet: &Judged<'_>,
+        published: &Published,
+    ) -> Verdict {
+        let grounds = self.table.get(index).grounds;
+        let Some(tcp) = packet.ip.tcp else {
+            return Self::drop(DropReason::InvalidState, published, grounds.rule_id());
+        };
+        if sender == self.table.get(index).initiator {
+            if agrees(&opening, &tcp) {
+                return self.pass(index, sender, FlowState::Tcp(TcpState::Established), packet, published);
+            }
+            return self.refuse_tuple(index, published);
+        }
+        let has_time = packet.now_ns < opening.since_ns.saturating_add(REVERSED_MAX_NS);
+        if opening.packets >= REVERSED_PACKETS_MAX || !has_time {
+            return self.refuse_tuple(index, published);
+        }
+        let opening =
+            Opening { packets: opening.packets + 1, since_ns: opening.since_ns, ..numbers_of(&tcp) };
+        let flow = self.table.get_mut(index);
+        flow.state = FlowState::Reversed(opening);
+        flow.count(sender, packet.ip.ip_bytes, tcp.flags.0, packet.now_ns);
+        Verdict::Allow(Grounds { stage: Stage::KnownFlow, ..verdict_grounds(&grounds) })
+    }
+
+    fn refuse_tuple(&mut self, index: FlowIndex, published: &Published) -> Verdict {
+        let rule = self.table.get(index).grounds.rule_id();
+        self.cut(index);
+        Self::drop(DropReason::NoFlow, published, rule)
+    }
+}
+
+/// Returns the numbers that the other side must answer to.
+fn numbers_of(tcp: &TcpFields) -> Opening {
+    let virtual_bytes = u32::from(tcp.flags.0 & SYN != 0) + u32::from(tcp.flags.0 & FIN != 0);
+    Opening {
+        packets: 0,
+        since_ns: 0,
+        sequence: tcp.sequence.wrapping_add(tcp.payload_bytes).wrapping_add(virtual_bytes),
+        acknowledgment: tcp.acknowledgment,
+    }
+}
+
+/// Returns whether a packet of the allowed direction fits the numbers of the answering side.
+fn agrees(opening: &Opening, tcp: &TcpFields) -> bool {
+    let is_near = |a: u32, b: u32| a.wrapping_sub(b).min(b.wrapping_sub(a)) <= NUMBERS_APART_MAX;
+    is_near(tcp.acknowledgment, opening.sequence) && is_near(tcp.sequence, opening.acknowledgment)
+}

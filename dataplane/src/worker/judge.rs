@@ -1,0 +1,122 @@
+//! The way of one frame through the stages.
+
+use super::Worker;
+use crate::binding::{Bindings, Passage, Role, Sender, Tagging, passage};
+use crate::fragments;
+use crate::meter::Parties;
+use crate::packet::{Checksum, Content, IpPacket, Packet, ParseContext};
+use crate::published::Published;
+use crate::switch::{Egress, Ingress};
+use crate::tracker::Judged;
+use crate::verdict::{DropReason, Grounds, Verdict};
+use af_xdp::Frame;
+use meshgate_policy::{SegmentId, Stage};
+
+impl Worker {
+    /// Returns the verdict on a frame, the frame, and where it goes if it may.
+    pub(super) fn judge(
+        &mut self,
+        ingress: usize,
+        mut frame: Frame,
+        now_ns: u64,
+        published: &Published,
+    ) -> (Verdict, (Frame, Option<Egress>)) {
+        match self.stages(ingress, &mut frame, now_ns, published) {
+            Ok((verdict, egress)) => (verdict, (frame, Some(egress))),
+            Err(reason) => {
+                let grounds = Grounds { version: published.version, stage: reason.stage(), rule: None };
+                (Verdict::Drop(reason, grounds), (frame, None))
+            }
+        }
+    }
+
+    fn stages(
+        &mut self,
+        ingress: usize,
+        frame: &mut Frame,
+        now_ns: u64,
+        published: &Published,
+    ) -> Result<(Verdict, Egress), DropReason> {
+        let packet = self.parse(ingress, frame)?;
+        let device = self.queues[ingress].number;
+        let bindings = &published.bindings;
+        let sender = bindings.source(device, &packet)?;
+        let came_in = Ingress { device, segment: sender.segment };
+        let egress = self.switch.route(bindings, came_in, &packet, now_ns)?;
+        check_receivers(bindings, &egress, sender.segment, &packet)?;
+        let ip = match &packet.content {
+            Content::Ip(ip) if passage(&packet) == Passage::ToRules => ip,
+            _ => return Ok((passed_binding(published), egress)),
+        };
+        fragments::check(&packet)?;
+        if let Checksum::Partial(request) = ip.checksum {
+            frame.request_checksum(request.start, request.offset);
+        }
+        let parties = self.parties(ingress, &sender, &egress, ip, published);
+        let judged = Judged { ip, segment: sender.segment, parties, now_ns };
+        Ok((self.tracker.judge(&judged, published), egress))
+    }
+
+    /// Stage 1.
+    fn parse(&self, ingress: usize, frame: &Frame) -> Result<Packet, DropReason> {
+        let attached = &self.queues[ingress];
+        if frame.len() > attached.frame_bytes_max {
+            return Err(DropReason::OversizeFrame);
+        }
+        // Kernels leave the checksum to a veth or tap; what comes over a wire is complete.
+        let may_be_partial = attached.role != Role::Uplink;
+        let packet = Packet::parse(self.pool.bytes(frame), frame.len(), ParseContext { may_be_partial })?;
+        if let Content::Ip(ip) = &packet.content
+            && ip.checksum == Checksum::Beyond
+        {
+            ip.verify_across(self.pool.chunks(frame))?;
+        }
+        Ok(packet)
+    }
+
+    fn parties(
+        &self,
+        ingress: usize,
+        sender: &Sender,
+        egress: &Egress,
+        ip: &IpPacket,
+        published: &Published,
+    ) -> Parties {
+        let owner = |segment: SegmentId, address| {
+            published.bindings.endpoint_of(segment, address).map_or(0, |endpoint| endpoint.0)
+        };
+        let is_home = |device: u16| published.bindings.role(device).is_some_and(|role| role != Role::Uplink);
+        Parties {
+            source_endpoint: owner(sender.segment, ip.source),
+            destination_endpoint: owner(sender.segment, ip.destination),
+            source_is_home: is_home(self.queues[ingress].number),
+            destination_is_home: match egress {
+                Egress::Device(device) => is_home(*device),
+                Egress::Flood(_) => false,
+            },
+        }
+    }
+}
+
+/// Checks that a packet is for those to whom it would be delivered, and that its tag is the one they expect.
+fn check_receivers(
+    bindings: &Bindings,
+    egress: &Egress,
+    segment: SegmentId,
+    packet: &Packet,
+) -> Result<(), DropReason> {
+    let check = |device: u16| {
+        bindings.destination(device, segment, packet)?;
+        let tagging = packet.vlan.map_or(Tagging::Untagged, Tagging::Vlan);
+        if bindings.tagging(device, segment) == Some(tagging) { Ok(()) } else { Err(DropReason::UnknownVlan) }
+    };
+    match egress {
+        Egress::Device(device) => check(*device),
+        Egress::Flood(devices) => devices.iter().try_for_each(check),
+    }
+}
+
+/// Returns the verdict on ARP, neighbour discovery and the like, which stage 2 alone decides.
+fn passed_binding(published: &Published) -> Verdict {
+    Verdict::Allow(Grounds { version: published.version, stage: Stage::Binding, rule: None })
+}

@@ -1,0 +1,191 @@
+//! A host in memory: a worker with linked devices, a policy written as people write it, and frames in and out.
+
+#![allow(dead_code, reason = "each test file uses its own part of the laboratory")]
+
+use af_xdp::{Umem, UmemConfig};
+use meshgate_dataplane::assembly::{Assembly, FlowSettings};
+use meshgate_dataplane::binding::{DeviceRole, Role};
+use meshgate_dataplane::config::Config;
+use meshgate_dataplane::device::memory::{self, MemoryFar};
+use meshgate_dataplane::packet::build::Frame;
+use meshgate_dataplane::subscriber::Host;
+use meshgate_dataplane::verdict::DropReason;
+use meshgate_dataplane::worker::Attached;
+use meshgate_policy::{AuthoredPolicy, FlowRecord, Mac, Name, Numbering, Policy, PolicyVersion, resolve};
+use std::path::Path;
+
+pub const SECOND: u64 = 1_000_000_000;
+/// A time of day at which every test begins.
+pub const START: u64 = 1_700_000_000 * SECOND;
+/// Frames of packet memory of a laboratory.
+pub const FRAMES: u32 = 1_024;
+
+/// The host `h`: devices web0, web1 and db0, each with its endpoint, and the uplink up0.
+pub struct Lab {
+    pub assembly: Assembly,
+    pub far: Vec<MemoryFar>,
+    pub host: Host,
+    pub numbering: Numbering,
+    pub version: u64,
+    pub now: u64,
+}
+
+pub const WEB0: usize = 0;
+pub const WEB1: usize = 1;
+pub const DB0: usize = 2;
+pub const UP0: usize = 3;
+
+const ENDPOINTS: &str = r#"
+[[endpoints]]
+name = "web-0"
+mac = "02:00:00:00:00:01"
+addresses = ["10.0.0.1", "fd00::1"]
+home = { host = "h", device = "web0" }
+
+[[endpoints]]
+name = "web-1"
+mac = "02:00:00:00:00:02"
+addresses = ["10.0.0.2", "fd00::2"]
+home = { host = "h", device = "web1" }
+
+[[endpoints]]
+name = "db-0"
+mac = "02:00:00:00:00:03"
+addresses = ["10.0.0.3", "fd00::3"]
+home = { host = "h", device = "db0" }
+
+[[groups]]
+name = "Web"
+members = ["web-0", "web-1"]
+
+[[groups]]
+name = "Db"
+members = ["db-0"]
+"#;
+
+/// Returns the MAC of an endpoint by its number, 1 to 3; others are strangers.
+pub fn mac(number: u8) -> Mac {
+    Mac([2, 0, 0, 0, 0, number])
+}
+
+/// Returns a frame from one endpoint to another, by number, IPv4.
+pub fn v4(from: u8, to: u8) -> Frame {
+    let address = |n: u8| std::net::Ipv4Addr::new(10, 0, 0, n).into();
+    Frame::between(mac(from), mac(to)).ip(address(from), address(to))
+}
+
+/// Returns a frame from one endpoint to another, by number, IPv6.
+pub fn v6(from: u8, to: u8) -> Frame {
+    let address = |n: u8| std::net::Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n.into()).into();
+    Frame::between(mac(from), mac(to)).ip(address(from), address(to))
+}
+
+impl Lab {
+    /// Returns a host with the endpoints above and the rules of this text.
+    pub fn new(rules: &str) -> Self {
+        Self::with(rules, |_| {})
+    }
+
+    /// Likewise, with changed settings.
+    pub fn with(rules: &str, change: impl FnOnce(&mut FlowSettings)) -> Self {
+        let devices = ["web0", "web1", "db0", "up0"];
+        let role = |name: &str| if name == "up0" { Role::Uplink } else { Role::Endpoint };
+        let device_role = |name: &&str| DeviceRole {
+            name: (*name).to_owned(),
+            role: role(name),
+            segment: Some(Name::default_name()),
+            vlans: Vec::new(),
+            ethertypes: Vec::new(),
+        };
+        let host = Host {
+            name: Name::new("h").unwrap(),
+            devices: devices.iter().map(device_role).collect(),
+            workers: 1,
+        };
+        let mut numbering = Numbering::default();
+        let policy = authored(rules, &mut numbering, 1);
+        let (_umem, mut pools) =
+            Umem::new(&UmemConfig { frames_total: FRAMES, ..UmemConfig::default() }).unwrap();
+        let (attached, far): (Vec<_>, Vec<_>) = devices
+            .iter()
+            .zip(0..)
+            .map(|(name, number)| {
+                let (device, far) = memory::pair();
+                let device = Box::new(device);
+                let attached = Attached { device, number, role: role(name), frame_bytes_max: 1_518 };
+                (attached, far)
+            })
+            .unzip();
+        let text = "host = \"h\"\n[[device]]\nname = \"web0\"\nrole = \"endpoint\"\n";
+        let mut settings = FlowSettings::of(&Config::parse(text, Path::new("lab")).unwrap());
+        settings.flows_max = 1_024;
+        change(&mut settings);
+        let first = host.compile(&policy).unwrap();
+        let assembly = Assembly::new(pools.remove(0), attached, first, &settings, START);
+        Self { assembly, far, host, numbering, version: 1, now: START }
+    }
+
+    /// Brings other rules into force, as a subscriber would.
+    pub fn publish(&mut self, rules: &str) {
+        self.version += 1;
+        let policy = authored(rules, &mut self.numbering, self.version);
+        let swap = self.assembly.publisher.store(self.host.compile(&policy).unwrap());
+        self.turn();
+        assert!(self.assembly.publisher.has_passed(&swap));
+        self.assembly.publisher.finish(swap);
+    }
+
+    /// Lets the worker do one turn at the laboratory's time.
+    pub fn turn(&mut self) {
+        self.far.iter().for_each(|far| far.set_time_ns(self.now));
+        self.assembly.worker.turn(self.now);
+    }
+
+    /// Lets time pass, with turns on the way as an idle worker does them.
+    pub fn wait(&mut self, seconds: u64) {
+        for _ in 0..seconds * 10 {
+            self.now += SECOND / 10;
+            self.turn();
+        }
+    }
+
+    /// Puts a frame in at a device and returns at which devices it came out.
+    pub fn send(&mut self, device: usize, frame: &Frame) -> Vec<usize> {
+        self.send_bytes(device, &frame.clone().bytes())
+    }
+
+    /// Likewise, bytes.
+    pub fn send_bytes(&mut self, device: usize, bytes: &[u8]) -> Vec<usize> {
+        self.far[device].inject(bytes).unwrap();
+        self.turn();
+        self.turn();
+        let out = |far: &MemoryFar| far.take_all_sent().len();
+        (0..self.far.len()).flat_map(|at| std::iter::repeat_n(at, out(&self.far[at]))).collect()
+    }
+
+    /// Returns how many packets were dropped for a reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.assembly.counters.dropped(reason)
+    }
+
+    /// Takes the flow records made so far.
+    pub fn records(&mut self) -> Vec<FlowRecord> {
+        std::iter::from_fn(|| self.assembly.queue.pop()).collect()
+    }
+}
+
+/// Returns the policy of the laboratory with these rules.
+pub fn authored(rules: &str, numbering: &mut Numbering, version: u64) -> Policy {
+    let (head, rest) = rules.split_once("\n---\n").unwrap_or(("", rules));
+    let mut authored: AuthoredPolicy = toml::from_str(&format!("{head}\n{ENDPOINTS}\n{rest}")).unwrap();
+    numbering.assign(&mut authored).unwrap();
+    resolve(&authored, numbering, PolicyVersion(version)).unwrap()
+}
+
+/// Returns a relationship as text.
+pub fn relationship(source: &str, destination: &str, l4: &str, action: &str) -> String {
+    format!(
+        "[[relationships]]\nsource_group_name = \"{source}\"\ndestination_group_name = \"{destination}\"\n\
+         {l4}\naction = \"{action}\"\n"
+    )
+}
