@@ -88,6 +88,10 @@ pub struct DeviceCounters {
     pub receive_full: Count,
     /// Descriptors that the kernel refused.
     pub invalid: Count,
+    /// Frames longer than the device's MTU allows.
+    pub oversize_packets: Count,
+    /// Bytes of the longest of those.
+    pub oversize_bytes_max: Count,
 }
 
 impl WorkerCounters {

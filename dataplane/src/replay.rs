@@ -5,11 +5,13 @@
 
 use crate::assembly::{Assembly, FlowSettings};
 use crate::binding::Role;
-use crate::config::Config;
+use crate::config::{Config, role_word};
 use crate::counters::WorkerCounters;
 use crate::device::Device;
+use crate::device::offload::Source;
 use crate::device::pcap::{CaptureError, CaptureReader, PcapTopology, PcapWriter, ReplayError, WriteError};
 use crate::packet::{Content, Packet, ParseContext};
+use crate::reporter::DeviceFacts;
 use crate::start::{Start, StartError};
 use crate::threads::{RunKind, ThreadError, Threads};
 use crate::verdict::DropReason;
@@ -77,14 +79,21 @@ pub fn run(config: &Config, capture: &Path, output: Option<&Path>) -> Result<(),
         UmemConfig { frames_total: config.frames, frame_bytes: config.frame_bytes, ..UmemConfig::default() };
     let (_umem, mut pools) = Umem::new(&memory)?;
     let (devices, handle) = topology.open(reader);
-    let modes = devices.iter().map(Device::mode).collect();
+    let facts = config.devices.iter().zip(&devices).map(|(configured, device)| DeviceFacts {
+        name: configured.name.clone(),
+        role: role_word(configured.role).to_owned(),
+        mode: device.mode(),
+        source: Source::of_kind(""),
+        frame_bytes_max: usize::MAX,
+    });
+    let facts = facts.collect();
     let attached = (0u16..).zip(devices).zip(&config.devices).map(|((number, device), configured)| {
         Attached { device: Box::new(device), number, role: configured.role, frame_bytes_max: usize::MAX }
     });
     let first = start.take_published()?;
     let assembly = Assembly::new(pools.remove(0), attached.collect(), first, &FlowSettings::of(config), 0);
     let counters = Arc::clone(&assembly.counters);
-    Threads::start(config, start, assembly, modes, RunKind::Replay)?.serve()?;
+    Threads::start(config, start, assembly, facts, RunKind::Replay)?.serve()?;
     summarise(&counters, handle.counts().skipped_frames, &mut std::io::stdout().lock())?;
     Ok(())
 }

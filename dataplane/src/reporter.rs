@@ -1,6 +1,7 @@
 //! Puts together what a host tells control of itself once a second.
 
 use crate::counters::WorkerCounters;
+use crate::device::offload::{OffloadAdvice, Source};
 use crate::exporter::{ExporterCounters, RecordBalance};
 use crate::meter::RecordQueue;
 use crate::published::Publisher;
@@ -18,6 +19,10 @@ pub struct DeviceFacts {
     pub role: String,
     /// How it moves frames.
     pub mode: String,
+    /// Who would have made frames that are too long.
+    pub source: Source,
+    /// Bytes that a frame may have.
+    pub frame_bytes_max: usize,
 }
 
 /// Where the figures are read.
@@ -55,6 +60,24 @@ impl Reporter {
             records_lost: lost,
             uptime_ns: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// Returns what to do about devices that deliver frames that are too long, in the words for logs and people.
+    pub fn advice(&self) -> Vec<(usize, String)> {
+        let of = |(at, facts): (usize, &DeviceFacts)| {
+            let devices = || self.workers.iter().filter_map(|worker| worker.devices.get(at));
+            let frames: u64 = devices().map(|device| device.oversize_packets.get()).sum();
+            let longest = devices().map(|device| device.oversize_bytes_max.get()).max().unwrap_or(0);
+            let advice = OffloadAdvice {
+                device: facts.name.clone(),
+                source: facts.source,
+                frames,
+                longest_bytes: usize::try_from(longest).unwrap_or(usize::MAX),
+                frame_bytes_max: facts.frame_bytes_max,
+            };
+            (frames > 0).then(|| (at, advice.to_string()))
+        };
+        self.devices.iter().enumerate().filter_map(of).collect()
     }
 
     fn counters(&self) -> Vec<wire::Counter> {

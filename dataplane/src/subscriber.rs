@@ -9,10 +9,11 @@ mod session;
 pub use session::SessionError;
 
 use crate::binding::{Bindings, DeviceRole};
-use crate::classifier::{Classifier, CompileError};
+use crate::classifier::{Classifier, CompileError, Difference, ProofBudget};
 use crate::last_good::{LastGood, LastGoodError};
 use crate::published::{Published, Publisher};
 use crate::reporter::Reporter;
+use hashbrown::HashSet;
 use meshgate_policy::{Name, Policy};
 use meshgate_proto::wire;
 use prost::Message;
@@ -32,6 +33,9 @@ pub enum ApplyError {
     /// It cannot be compiled.
     #[error(transparent)]
     Compile(#[from] CompileError),
+    /// What was compiled decides otherwise than the policy.
+    #[error("the compiled policy differs from the policy: {0}")]
+    Difference(Box<Difference>),
     /// It cannot be kept on disk, so that a restart would fall back.
     #[error(transparent)]
     Disk(#[from] LastGoodError),
@@ -55,7 +59,9 @@ impl Host {
     /// Compiles a policy for this host and proves the result against it.
     pub fn compile(&self, policy: &Policy) -> Result<Published, ApplyError> {
         let classifier = Classifier::compile(policy)?;
-        //PROVE
+        classifier
+            .prove(policy, ProofBudget::default())
+            .map_err(|difference| ApplyError::Difference(Box::new(difference)))?;
         let bindings = Bindings::build(policy, &self.name, &self.devices);
         Ok(Published::new(policy, classifier, bindings, self.workers))
     }
@@ -71,6 +77,8 @@ pub struct Subscriber {
     policy: Option<Arc<Policy>>,
     last_good: LastGood,
     reporter: Reporter,
+    /// Devices whose super-frames were spoken of.
+    advised: HashSet<usize>,
 }
 
 /// What a subscriber is made of.
@@ -95,7 +103,7 @@ impl Subscriber {
     /// Returns a subscriber that is not connected yet.
     pub fn new(parts: SubscriberParts) -> Self {
         let SubscriberParts { host, control, epoch, publisher, policy, last_good, reporter } = parts;
-        Self { host, control, epoch, publisher, policy, last_good, reporter }
+        Self { host, control, epoch, publisher, policy, last_good, reporter, advised: HashSet::new() }
     }
 
     /// Stays subscribed for as long as the future is polled.
@@ -105,6 +113,7 @@ impl Subscriber {
         loop {
             let began = Instant::now();
             let error = self.session().await.to_string();
+            self.advise();
             if error != told {
                 tracing::warn!(control = %self.control, error, "control lost; the current policy stays in force");
                 told = error;

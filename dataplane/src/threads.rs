@@ -1,7 +1,7 @@
 //! The threads of a running dataplane: the worker, the exporter, and the one that talks to control.
 
 use crate::assembly::Assembly;
-use crate::config::{Config, role_word};
+use crate::config::Config;
 use crate::exporter::{Exporter, ExporterError};
 use crate::reporter::{DeviceFacts, Reporter};
 use crate::start::Start;
@@ -50,28 +50,23 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// Starts worker and exporter. `modes` says how each device moves frames.
+    /// Starts worker and exporter. `devices` says what is reported of each.
     pub fn start(
         config: &Config,
         begin: Start,
         assembly: Assembly,
-        modes: Vec<String>,
+        devices: Vec<DeviceFacts>,
         kind: RunKind,
     ) -> Result<Self, ThreadError> {
         let Assembly { worker, publisher, counters, queue } = assembly;
         let epoch = epoch_ns();
         let ring = config.flow_ring.as_ref();
         let exporter = Exporter::new(vec![Arc::clone(&queue)], ring, &config.host, epoch)?;
-        let devices = config.devices.iter().zip(modes).map(|(device, mode)| DeviceFacts {
-            name: device.name.clone(),
-            role: role_word(device.role).to_owned(),
-            mode,
-        });
         let reporter = Reporter {
             workers: vec![counters],
             queues: vec![queue],
             exporter: exporter.counters(),
-            devices: devices.collect(),
+            devices,
             started: Instant::now(),
         };
         let Start { host, accepted, last_good, .. } = begin;

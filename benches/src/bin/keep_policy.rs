@@ -15,9 +15,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut authored: AuthoredPolicy = toml::from_str(&std::fs::read_to_string(file)?)?;
     let mut numbering = Numbering::default();
     numbering.assign(&mut authored)?;
-    let policy = resolve(&authored, &numbering, PolicyVersion(1)).map_err(|faults| {
-        faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-    })?;
+    let policy = resolve(&authored, &numbering, PolicyVersion(1))
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     LastGood::open(Path::new(state_dir))?.write(&encode(&policy))?;
     Ok(())
 }

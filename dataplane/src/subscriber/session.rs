@@ -2,7 +2,7 @@
 
 use super::{ApplyError, Subscriber};
 use hyper_util::rt::TokioIo;
-use meshgate_policy::{Delta, Policy, PolicyVersion};
+use meshgate_policy::{Policy, PolicyVersion};
 use meshgate_proto::wire;
 use meshgate_proto::wire::control_message::Message as FromControl;
 use meshgate_proto::wire::distribution_service_client::DistributionServiceClient;
@@ -85,10 +85,20 @@ impl Subscriber {
         }
     }
 
-    fn send_report(&self, outbox: &mpsc::Sender<wire::HostMessage>) {
+    fn send_report(&mut self, outbox: &mpsc::Sender<wire::HostMessage>) {
+        self.advise();
         let report = ToControl::Report(self.reporter.report(&self.publisher));
         // A full outbox means that control is slow; the next report says the same and more.
         _ = outbox.try_send(wire::HostMessage { message: Some(report) });
+    }
+
+    /// Logs what to do about a device that delivers super-frames, once a device.
+    fn advise(&mut self) {
+        for (device, advice) in self.reporter.advice() {
+            if self.advised.insert(device) {
+                tracing::warn!("{advice}");
+            }
+        }
     }
 
     /// Does what a message asks for and returns the answer to it.
@@ -123,13 +133,8 @@ impl Subscriber {
 
     /// Returns the policy that a delta makes of the current one.
     fn follow(&self, delta: wire::PolicyDelta) -> Result<Policy, String> {
-        let delta: Delta = {
-            _ = delta;
-            return Err("no deltas".into());
-        }; //DELTA
-        #[expect(unreachable_code)]
-        let current = self.policy.as_ref().ok_or("a delta, and there is no policy to apply it to")?;
-        current.apply(&delta).map_err(|error| error.to_string())
+        _ = delta;
+        Err("a delta, and only snapshots are understood".into())
     }
 
     fn acknowledge_current(&self, nonce: u64, audit_head: Vec<u8>) -> Option<ToControl> {

@@ -61,6 +61,9 @@ impl Worker {
     fn parse(&self, ingress: usize, frame: &Frame) -> Result<Packet, DropReason> {
         let attached = &self.queues[ingress];
         if frame.len() > attached.frame_bytes_max {
+            let counters = &self.counters.devices[usize::from(attached.number)];
+            counters.oversize_packets.add(1);
+            counters.oversize_bytes_max.set(counters.oversize_bytes_max.get().max(frame.len() as u64));
             return Err(DropReason::OversizeFrame);
         }
         // Kernels leave the checksum to a veth or tap; what comes over a wire is complete.

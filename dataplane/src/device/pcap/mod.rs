@@ -11,7 +11,7 @@ pub mod writer;
 pub use device::PcapDevice;
 pub use reader::{CaptureCounts, CaptureEnd, CaptureError, CaptureReader};
 pub use topology::{PcapTopology, ReplayError, ReplayHandle};
-pub use writer::PcapWriter;
+pub use writer::{PcapWriter, WriteError};
 
 /// Number of Ethernet among the link types of captures.
 const LINK_ETHERNET: u16 = 1;
