@@ -53,6 +53,8 @@ pub const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
 const LENGTH_FIELD_MAX: u16 = 1_500;
 /// Smallest value of the type field that is an ethertype; what lies between is undefined.
 const ETHERTYPE_MIN: u16 = 0x0600;
+/// Payload of a frame on an Ethernet without jumbo frames. A datagram of length zero in a longer one is a super-frame.
+const PLAIN_PAYLOAD_BYTES_MAX: usize = 1_500;
 /// The VLAN number that no segment can have.
 const VLAN_RESERVED: u16 = 0xfff;
 
@@ -169,6 +171,12 @@ impl<'a> Frame<'a> {
     /// Returns the bytes behind the Ethernet header in all buffers.
     fn l3_bytes(&self) -> usize {
         self.whole_bytes - self.l3_offset
+    }
+
+    /// Returns whether the frame is long enough to be a segment that its sender left to the device to cut. Some then
+    /// write a length of zero: Windows LSO, and Linux above 64 KiB (BIG TCP, with a jumbo payload option in IPv6).
+    fn is_oversize(&self) -> bool {
+        self.l3_bytes() > PLAIN_PAYLOAD_BYTES_MAX
     }
 
     fn l3_offset_u16(&self) -> u16 {

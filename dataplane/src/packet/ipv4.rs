@@ -27,6 +27,9 @@ pub(super) fn read<'a>(frame: &Frame<'a>) -> Result<Datagram<'a>, DropReason> {
         HeaderSliceError::Content(_) => DropReason::BadHeader,
     })?;
     let (header_bytes, ip_bytes) = (header.slice().len(), usize::from(header.total_len()));
+    if ip_bytes == 0 && frame.is_oversize() {
+        return Err(DropReason::OversizeFrame);
+    }
     if ip_bytes < header_bytes {
         return Err(DropReason::BadHeader);
     }

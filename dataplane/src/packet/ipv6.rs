@@ -22,6 +22,9 @@ pub(super) fn read<'a>(frame: &Frame<'a>) -> Result<Datagram<'a>, DropReason> {
     })?;
     let payload_bytes = usize::from(header.payload_length());
     let ip_bytes = HEADER_BYTES + payload_bytes;
+    if payload_bytes == 0 && frame.is_oversize() {
+        return Err(DropReason::OversizeFrame);
+    }
     if ip_bytes > frame.l3_bytes() {
         return Err(DropReason::Truncated);
     }

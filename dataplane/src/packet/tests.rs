@@ -152,6 +152,16 @@ fn ipv4_fields_that_no_standard_allows_are_refused() {
 }
 
 #[test]
+fn a_long_frame_whose_datagram_has_no_length_is_a_super_frame() {
+    let payload = [7; 2_000];
+    let long = patched_v4(&v4().tcp(1, 2, TcpFlags::ACK).payload(&payload), 2, &[0, 0]);
+    assert_eq!(read(&long).unwrap_err(), DropReason::OversizeFrame);
+    let jumbo = v6().extension(0, &[0, 0xc2, 4, 0, 1, 0, 0]).tcp(1, 2, TcpFlags::ACK).payload(&payload);
+    assert_eq!(read(&patched_v6(&jumbo, 4, &[0, 0])).unwrap_err(), DropReason::OversizeFrame);
+    assert_eq!(read(&patched_v4(&v4().udp(1, 2), 2, &[0, 0])).unwrap_err(), BadHeader);
+}
+
+#[test]
 fn a_wrong_ipv4_header_checksum_is_refused() {
     let mut bytes = v4().udp(1, 2).bytes();
     bytes[ETHERNET_BYTES + 8] ^= 1;
