@@ -29,6 +29,15 @@ pub const REFUSED_SHARE: u32 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowIndex(u32);
 
+/// A flow that a packet belongs to, and which of its sides sent the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// The flow.
+    pub index: FlowIndex,
+    /// The side.
+    pub sender: Sender,
+}
+
 /// Flows by key. One owner, no locks.
 pub struct FlowTable {
     /// First flow of each list; as many as a power of two.
@@ -80,12 +89,12 @@ impl FlowTable {
         None
     }
 
-    /// Puts a flow in and returns its number; gives it back when the table is full. Its key must not be in.
-    pub fn insert(&mut self, flow: Flow) -> Result<FlowIndex, Flow> {
+    /// Puts a flow in and returns its number; none when the table is full. Its key must not be in.
+    pub fn insert(&mut self, flow: Flow) -> Option<FlowIndex> {
         debug_assert!(self.find(&flow.key).is_none(), "a key is in the table once");
         let at = self.free;
         if at == NONE {
-            return Err(flow);
+            return None;
         }
         let head = self.head_of(&flow.key);
         self.refused += u32::from(flow.state == FlowState::Refused);
@@ -95,7 +104,7 @@ impl FlowTable {
         slot.flow = Some(flow);
         self.heads[head] = at;
         self.live += 1;
-        Ok(FlowIndex(at))
+        Some(FlowIndex(at))
     }
 
     /// Takes the flow out.

@@ -15,8 +15,8 @@ pub use pickup::Pickup;
 use crate::classifier::Judgement;
 use crate::counters::WorkerCounters;
 use crate::flow_table::{
-    ACK, FIN, Flow, FlowGrounds, FlowIndex, FlowKey, FlowState, FlowTable, Pace, RST, SYN, Sender, TcpState,
-    TcpStep, Timeouts,
+    ACK, FIN, Flow, FlowGrounds, FlowIndex, FlowKey, FlowState, FlowTable, Match, Pace, RST, SYN, Sender,
+    TcpState, TcpStep, Timeouts,
 };
 use crate::meter::{Meter, Refusal};
 use crate::published::Published;
@@ -73,7 +73,7 @@ impl Tracker {
         }
         let (key, sender) = FlowKey::of(packet.segment, packet.ip);
         match self.table.find(&key) {
-            Some(index) => self.known(index, sender, packet, published),
+            Some(index) => self.known(Match { index, sender }, packet, published),
             None => self.unknown(key, sender, packet, published),
         }
     }
@@ -122,8 +122,8 @@ impl Tracker {
         flow.is_sampled = self.meter.is_sampled(self.table.hash_of(&key));
         flow.count(sender, packet.ip.ip_bytes, packet.tcp_flags(), packet.now_ns);
         match self.table.insert(flow) {
-            Err(_) => Self::drop(DropReason::FlowTableFull, published, None),
-            Ok(index) => {
+            None => Self::drop(DropReason::FlowTableFull, published, None),
+            Some(index) => {
                 self.counters.flows_created.add(1);
                 self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
                 self.schedule(index);
@@ -133,28 +133,21 @@ impl Tracker {
         }
     }
 
-    fn known(
-        &mut self,
-        index: FlowIndex,
-        sender: Sender,
-        packet: &Judged<'_>,
-        published: &Published,
-    ) -> Verdict {
+    fn known(&mut self, found: Match, packet: &Judged<'_>, published: &Published) -> Verdict {
+        let Match { index, sender } = found;
         if self.table.get(index).state == FlowState::Refused {
-            return self.knock(index, sender, packet, published);
+            return self.knock(found, packet, published);
         }
         if self.table.get(index).grounds.version != published.version && !self.rejudge(index, published) {
-            let grounds = self.table.find(&FlowKey::of(packet.segment, packet.ip).0);
-            let rule = grounds.and_then(|index| self.table.get(index).grounds.rule_id());
-            return Self::drop(DropReason::CutFlow, published, rule);
+            return Self::drop(DropReason::CutFlow, published, None);
         }
         let flow = self.table.get(index);
         match flow.state {
             FlowState::Tcp(state) => {
                 let (own, other) = (flow.pace(sender).tcp_flags, flow.pace(sender.other()).tcp_flags);
                 match state.step(packet.tcp_flags(), sender == flow.initiator, (own, other)) {
-                    TcpStep::To(next) => self.pass(index, sender, FlowState::Tcp(next), packet, published),
-                    TcpStep::Restart => self.restart(index, sender, packet, published),
+                    TcpStep::To(next) => self.pass(found, FlowState::Tcp(next), packet, published),
+                    TcpStep::Restart => self.restart(found, packet, published),
                     TcpStep::Invalid => {
                         Self::drop(DropReason::InvalidState, published, flow.grounds.rule_id())
                     }
@@ -162,9 +155,9 @@ impl Tracker {
             }
             FlowState::Exchange { answered } => {
                 let answered = answered || sender != flow.initiator;
-                self.pass(index, sender, FlowState::Exchange { answered }, packet, published)
+                self.pass(found, FlowState::Exchange { answered }, packet, published)
             }
-            FlowState::Reversed(opening) => self.continue_reversed(index, sender, opening, packet, published),
+            FlowState::Reversed(opening) => self.continue_reversed(found, opening, packet, published),
             FlowState::Refused => Self::drop(DropReason::CutFlow, published, flow.grounds.rule_id()),
         }
     }
@@ -172,12 +165,12 @@ impl Tracker {
     /// Lets a packet of a known flow pass.
     fn pass(
         &mut self,
-        index: FlowIndex,
-        sender: Sender,
+        found: Match,
         state: FlowState,
         packet: &Judged<'_>,
         published: &Published,
     ) -> Verdict {
+        let Match { index, sender } = found;
         let flow = self.table.get_mut(index);
         let is_over =
             matches!(state, FlowState::Tcp(TcpState::Closed | TcpState::Reset)) && flow.state != state;
@@ -193,26 +186,16 @@ impl Tracker {
     }
 
     /// A SYN on a connection that is over begins the next one; either side may send it.
-    fn restart(
-        &mut self,
-        index: FlowIndex,
-        sender: Sender,
-        packet: &Judged<'_>,
-        published: &Published,
-    ) -> Verdict {
+    fn restart(&mut self, found: Match, packet: &Judged<'_>, published: &Published) -> Verdict {
+        let Match { index, sender } = found;
         let key = self.table.get(index).key;
         self.end(index, EndReason::Closed);
         self.begin(key, sender, packet, published)
     }
 
     /// A packet of a refused tuple: only an allowed SYN without ACK makes it a flow again.
-    fn knock(
-        &mut self,
-        index: FlowIndex,
-        sender: Sender,
-        packet: &Judged<'_>,
-        published: &Published,
-    ) -> Verdict {
+    fn knock(&mut self, found: Match, packet: &Judged<'_>, published: &Published) -> Verdict {
+        let Match { index, sender } = found;
         let flow = self.table.get(index);
         let (key, rule) = (flow.key, flow.grounds.rule_id());
         let is_syn = packet.tcp_flags() & (SYN | ACK | FIN | RST) == SYN;

@@ -93,7 +93,7 @@ impl Subscriber {
     }
 
     /// Logs what to do about a device that delivers super-frames, once a device.
-    fn advise(&mut self) {
+    pub(super) fn advise(&mut self) {
         for (device, advice) in self.reporter.advice() {
             if self.advised.insert(device) {
                 tracing::warn!("{advice}");
@@ -115,7 +115,7 @@ impl Subscriber {
             }
             FromControl::Delta(delta) => {
                 let version = delta.to_version;
-                match self.follow(delta) {
+                match self.follow(&delta) {
                     Ok(policy) => (version, Ok(policy)),
                     Err(reason) => return Some(refusal(nonce, version, reason, true)),
                 }
@@ -132,7 +132,7 @@ impl Subscriber {
     }
 
     /// Returns the policy that a delta makes of the current one.
-    fn follow(&self, delta: wire::PolicyDelta) -> Result<Policy, String> {
+    fn follow(&self, delta: &wire::PolicyDelta) -> Result<Policy, String> {
         _ = delta;
         Err("a delta, and only snapshots are understood".into())
     }

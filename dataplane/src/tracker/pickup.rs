@@ -7,7 +7,8 @@
 
 use super::{Judged, Tracker, verdict_grounds};
 use crate::flow_table::{
-    FIN, FlowIndex, FlowKey, FlowState, Opening, REVERSED_MAX_NS, REVERSED_PACKETS_MAX, SYN, Sender, TcpState,
+    FIN, FlowIndex, FlowKey, FlowState, Match, Opening, REVERSED_MAX_NS, REVERSED_PACKETS_MAX, SYN, Sender,
+    TcpState,
 };
 use crate::packet::TcpFields;
 use crate::published::Published;
@@ -71,19 +72,19 @@ impl Tracker {
     /// Judges a packet of a connection that was taken up in reverse.
     pub(super) fn continue_reversed(
         &mut self,
-        index: FlowIndex,
-        sender: Sender,
+        found: Match,
         opening: Opening,
         packet: &Judged<'_>,
         published: &Published,
     ) -> Verdict {
+        let Match { index, sender } = found;
         let grounds = self.table.get(index).grounds;
         let Some(tcp) = packet.ip.tcp else {
             return Self::drop(DropReason::InvalidState, published, grounds.rule_id());
         };
         if sender == self.table.get(index).initiator {
             if agrees(&opening, &tcp) {
-                return self.pass(index, sender, FlowState::Tcp(TcpState::Established), packet, published);
+                return self.pass(found, FlowState::Tcp(TcpState::Established), packet, published);
             }
             return self.refuse_tuple(index, published);
         }

@@ -1,7 +1,7 @@
 //! The way of one frame through the stages.
 
 use super::Worker;
-use crate::binding::{Bindings, Passage, Role, Sender, Tagging, passage};
+use crate::binding::{Bindings, Passage, Role, Tagging, passage};
 use crate::fragments;
 use crate::meter::Parties;
 use crate::packet::{Checksum, Content, IpPacket, Packet, ParseContext};
@@ -52,7 +52,7 @@ impl Worker {
         if let Checksum::Partial(request) = ip.checksum {
             frame.request_checksum(request.start, request.offset);
         }
-        let parties = self.parties(ingress, &sender, &egress, ip, published);
+        let parties = parties(bindings, came_in, &egress, ip);
         let judged = Judged { ip, segment: sender.segment, parties, now_ns };
         Ok((self.tracker.judge(&judged, published), egress))
     }
@@ -76,28 +76,20 @@ impl Worker {
         }
         Ok(packet)
     }
+}
 
-    fn parties(
-        &self,
-        ingress: usize,
-        sender: &Sender,
-        egress: &Egress,
-        ip: &IpPacket,
-        published: &Published,
-    ) -> Parties {
-        let owner = |segment: SegmentId, address| {
-            published.bindings.endpoint_of(segment, address).map_or(0, |endpoint| endpoint.0)
-        };
-        let is_home = |device: u16| published.bindings.role(device).is_some_and(|role| role != Role::Uplink);
-        Parties {
-            source_endpoint: owner(sender.segment, ip.source),
-            destination_endpoint: owner(sender.segment, ip.destination),
-            source_is_home: is_home(self.queues[ingress].number),
-            destination_is_home: match egress {
-                Egress::Device(device) => is_home(*device),
-                Egress::Flood(_) => false,
-            },
-        }
+/// Returns who talks, and whether their devices are of this host.
+fn parties(bindings: &Bindings, came_in: Ingress, egress: &Egress, ip: &IpPacket) -> Parties {
+    let owner = |address| bindings.endpoint_of(came_in.segment, address).map_or(0, |endpoint| endpoint.0);
+    let is_home = |device: u16| bindings.role(device).is_some_and(|role| role != Role::Uplink);
+    Parties {
+        source_endpoint: owner(ip.source),
+        destination_endpoint: owner(ip.destination),
+        source_is_home: is_home(came_in.device),
+        destination_is_home: match egress {
+            Egress::Device(device) => is_home(*device),
+            Egress::Flood(_) => false,
+        },
     }
 }
 

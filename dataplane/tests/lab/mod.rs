@@ -1,6 +1,7 @@
 //! A host in memory: a worker with linked devices, a policy written as people write it, and frames in and out.
 
 #![allow(dead_code, reason = "each test file uses its own part of the laboratory")]
+#![expect(clippy::unwrap_used, reason = "a laboratory that cannot be built is a failed test")]
 
 use af_xdp::{Umem, UmemConfig};
 use meshgate_dataplane::assembly::{Assembly, FlowSettings};
