@@ -1,10 +1,11 @@
-//! Two devices between which prepared frames run in circles: a load for benchmarks that costs next to nothing.
+//! Two devices between which prepared frames run in circles: a load whose cost does not grow with the frames.
 //!
 //! A device that delivers copies of a frame and throws away what it is sent would measure allocation and copying.
 //! Here a frame that reaches the other side goes back to where it came from, with its bytes, and is delivered again.
 //! A returned frame is used as it is when its length and its first [`PREFIX_BYTES`] bytes are those of the prepared
-//! frame whose turn it is; `pair` makes sure that these tell all prepared frames apart. Otherwise, after a drop or
-//! an answer of the worker's own, it is written anew, so that the order of delivery is always the prepared one.
+//! frame whose turn it is; `pair` makes sure that these tell all prepared frames apart. Where one was dropped, it is
+//! written anew, so that the order of delivery is always the prepared one. So a list of up to [`KEPT_FRAMES_MAX`]
+//! frames circulates without being copied, if the slice has room for all of it; of a longer one every frame is copied.
 
 use super::{Device, DeviceLosses};
 use af_xdp::{Frame, FramePool};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub const PREFIX_BYTES: usize = 64;
 
 /// Frames that one device keeps to be delivered again; more go back to the pool.
-const KEPT_FRAMES_MAX: usize = 16 * super::BURST_FRAMES;
+pub const KEPT_FRAMES_MAX: usize = 16 * super::BURST_FRAMES;
 
 /// Says why frames cannot run in circles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,8 +64,10 @@ pub struct LoopDevice {
     turn: usize,
     /// Frames that came back and can be delivered.
     kept: VecDeque<Frame>,
-    /// Chunks of the frames in `kept` and `sent`.
-    chunks: usize,
+    /// Chunks of the frames in `kept`.
+    kept_chunks: usize,
+    /// Chunks of the frames in `sent`.
+    sent_chunks: usize,
     /// Frames that this device was sent, until `flush`.
     sent: Vec<Frame>,
     /// By which this device's frames come back.
@@ -133,7 +136,8 @@ impl LoopDevice {
             prepared,
             turn: 0,
             kept: VecDeque::with_capacity(KEPT_FRAMES_MAX),
-            chunks: 0,
+            kept_chunks: 0,
+            sent_chunks: 0,
             sent: Vec::with_capacity(KEPT_FRAMES_MAX),
             own_return,
             other_return,
@@ -164,31 +168,43 @@ impl LoopDevice {
             return;
         }
         if let Ok(mut frames) = self.own_return.frames.try_lock() {
-            self.chunks += self.own_return.chunks.swap(0, Ordering::AcqRel);
-            self.kept.extend(frames.drain(..));
+            let count = frames.len().min(KEPT_FRAMES_MAX - self.kept.len());
+            let chunks = frames[..count].iter().map(Frame::chunks).sum();
+            self.kept.extend(frames.drain(..count));
+            self.own_return.chunks.fetch_sub(chunks, Ordering::AcqRel);
+            self.kept_chunks += chunks;
         }
     }
 
     /// Makes the frame whose turn it is; none when packet memory is exhausted.
     fn next_frame(&mut self, pool: &mut FramePool) -> Option<Frame> {
         let bytes = self.prepared.get(self.turn)?;
-        let mut frame = match self.kept.pop_front() {
-            Some(frame) => {
-                self.chunks -= frame.chunks();
-                frame
-            }
-            None => pool.allocate()?,
+        let fits = |pool: &FramePool, frame: &Frame| {
+            frame.len() == bytes.len() && pool.bytes(frame).starts_with(prefix(bytes))
         };
+        // A frame that is not the one wanted waits for its turn. Where more wait than there are turns, one of them
+        // was never prepared, or its turn is over.
+        while self.kept.len() > self.prepared.len() && !fits(pool, &self.kept[0]) {
+            pool.release(take_oldest(&mut self.kept, &mut self.kept_chunks)?);
+        }
+        let ready = self.kept.front().is_some_and(|frame| fits(pool, frame));
+        let mut frame = if ready { None } else { pool.allocate() }
+            .or_else(|| take_oldest(&mut self.kept, &mut self.kept_chunks))?;
         frame.clear_checksum_request();
-        if frame.len() == bytes.len() && pool.bytes(&frame).starts_with(prefix(bytes)) {
+        if ready {
             self.reused_frames += 1;
         } else if pool.write_chunks(&mut frame, bytes).is_err() {
             pool.release(frame);
             return None;
         }
-        self.turn = (self.turn + 1) % self.prepared.len();
+        self.turn = if self.turn + 1 == self.prepared.len() { 0 } else { self.turn + 1 };
         Some(frame)
     }
+}
+
+/// Takes the oldest of the kept frames.
+fn take_oldest(kept: &mut VecDeque<Frame>, kept_chunks: &mut usize) -> Option<Frame> {
+    kept.pop_front().inspect(|frame| *kept_chunks -= frame.chunks())
 }
 
 impl Device for LoopDevice {
@@ -198,9 +214,7 @@ impl Device for LoopDevice {
 
     fn receive(&mut self, pool: &mut FramePool, burst: &mut Vec<Frame>) -> usize {
         let before = burst.len();
-        if self.kept.is_empty() {
-            self.collect_returned();
-        }
+        self.collect_returned();
         let room = u64::try_from(burst.capacity() - before).unwrap_or(u64::MAX);
         for _ in 0..room.min(self.frames_left.unwrap_or(u64::MAX)) {
             let Some(frame) = self.next_frame(pool) else { break };
@@ -215,10 +229,7 @@ impl Device for LoopDevice {
 
     fn send(&mut self, _pool: &mut FramePool, frames: &mut VecDeque<Frame>) -> usize {
         let count = frames.len().min(KEPT_FRAMES_MAX - self.sent.len());
-        for frame in frames.drain(..count) {
-            self.chunks += frame.chunks();
-            self.sent.push(frame);
-        }
+        self.sent.extend(frames.drain(..count).inspect(|frame| self.sent_chunks += frame.chunks()));
         self.sent_frames += u64::try_from(count).expect("a queue is short");
         count
     }
@@ -229,19 +240,18 @@ impl Device for LoopDevice {
         }
         // Another worker is at the return path only for the length of a `drain`; the frames go at the next turn.
         let Ok(mut frames) = self.other_return.frames.try_lock() else { return };
-        for frame in self.sent.drain(..) {
-            self.chunks -= frame.chunks();
-            if frames.len() < KEPT_FRAMES_MAX && !self.other_return.closed.load(Ordering::Relaxed) {
-                self.other_return.chunks.fetch_add(frame.chunks(), Ordering::AcqRel);
-                frames.push(frame);
-            } else {
-                pool.release(frame);
-            }
-        }
+        let closed = self.other_return.closed.load(Ordering::Relaxed);
+        let room = if closed { 0 } else { KEPT_FRAMES_MAX.saturating_sub(frames.len()) };
+        let returned = room.min(self.sent.len());
+        let chunks = self.sent[..returned].iter().map(Frame::chunks).sum();
+        frames.extend(self.sent.drain(..returned));
+        self.other_return.chunks.fetch_add(chunks, Ordering::AcqRel);
+        self.sent.drain(..).for_each(|frame| pool.release(frame));
+        self.sent_chunks = 0;
     }
 
     fn outstanding(&self) -> usize {
-        self.chunks + self.own_return.chunks.load(Ordering::Acquire)
+        self.kept_chunks + self.sent_chunks + self.own_return.chunks.load(Ordering::Acquire)
     }
 
     fn losses(&self) -> DeviceLosses {
@@ -328,6 +338,37 @@ mod tests {
         assert!(pair(vec![vec![7; 100], vec![7; 100]], Vec::new()).is_ok());
         let empty = pair(Vec::new(), vec![vec![1], Vec::new()]).map(|_| ());
         assert_eq!(empty, Err(LoopError::Length { index: 1, bytes: 0, bytes_max: FRAME_BYTES_MAX }));
+    }
+
+    #[test]
+    fn a_list_longer_than_a_burst_circulates_too() {
+        let mut pool = pool(64);
+        let (mut one, mut other) =
+            pair((0..25).map(|number| vec![number; 60]).collect(), Vec::new()).unwrap();
+        let mut seen = Vec::new();
+        for turn in 0..50 {
+            let drops = if turn == 30 { &[0, 3][..] } else { &[] };
+            seen.extend(carry(&mut one, &mut other, &mut pool, drops));
+        }
+        assert_eq!(seen, (0..8).flat_map(|_| 0..25).collect::<Vec<u8>>());
+        // Each was written once, and the two dropped ones once more.
+        assert_eq!(one.counts().reused_frames, 200 - 25 - 2);
+        assert_eq!(one.outstanding() + other.outstanding() + pool.free_frames(), 64);
+    }
+
+    #[test]
+    fn frames_that_were_never_prepared_do_not_stop_the_circle() {
+        let mut pool = pool(64);
+        let (mut one, mut other) = pair(vec![vec![1; 60], vec![2; 60], vec![3; 60]], Vec::new()).unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..60 {
+            let mut answer = pool.allocate().unwrap();
+            pool.write(&mut answer, b"reset").unwrap();
+            assert_eq!(other.send(&mut pool, &mut VecDeque::from([answer])), 1);
+            seen.extend(carry(&mut one, &mut other, &mut pool, &[]));
+        }
+        assert_eq!(seen, (0..80).flat_map(|_| [1, 2, 3]).collect::<Vec<u8>>());
+        assert_eq!(one.outstanding() + other.outstanding() + pool.free_frames(), 64);
     }
 
     #[test]
