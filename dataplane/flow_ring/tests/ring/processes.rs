@@ -173,14 +173,22 @@ fn every_record_reaches_some_consumer_however_many_are_killed() {
     let mut redelivered = 0;
     for life in 0..kills() {
         let report = directory.path().join(format!("report-{life}"));
-        let mut child = Child::start("processes::child_consumer", &[&directory.socket(), &report, &stop]);
+        // Every third one is killed for certain with a batch in its hands, the others wherever they are.
+        let holds = life % 3 == 0;
+        let manner = if holds { "hold the first batch" } else { "go on" };
+        let mut child =
+            Child::start("processes::child_consumer", &[&directory.socket(), &report, &stop, &manner]);
         books.turn_until_taken(&mut chance);
-        let enough = tail + chance.below(20_000);
-        let turns_max = 1 + chance.below(2000);
-        for _ in 0..turns_max {
-            if books.turn(&mut chance).delivered >= enough {
+        let enough = if holds { tail } else { tail + chance.below(20_000) };
+        for _ in 0..=chance.below(2000) {
+            let counters = books.turn(&mut chance);
+            if counters.delivered >= enough && counters.waiting > 0 {
                 break;
             }
+        }
+        if holds {
+            while books.turn(&mut chance).waiting == 0 {}
+            child.next_line_after("holding");
         }
         child.kill();
         assert!(!books.producer.consumer_alive());
@@ -198,12 +206,14 @@ fn every_record_reaches_some_consumer_however_many_are_killed() {
             delivered == expected || delivered == expected - last_count,
             "seed {seed:#x}, life {life}: delivered {delivered}, reported up to {expected}, last {last_count}"
         );
+        assert!(!holds || (last_count > 0 && delivered == tail), "seed {seed:#x}, life {life}");
         redelivered += expected - delivered;
         tail = delivered;
     }
 
     let report = directory.path().join("report-last");
-    let mut child = Child::start("processes::child_consumer", &[&directory.socket(), &report, &stop]);
+    let mut child =
+        Child::start("processes::child_consumer", &[&directory.socket(), &report, &stop, &"go on"]);
     books.turn_until_taken(&mut chance);
     File::create_new(&stop).unwrap();
     assert!(child.wait().success());
@@ -219,7 +229,8 @@ fn the_books_are_exact_while_the_consumer_is_stopped() {
     let directory = Directory::new("stopped");
     let (report, stop) = (directory.path().join("report"), directory.path().join("stop"));
     let mut books = Books::new(&directory);
-    let mut child = Child::start("processes::child_consumer", &[&directory.socket(), &report, &stop]);
+    let mut child =
+        Child::start("processes::child_consumer", &[&directory.socket(), &report, &stop, &"go on"]);
     // Stopped before it could get the ring, so that it is stopped for certain.
     child.signal(libc::SIGSTOP);
     for _ in 0..100 {
@@ -241,7 +252,7 @@ fn the_books_are_exact_while_the_consumer_is_stopped() {
 }
 
 /// Takes and checks records; reports each batch before asking for more. Ends when the ring is
-/// empty and a certain file exists. Arguments: socket, report, that file.
+/// empty and a certain file exists. Arguments: socket, report, that file, manner.
 #[test]
 #[ignore = "runs in a process of its own, started by another test"]
 fn child_consumer() {
@@ -262,6 +273,13 @@ fn child_consumer() {
         }
         if batch.count > 0 {
             report.write_all(format!("{} {}\n", batch.first_position, batch.count).as_bytes()).unwrap();
+            if arguments[3] == "hold the first batch" {
+                println!("holding");
+                io::stdout().flush().unwrap();
+                loop {
+                    std::thread::park();
+                }
+            }
         } else if told_to_stop {
             return;
         } else {
