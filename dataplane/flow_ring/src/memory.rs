@@ -131,8 +131,8 @@ impl ReadWords {
     /// Appends `count` consecutive records, the first of which starts at `word`. They are copies: nothing that is
     /// written to the shared memory afterwards can change them.
     ///
-    /// Each word goes straight to its place in the vector. Through a record on the stack it would take three times as
-    /// long: the move from there loads wider than the words were stored, and waits for the stores.
+    /// Each word goes straight to its place in the vector. Through a record on the stack each copy would stall: the move
+    /// from there loads wider than the words were stored, which defeats the processor's store forwarding.
     pub fn append_records<R: FromBytes>(&self, word: usize, count: usize, into: &mut Vec<R>) {
         let record_words = size_of::<R>() / WORD_BYTES;
         let words = &self.0.words()[word..word + count * record_words];
