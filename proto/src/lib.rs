@@ -6,6 +6,7 @@
 
 mod authored;
 mod authored_rule;
+mod delta;
 mod fault;
 mod field;
 mod policy;
