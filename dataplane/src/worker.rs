@@ -74,6 +74,8 @@ pub struct Worker {
     tracker: Tracker,
     counters: Arc<WorkerCounters>,
     turns: u64,
+    /// Time of the newest burst of a device with times of its own.
+    captured_ns: Option<u64>,
 }
 
 impl Worker {
@@ -95,6 +97,7 @@ impl Worker {
             tracker,
             counters,
             turns: 0,
+            captured_ns: None,
         }
     }
 
@@ -127,7 +130,7 @@ impl Worker {
         for at in 0..self.queues.len() {
             moved += self.transmit(at);
         }
-        let is_more_due = self.tracker.advance(now_ns, &published);
+        let is_more_due = self.tracker.advance(self.captured_ns.unwrap_or(now_ns), &published);
         self.turns += 1;
         if self.turns.is_multiple_of(GAUGE_TURNS) {
             self.gauge();
@@ -141,8 +144,17 @@ impl Worker {
         let attached = &mut self.queues[at];
         let device = usize::from(attached.number);
         let received = attached.device.receive(&mut self.pool, &mut burst);
-        // A capture being replayed has times of its own.
-        let now_ns = attached.device.burst_time_ns().unwrap_or(now_ns);
+        let now_ns = match attached.device.burst_time_ns() {
+            // A capture being replayed has times of its own, which begin when it does.
+            Some(captured_ns) => {
+                if self.captured_ns.is_none() {
+                    self.tracker.start(captured_ns);
+                }
+                self.captured_ns = Some(captured_ns);
+                captured_ns
+            }
+            None => now_ns,
+        };
         let mut bytes = 0;
         for frame in burst.drain(..) {
             bytes += frame.len() as u64;
