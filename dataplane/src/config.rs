@@ -250,7 +250,9 @@ fn vlan_number(text: &str) -> Option<u16> {
 
 /// Returns a parser's complaint in one line, with the line of the file.
 fn one_line(text: &str, error: &toml::de::Error) -> String {
-    let line = error.span().map(|span| text[..span.start.min(text.len())].lines().count().max(1));
+    let line = error
+        .span()
+        .map(|span| text.as_bytes().iter().take(span.start).filter(|byte| **byte == b'\n').count() + 1);
     let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
     match line {
         Some(line) => format!("line {line}: {message}"),

@@ -47,7 +47,8 @@ impl Config {
         let mut text = String::new();
         file.take(CONFIG_BYTES_MAX).read_to_string(&mut text).map_err(unreadable)?;
         toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.as_bytes().iter().take(start).filter(|byte| **byte == b'\n').count() + 1;
             let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
             ConfigError::Syntax(path.to_owned(), format!("line {line}: {message}"))
         })

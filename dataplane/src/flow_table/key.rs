@@ -34,8 +34,19 @@ impl FlowKey {
             None if packet.l4.protocol.is_icmp() => (0, 0),
             None => (packet.l4.source_port, packet.l4.destination_port),
         };
-        let source = (address_number(packet.source), source_port);
-        let destination = (address_number(packet.destination), destination_port);
+        let (source, destination) = ((packet.source, source_port), (packet.destination, destination_port));
+        Self::new(segment, packet.l4.protocol, source, destination)
+    }
+
+    /// Returns the key of two sides (address and port), and which of them the first one is.
+    pub fn new(
+        segment: SegmentId,
+        protocol: Protocol,
+        source: (IpAddr, u16),
+        destination: (IpAddr, u16),
+    ) -> (Self, Sender) {
+        let source = (address_number(source.0), source.1);
+        let destination = (address_number(destination.0), destination.1);
         let sender = if source <= destination { Sender::Low } else { Sender::High };
         let (low, high) = if sender == Sender::Low { (source, destination) } else { (destination, source) };
         let key = Self {
@@ -44,7 +55,7 @@ impl FlowKey {
             low_port: low.1,
             high_port: high.1,
             segment,
-            protocol: packet.l4.protocol,
+            protocol,
         };
         (key, sender)
     }
