@@ -48,7 +48,7 @@ pub struct Export {
 #[derive(Serialize)]
 struct Applied<'a> {
     plan: &'a Plan,
-    committed: Option<&'a Committed>,
+    committed: &'a Committed,
 }
 
 impl PolicyFile {
@@ -77,7 +77,7 @@ impl Apply {
         let comment = self.write.comment_or(&format!("apply {}", self.file.file.display()));
         let transaction = Transaction { expected_version: Some(plan.base_version), edits, comment };
         let committed = client.commit(&transaction).await?;
-        let applied = Applied { plan: &plan, committed: Some(&committed) };
+        let applied = Applied { plan: &plan, committed: &committed };
         let text = session.show(&applied, |_| applied_text(&plan, &committed))?;
         Ok(Reply { text, lacking: session.wait_if(&client, committed.version, self.write.wait).await? })
     }

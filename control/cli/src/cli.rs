@@ -32,16 +32,21 @@ Exit codes: 0 done; 1 refused or failed; 2 command line not understood; 3 not en
 pub struct Cli {
     /// Control plane: http://HOST:PORT or unix:PATH
     #[arg(long, global = true, env = "MESHGATE_SERVER", default_value = DEFAULT_SERVER, value_name = "URL")]
-    #[arg(help_heading = "Everywhere", hide_env_values = true)]
+    #[arg(help_heading = "Global options", hide_env_values = true)]
     server: Server,
-    /// For people or for programs (one JSON document)
+    /// table for people, json for programs
     #[arg(short, long, global = true, value_enum, default_value = "table", value_name = "FORMAT")]
-    #[arg(help_heading = "Everywhere")]
+    #[arg(hide_possible_values = true)]
+    #[arg(help_heading = "Global options")]
     output: Output,
-    /// Longest wait for an answer, and for hosts with --wait: 500ms, 10s, 2m
+    /// Longest wait for an answer, or with --wait for hosts
     #[arg(long, global = true, default_value = "10s", value_name = "SPAN", value_parser = parse_span)]
-    #[arg(help_heading = "Everywhere")]
+    #[arg(help_heading = "Global options")]
     timeout: Duration,
+    /// Who acts, for the audit trail; else the logged-in user
+    #[arg(long, global = true, env = "MESHGATE_USER", value_name = "NAME", hide_env_values = true)]
+    #[arg(help_heading = "Global options")]
+    user: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -120,8 +125,9 @@ enum Command {
 impl Cli {
     /// Runs the command.
     pub async fn run(self) -> Result<Reply, Failure> {
-        let Self { server, output, timeout, command } = self;
-        let session = Session { server, output, timeout };
+        let Self { server, output, timeout, user, command } = self;
+        let user = user.or_else(|| std::env::var("USER").ok()).unwrap_or_default();
+        let session = Session { server, output, timeout, user };
         match command {
             Command::Endpoints(command) => endpoints::run(command, &session).await,
             Command::Groups(command) => groups::run(command, &session).await,
@@ -205,6 +211,7 @@ mod tests {
             let is_leaf = command.get_subcommands().next().is_none();
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(!is_leaf || help.starts_with("Examples:\n  meshgate"), "{path}");
+            assert!(help.lines().all(|line| line.len() <= 100), "{path}: a line would be wrapped");
             command.get_subcommands().filter(|c| c.get_name() != "help").for_each(|sub| check(sub, &path));
         }
         check(&Cli::command(), "");

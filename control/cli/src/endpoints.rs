@@ -17,8 +17,11 @@ pub enum EndpointsCommand {
     /// Create an endpoint
     #[command(after_help = "Examples:
   meshgate endpoints create web-1 --mac 02:00:00:00:00:01 --address 10.0.0.1 --label role=web
-  meshgate endpoints create gw --mac 02:00:00:00:00:fe --address 10.0.0.254 --router --route 0.0.0.0/0
-  meshgate endpoints create db-1 --mac 02:00:00:00:01:01 --address 10.0.1.1,fd00::1:1 --host h2 --device tap3")]
+  meshgate endpoints create db-1 --mac 02:00:00:00:01:01 --address 10.0.1.1,fd00::1:1 \\
+      --host h2 --device tap3
+  meshgate endpoints create gw --mac 02:00:00:00:00:fe --address 10.0.0.254 \\
+      --router --route 192.0.2.0/24")]
+    #[command(override_usage = "meshgate endpoints create <NAME> --mac <MAC> [OPTIONS]")]
     Create(Create),
     /// List endpoints
     #[command(
@@ -44,7 +47,7 @@ pub enum EndpointsCommand {
 /// Fields of an endpoint.
 #[derive(Args, Clone, Debug, Default)]
 pub struct EndpointFields {
-    /// MAC address
+    /// MAC address, like 02:00:00:00:00:01
     #[arg(long)]
     pub mac: Option<Mac>,
     /// IP address; may be repeated, or several with commas
@@ -59,7 +62,7 @@ pub struct EndpointFields {
     /// Device of that host, as its kernel knows it
     #[arg(long)]
     pub device: Option<String>,
-    /// Segment; "default" if not given
+    /// Segment; a new endpoint is in "default" without it
     #[arg(long)]
     pub segment: Option<Name>,
     /// May send from and receive for its routes
@@ -110,12 +113,16 @@ pub struct Named {
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clearable {
     /// Addresses.
+    #[value(help = None::<&str>)]
     Addresses,
     /// Labels.
+    #[value(help = None::<&str>)]
     Labels,
     /// Host and device.
+    #[value(help = None::<&str>)]
     Home,
     /// Routes.
+    #[value(help = None::<&str>)]
     Routes,
 }
 

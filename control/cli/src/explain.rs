@@ -97,8 +97,7 @@ fn text(answer: &Explanation, packet: &str) -> String {
         who(&answer.source, &answer.source_endpoint),
         who(&answer.destination, &answer.destination_endpoint)
     ));
-    let rule = if answer.rule == 0 { String::new() } else { format!(", rule {}", answer.rule) };
-    line(format!("version {}, stage {}{rule}: {}", answer.version, answer.stage, answer.reason));
+    line(format!("version {}, stage {}: {}", answer.version, answer.stage, answer.reason));
     line(format!("source is in:       {}", list(&answer.source_group_names)));
     line(format!("destination is in:  {}", list(&answer.destination_group_names)));
     if !answer.shadow.is_empty() {
@@ -158,15 +157,15 @@ mod tests {
             stage: "rules".into(),
             action: "allow".into(),
             rule: 3,
-            reason: "Web -> Db TCP 5432 allow".into(),
+            reason: "rule 3 decides: allow Web -> Db TCP 5432".into(),
             source: "10.0.0.1".into(),
             destination: "10.0.1.1".into(),
             source_endpoint: "web-1".into(),
             source_group_names: vec!["any".into(), "Web".into()],
             destination_group_names: vec!["any".into(), "Db".into()],
             rules: vec![
-                rule(9, "Dev -> Db TCP 22 deny", (false, false), "source is not in Dev"),
-                rule(3, "Web -> Db TCP 5432 allow", (true, true), "first match"),
+                rule(9, "deny Dev -> Db TCP 22", (false, false), "source is not in Dev"),
+                rule(3, "allow Web -> Db TCP 5432", (true, true), "first match"),
             ],
             rules_left_out: 4,
             hosts_enforcing: vec!["h1".into()],
@@ -176,7 +175,7 @@ mod tests {
         };
         let expected = "\
 ALLOW: web-1 (10.0.0.1) -> 10.0.1.1, TCP port 5432
-version 7, stage rules, rule 3: Web -> Db TCP 5432 allow
+version 7, stage rules: rule 3 decides: allow Web -> Db TCP 5432
 source is in:       any, Web
 destination is in:  any, Db
 enforced by:        h1
@@ -184,8 +183,8 @@ not yet by:         h2
 
 rules in the order in which they are asked:
 RULE  WHAT IT SAYS              HERE      WHY
-   9  Dev -> Db TCP 22 deny     no match  source is not in Dev
-   3  Web -> Db TCP 5432 allow  decides   first match
+   9  deny Dev -> Db TCP 22     no match  source is not in Dev
+   3  allow Web -> Db TCP 5432  decides   first match
 and 4 more rules
 
 note: binding is not covered

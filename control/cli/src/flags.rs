@@ -4,7 +4,7 @@ use crate::failure::UsageError;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use meshgate_policy::{
-    Action, IntraGroup, L4Match, L4MatchError, Mode, PortError, PortSet, Priority, ProtocolMatch,
+    Action, IntraGroup, L4Match, L4MatchError, Mode, PortError, PortSet, Priority, Protocol, ProtocolMatch,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -64,10 +64,10 @@ pub struct RuleFlags {
     /// Destination ports: 5432, 80-8080, 80,443, or any
     #[arg(long, alias = "portRange", alias = "ports", alias = "port", value_name = "PORTS", value_parser = ports)]
     pub port_range: Option<PortSet>,
-    /// What happens to a matching packet
+    /// What happens to a matching packet; reject also tells the sender
     #[arg(long, value_name = "ACTION", value_parser = action(), ignore_case = true)]
     pub action: Option<Action>,
-    /// 0 to 65535, larger wins; 1000 if not given; above 60000 no suggestion can outrank it
+    /// 0 to 65535, larger wins; a new rule has 1000; above 60000 no suggestion can outrank it
     #[arg(long, value_name = "N")]
     pub priority: Option<u16>,
     /// enforce decides, shadow only reports, disabled does nothing
@@ -120,29 +120,25 @@ impl RuleFlags {
     /// Sets the fields that were given, and leaves the others alone. A protocol that was given drops an ICMP type or
     /// ports of the old protocol that it cannot have, unless they were given too.
     pub fn set(&self, fields: RuleFields<'_>) -> Result<(), L4MatchError> {
-        let Self { protocol, port_range, action, priority, mode, note, icmp_type, icmp_code } = self.clone();
-        put(fields.protocol, protocol);
-        put(fields.port_range, port_range);
-        put(fields.action, action);
-        put(fields.priority, priority.map(Priority));
-        put(fields.mode, mode);
-        put(fields.note, note);
-        *fields.icmp_type = icmp_type.or(*fields.icmp_type);
-        *fields.icmp_code = icmp_code.or(*fields.icmp_code);
+        let RuleFields { protocol, port_range, action, priority, mode, note, icmp_type, icmp_code } = fields;
+        put(protocol, self.protocol);
+        put(action, self.action);
+        put(priority, self.priority.map(Priority));
+        put(mode, self.mode);
+        put(note, self.note.clone());
         if self.protocol.is_some() {
-            let of_protocol = |holds: fn(meshgate_policy::Protocol) -> bool| match *fields.protocol {
-                ProtocolMatch::Any => false,
-                ProtocolMatch::Is(protocol) => holds(protocol),
-            };
-            if self.port_range.is_none() && !of_protocol(meshgate_policy::Protocol::has_ports) {
-                *fields.port_range = PortSet::all();
+            let is = |holds: fn(Protocol) -> bool| matches!(*protocol, ProtocolMatch::Is(p) if holds(p));
+            if !is(Protocol::has_ports) {
+                *port_range = PortSet::all();
             }
-            if self.icmp_type.is_none() && !of_protocol(meshgate_policy::Protocol::is_icmp) {
-                *fields.icmp_type = None;
-                *fields.icmp_code = self.icmp_code;
+            if !is(Protocol::is_icmp) {
+                (*icmp_type, *icmp_code) = (None, None);
             }
         }
-        L4Match::new(*fields.protocol, fields.port_range, *fields.icmp_type, *fields.icmp_code).map(|_| ())
+        put(port_range, self.port_range.clone());
+        *icmp_type = self.icmp_type.or(*icmp_type);
+        *icmp_code = self.icmp_code.or(*icmp_code);
+        L4Match::new(*protocol, port_range, *icmp_type, *icmp_code).map(|_| ())
     }
 }
 
@@ -179,7 +175,6 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meshgate_policy::Protocol;
 
     #[test]
     fn a_label_needs_a_key_and_an_equals_sign() {

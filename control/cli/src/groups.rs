@@ -48,10 +48,10 @@ pub struct GroupFields {
     /// Prefix whose addresses belong to the group; may be repeated, or several with commas
     #[arg(long = "prefix", alias = "prefixes", value_name = "PREFIX", value_delimiter = ',')]
     pub prefixes: Vec<Prefix>,
-    /// Whether members may talk to each other where no rule decides; allow if not given
+    /// Whether members may talk to each other where no rule decides; a new group has allow
     #[arg(long, alias = "intraGroup", value_name = "ACTION", value_parser = intra_group(), ignore_case = true)]
     pub intra_group: Option<IntraGroup>,
-    /// Segment in which the prefixes hold; "default" if not given
+    /// Segment in which the prefixes hold; a new group is in "default" without it
     #[arg(long)]
     pub segment: Option<Name>,
 }
@@ -82,10 +82,13 @@ pub struct Named {
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clearable {
     /// Listed members.
+    #[value(help = None::<&str>)]
     Members,
     /// Selector.
+    #[value(help = None::<&str>)]
     Selector,
     /// Prefixes.
+    #[value(help = None::<&str>)]
     Prefixes,
 }
 

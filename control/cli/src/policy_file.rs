@@ -4,6 +4,7 @@
 use crate::failure::Failure;
 use clap::ValueEnum;
 use meshgate_policy::{AuthoredPolicy, Numbering, PolicyFault, PolicyVersion, resolve};
+use serde::Deserializer;
 use std::fmt;
 use std::io::Read;
 use std::path::Path;
@@ -15,10 +16,13 @@ const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Tom's obvious minimal language.
+    #[value(help = None::<&str>)]
     Toml,
     /// YAML.
+    #[value(help = None::<&str>)]
     Yaml,
     /// JSON.
+    #[value(help = None::<&str>)]
     Json,
 }
 
@@ -119,20 +123,70 @@ fn parse(text: &str, format: Format, name: &str) -> Result<AuthoredPolicy, FileE
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
         return Err(FileError::Empty(name.to_owned()));
     }
-    let at = |line, column, reason| FileError::Syntax { path: name.to_owned(), line, column, reason };
+    let at = |(line, column): (usize, usize), reason| FileError::Syntax {
+        path: name.to_owned(),
+        line,
+        column,
+        reason,
+    };
     match format {
-        Format::Toml => toml::from_str(text).map_err(|error| {
-            let offset = error.span().map_or(0, |span| span.start);
-            let (line, column) = place(text, offset);
-            at(line, column, with_key(text, line, error.message()))
+        Format::Toml => {
+            toml::Deserializer::parse(text).map_err(Mistake::bare).and_then(keyed).map_err(|error| {
+                let offset = error.inner.span().map_or(0, |span| span.start);
+                at(place(text, offset), error.reason(error.inner.message()))
+            })
+        }
+        Format::Yaml => keyed(serde_norway::Deserializer::from_str(text)).map_err(|error| {
+            let place = error.inner.location().map_or((1, 1), |place| (place.line(), place.column()));
+            at(place, error.reason(&error.inner.to_string()))
         }),
-        Format::Yaml => serde_norway::from_str(text).map_err(|error| {
-            let (line, column) = error.location().map_or((1, 1), |place| (place.line(), place.column()));
-            at(line, column, without_place(&error.to_string()))
-        }),
-        Format::Json => serde_json::from_str(text)
-            .map_err(|error| at(error.line(), error.column(), without_place(&error.to_string()))),
+        Format::Json => {
+            let mut reader = serde_json::Deserializer::from_str(text);
+            let policy = keyed(&mut reader);
+            let policy = policy.and_then(|policy| reader.end().map(|()| policy).map_err(Mistake::bare));
+            policy.map_err(|error| {
+                at((error.inner.line(), error.inner.column()), error.reason(&error.inner.to_string()))
+            })
+        }
     }
+}
+
+/// What a reader does not like, and the path of keys to it; no path where the text has no form at all.
+struct Mistake<E> {
+    keys: String,
+    inner: E,
+}
+
+impl<E> Mistake<E> {
+    fn bare(inner: E) -> Self {
+        Self { keys: String::new(), inner }
+    }
+
+    /// Returns the message of the reader in one line, behind the path of keys and without the place at its end.
+    fn reason(&self, message: &str) -> String {
+        let message = message.rsplit_once(" at line ").map_or(message, |(reason, _)| reason);
+        let reason = message.lines().collect::<Vec<_>>().join("; ");
+        // One of the readers says a part of the path itself.
+        let reason = match reason.split_once(": ") {
+            Some((path, rest)) if !path.is_empty() && self.keys.starts_with(path) => rest,
+            _ => &reason,
+        };
+        let quotes = reason.starts_with("invalid type: integer") && reason.ends_with("expected a string");
+        let hint = if quotes { "; write it in quotes" } else { "" };
+        if self.keys.is_empty() {
+            format!("{reason}{hint}")
+        } else {
+            format!("{}: {reason}{hint}", self.keys)
+        }
+    }
+}
+
+/// Reads the policy and keeps the path of keys to a mistake.
+fn keyed<'de, D: Deserializer<'de>>(reader: D) -> Result<AuthoredPolicy, Mistake<D::Error>> {
+    serde_path_to_error::deserialize(reader).map_err(|error| {
+        let keys = error.path().to_string();
+        Mistake { keys: if keys == "." { String::new() } else { keys }, inner: error.into_inner() }
+    })
 }
 
 /// Returns line and column, both from 1, of a byte offset.
@@ -140,25 +194,6 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-}
-
-/// Returns the reason in one line with the key of the line before it, unless it names a field itself.
-fn with_key(text: &str, line: usize, reason: &str) -> String {
-    let mut reason = reason.lines().collect::<Vec<_>>().join("; ");
-    if reason.starts_with("invalid type: integer") && reason.ends_with("expected a string") {
-        reason.push_str("; write it in quotes");
-    }
-    let key = text.lines().nth(line - 1).and_then(|line| line.split_once('=')).map(|(key, _)| key.trim());
-    match key {
-        Some(key) if !key.is_empty() && !reason.contains(&format!("`{key}`")) => format!("{key}: {reason}"),
-        _ => reason,
-    }
-}
-
-/// Returns a message of a reader without the place at its end, which is said before it.
-fn without_place(message: &str) -> String {
-    let reason = message.rsplit_once(" at line ").map_or(message, |(reason, _)| reason);
-    reason.lines().collect::<Vec<_>>().join("; ")
 }
 
 /// Resolves the policy as the control plane would, for its faults only.
@@ -260,25 +295,31 @@ mode = "shadow"
     fn an_unknown_key_is_named_with_line_and_column() {
         let text = POLICY.replace("portRange", "portRang");
         let shown = refusal(&text, Format::Toml);
-        assert!(shown.starts_with("p:31:1: unknown field `portRang`, expected one of"), "{shown}");
+        assert!(
+            shown.starts_with("p:31:1: relationships[0].portRang: unknown field `portRang`, expected one of"),
+            "{shown}"
+        );
         let yaml = "default_action: deny\ngroups:\n- name: Web\n  selektor: {a: b}\n";
         let shown = refusal(yaml, Format::Yaml);
-        assert!(shown.starts_with("p:4:3: groups[0]: unknown field `selektor`"), "{shown}");
+        assert!(shown.starts_with("p:4:3: groups[0].selektor: unknown field `selektor`"), "{shown}");
     }
 
     #[test]
     fn a_bad_value_is_placed_under_its_key() {
         let text = POLICY.replace("\"22\"", "\"8080-80\"");
         let shown = refusal(&text, Format::Toml);
-        assert_eq!(shown, "p:31:13: portRange: port range 8080-80 is backwards: 8080 is above 80");
+        assert_eq!(
+            shown,
+            "p:31:13: relationships[0].portRange: port range 8080-80 is backwards: 8080 is above 80"
+        );
         let text = POLICY.replace("\"22\"", "22");
         let shown = refusal(&text, Format::Toml);
         assert_eq!(
             shown,
-            "p:31:13: portRange: invalid type: integer `22`, expected a string; write it in quotes"
+            "p:31:13: relationships[0].portRange: invalid type: integer `22`, expected a string; write it in quotes"
         );
         let shown = refusal("default_action: deny\ngroups:\n- name: a b\n", Format::Yaml);
-        assert!(shown.starts_with("p:3:9: groups[0].name: name \"a b\": character ' '"), "{shown}");
+        assert!(shown.starts_with("p:3:3: groups[0].name: name \"a b\": character ' '"), "{shown}");
     }
 
     #[test]

@@ -17,9 +17,11 @@ pub enum RelationshipsCommand {
     #[command(after_help = "Examples:
   meshgate relationships create --source WebServers --destination DatabaseServers \\
       --protocol TCP --port-range 5432 --action allow
-  meshgate relationships create --source any --destination DatabaseServers --action deny --priority 10
+  meshgate relationships create --source any --destination DatabaseServers --action deny
   meshgate relationships create --json '{\"sourceGroupName\": \"WebServers\", \"portRange\": \"80-8080\",
       \"destinationGroupName\": \"AppServers\", \"protocol\": \"TCP\", \"action\": \"allow\", \"priority\": 100}'")]
+    #[command(override_usage = "meshgate relationships create --source <GROUP> \\
+           --destination <GROUP> --action <ACTION> [OPTIONS]")]
     Create(Create),
     /// List relationships
     #[command(
@@ -243,10 +245,10 @@ fn find(snapshot: &Snapshot, id: u32) -> Result<&AuthoredRelationship, Failure> 
     })
 }
 
-/// Returns the relationship in one line: `WebServers -> DatabaseServers TCP 5432 allow`.
+/// Returns the relationship in one line: `allow WebServers -> DatabaseServers TCP 5432`.
 fn summary(relationship: &AuthoredRelationship) -> String {
     let AuthoredRelationship { source_group_name, destination_group_name, action, .. } = relationship;
-    format!("{source_group_name} -> {destination_group_name} {} {action}", l4_text(relationship))
+    format!("{action} {source_group_name} -> {destination_group_name} {}", l4_text(relationship))
 }
 
 fn l4_text(relationship: &AuthoredRelationship) -> String {

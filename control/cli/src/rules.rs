@@ -18,8 +18,12 @@ use serde::Serialize;
 pub enum RulesCommand {
     /// Create a rule between one group and addresses
     #[command(after_help = "Examples:
-  meshgate rules create --group WebServers --direction ingress --protocol TCP --port-range 80,443 --action allow
-  meshgate rules create --group DatabaseServers --direction egress --peer 192.0.2.0/24 --action reject")]
+  meshgate rules create --group WebServers --direction ingress \\
+      --protocol TCP --port-range 80,443 --action allow
+  meshgate rules create --group DatabaseServers --direction egress \\
+      --peer 192.0.2.0/24 --action reject")]
+    #[command(override_usage = "meshgate rules create --group <GROUP> --direction <DIRECTION> \
+                                --action <ACTION> [OPTIONS]")]
     Create(Create),
     /// List rules
     #[command(
@@ -253,14 +257,14 @@ fn find(snapshot: &Snapshot, id: u32) -> Result<&AuthoredGroupRule, Failure> {
     found.ok_or_else(|| Failure::NotFound { kind: "rule", name: id.to_string(), version: snapshot.version })
 }
 
-/// Returns the rule in one line: `192.0.2.0/24 -> WebServers TCP 443 allow`.
+/// Returns the rule in one line: `allow 192.0.2.0/24 -> WebServers TCP 443`.
 fn summary(rule: &AuthoredGroupRule) -> String {
     let (group, peer) = (rule.group_name.to_string(), peer_text(&rule.peer));
     let (from, to) = match rule.direction {
         Direction::Ingress => (peer, group),
         Direction::Egress => (group, peer),
     };
-    format!("{from} -> {to} {} {}", l4_text(rule), rule.action)
+    format!("{} {from} -> {to} {}", rule.action, l4_text(rule))
 }
 
 fn peer_text(peer: &[Prefix]) -> String {
@@ -344,10 +348,10 @@ ID  GROUP       DIRECTION  PEER         MATCH       ACTION  PRIORITY  MODE     N
         let json =
             r#"{"group_name": "Db", "direction": "egress", "peer": ["192.0.2.0/24"], "action": "deny"}"#;
         let rule: AuthoredGroupRule = object(json).unwrap();
-        assert_eq!(summary(&rule), "Db -> 192.0.2.0/24 any deny");
+        assert_eq!(summary(&rule), "deny Db -> 192.0.2.0/24 any");
         assert_eq!(
             summary(&AuthoredGroupRule { direction: Direction::Ingress, ..rule }),
-            "192.0.2.0/24 -> Db any deny"
+            "deny 192.0.2.0/24 -> Db any"
         );
     }
 }

@@ -14,8 +14,10 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// For people.
+    #[value(help = None::<&str>)]
     Table,
     /// For programs: one JSON document.
+    #[value(help = None::<&str>)]
     Json,
 }
 
@@ -28,6 +30,8 @@ pub struct Session {
     pub output: Output,
     /// How long one call, or waiting for hosts, may take.
     pub timeout: Duration,
+    /// Who asks; empty = nobody says.
+    pub user: String,
 }
 
 /// What a command prints, and whether hosts are behind.
@@ -49,10 +53,10 @@ impl From<String> for Reply {
 #[derive(Args, Clone, Debug, Default)]
 pub struct WriteFlags {
     /// Why, for history and audit trail
-    #[arg(long, value_name = "TEXT", help_heading = "Writing")]
+    #[arg(long, value_name = "TEXT", help_heading = "Write options")]
     pub comment: Option<String>,
-    /// Return when every connected dataplane enforces the change (exit code 3 if --timeout passes first)
-    #[arg(long, help_heading = "Writing")]
+    /// Return when every connected dataplane enforces it; exit code 3 if --timeout passes first
+    #[arg(long, help_heading = "Write options")]
     pub wait: bool,
 }
 
@@ -66,7 +70,7 @@ impl WriteFlags {
 impl Session {
     /// Connects to the control plane.
     pub async fn connect(&self) -> Result<Client, CallError> {
-        Client::connect(&self.server, self.timeout).await
+        Client::connect(&self.server, self.timeout, &self.user).await
     }
 
     /// Returns the answer as JSON, or as the text that `people` makes of it.

@@ -55,7 +55,7 @@ impl CallError {
 
     /// Returns the error of a call that was answered with a status.
     pub fn refused(server: &Server, status: &Status) -> Self {
-        let message = one_line(status.message());
+        let message = plain(status.message());
         match status.code() {
             Code::Unavailable if status.source().is_some() => Self::Unreachable {
                 server: server.clone(),
@@ -79,6 +79,23 @@ fn root_cause(error: &dyn Error) -> String {
     one_line(&inner.to_string())
 }
 
+/// Returns a message without the places of single changes, which the person who typed a command has not numbered: the
+/// object at fault is named after them. Several faults stay one line each.
+fn plain(message: &str) -> String {
+    let without_place =
+        |line: &str| match line.strip_prefix("changes[").and_then(|rest| rest.split_once("]: ")) {
+            Some((index, rest)) if index.bytes().all(|digit| digit.is_ascii_digit()) => rest.to_owned(),
+            _ => line.to_owned(),
+        };
+    message
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(without_place)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
 /// Returns the text with line ends turned into semicolons.
 fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -97,6 +114,14 @@ mod tests {
         assert_eq!(shown, "relationship web -> db: port_range: ICMP has no ports");
         let shown = CallError::refused(&server, &Status::new(Code::Internal, "")).to_string();
         assert_eq!(shown, "refused: Internal error");
+    }
+
+    #[test]
+    fn several_faults_stay_one_line_each_without_the_numbers_of_changes() {
+        let server: Server = "http://127.0.0.1:7600".parse().unwrap();
+        let status = Status::not_found("changes[0]: there is no group Lab\n\ngroup a: name: is used twice");
+        let shown = CallError::refused(&server, &status).to_string();
+        assert_eq!(shown, "there is no group Lab\ngroup a: name: is used twice");
     }
 
     #[test]

@@ -15,15 +15,20 @@ use meshgate_proto::wire::{
     policy_service_client::PolicyServiceClient,
 };
 use std::time::Duration;
+use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
 pub use error::CallError;
+
+/// Metadata by which a caller names the person behind it.
+const USER_KEY: &str = "x-meshgate-user";
 
 /// A connection to the control plane.
 #[derive(Clone, Debug)]
 pub struct Client {
     channel: Channel,
     server: Server,
+    user: Option<MetadataValue<Ascii>>,
 }
 
 /// What `explain` is asked.
@@ -69,8 +74,9 @@ pub struct FlowFilter {
 }
 
 impl Client {
-    /// Connects; both this and every later call end after `timeout`.
-    pub async fn connect(server: &Server, timeout: Duration) -> Result<Self, CallError> {
+    /// Connects on behalf of `user`; both this and every later call end after `timeout`. A name that no header can carry
+    /// is left out: it is a claim, and the control plane knows the peer anyway.
+    pub async fn connect(server: &Server, timeout: Duration, user: &str) -> Result<Self, CallError> {
         let unreachable = |error: tonic::transport::Error| CallError::unreachable(server, &error);
         let endpoint = Endpoint::from_shared(server.to_string())
             .map_err(unreachable)?
@@ -78,12 +84,22 @@ impl Client {
             .timeout(timeout);
         let connecting = tokio::time::timeout(timeout, endpoint.connect());
         let channel = connecting.await.map_err(|_| CallError::Timeout(server.clone()))?;
-        Ok(Self { channel: channel.map_err(unreachable)?, server: server.clone() })
+        let user = user.parse().ok().filter(|_| !user.is_empty());
+        Ok(Self { channel: channel.map_err(unreachable)?, server: server.clone(), user })
+    }
+
+    /// Returns the message with the name of the person who asks.
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(user) = &self.user {
+            request.metadata_mut().insert(USER_KEY, user.clone());
+        }
+        request
     }
 
     /// Returns the authored policy of the newest version, or of the named one.
     pub async fn policy(&self, version: Option<u64>) -> Result<Snapshot, CallError> {
-        let answer = self.policies().get_policy(wire::GetPolicyRequest { version }).await;
+        let answer = self.policies().get_policy(self.request(wire::GetPolicyRequest { version })).await;
         reading::snapshot(self.answer(answer)?)
     }
 
@@ -95,14 +111,14 @@ impl Client {
             changes: changes(edits),
             comment: comment.clone(),
         };
-        let answer = self.policies().commit(request).await;
+        let answer = self.policies().commit(self.request(request)).await;
         Ok(reading::committed(self.answer(answer)?))
     }
 
     /// Returns what the edits would do.
     pub async fn plan(&self, edits: &[Edit]) -> Result<Plan, CallError> {
         let request = wire::PlanRequest { expected_version: None, changes: changes(edits) };
-        let answer = self.policies().plan(request).await;
+        let answer = self.policies().plan(self.request(request)).await;
         Ok(reading::plan(self.answer(answer)?))
     }
 
@@ -110,21 +126,21 @@ impl Client {
     pub async fn rollback(&self, to_version: u64, comment: &str) -> Result<Committed, CallError> {
         let request =
             wire::RollbackRequest { to_version, expected_version: None, comment: comment.to_owned() };
-        let answer = self.policies().rollback(request).await;
+        let answer = self.policies().rollback(self.request(request)).await;
         Ok(reading::committed(self.answer(answer)?))
     }
 
     /// Lists versions, newest first, below `before` unless that is 0.
     pub async fn versions(&self, limit: u32, before: u64) -> Result<Vec<VersionEntry>, CallError> {
         let request = wire::ListVersionsRequest { limit, before_version: before };
-        let answer = self.policies().list_versions(request).await;
+        let answer = self.policies().list_versions(self.request(request)).await;
         Ok(reading::versions(self.answer(answer)?))
     }
 
     /// Lists entries of the audit trail, newest first, below `before` unless that is 0.
     pub async fn audit(&self, limit: u32, before: u64) -> Result<Vec<AuditEntry>, CallError> {
         let request = wire::ListAuditRequest { limit, before_sequence: before };
-        let answer = self.policies().list_audit(request).await;
+        let answer = self.policies().list_audit(self.request(request)).await;
         Ok(reading::audit(self.answer(answer)?))
     }
 
@@ -132,7 +148,7 @@ impl Client {
     pub async fn hosts(&self) -> Result<Hosts, CallError> {
         let mut service =
             DistributionServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let answer = service.list_hosts(wire::ListHostsRequest {}).await;
+        let answer = service.list_hosts(self.request(wire::ListHostsRequest {})).await;
         Ok(reading::hosts(self.answer(answer)?))
     }
 
@@ -160,7 +176,7 @@ impl Client {
             icmp_code: icmp_code.map(Into::into),
             version,
         };
-        let answer = ExplainServiceClient::new(self.channel.clone()).explain(request).await;
+        let answer = ExplainServiceClient::new(self.channel.clone()).explain(self.request(request)).await;
         Ok(reading::explanation(self.answer(answer)?))
     }
 
@@ -187,7 +203,7 @@ impl Client {
         };
         let mut service =
             FlowServiceClient::new(self.channel.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let answer = service.query_flows(request).await;
+        let answer = service.query_flows(self.request(request)).await;
         Ok(reading::flow_sums(self.answer(answer)?))
     }
 
