@@ -167,3 +167,86 @@ impl Subscription {
         self.progress.asleep.store(false, Ordering::SeqCst);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subscriber::Host;
+    use meshgate_policy::{Action, Name};
+    use std::sync::Weak;
+
+    fn published(version: u64) -> Published {
+        let host = Host { name: Name::new("h").unwrap(), devices: Vec::new(), workers: 2 };
+        let policy = Policy { version: PolicyVersion(version), ..Policy::empty(Action::Deny) };
+        host.compile(&policy).unwrap()
+    }
+
+    /// Returns a publisher of version 1, its workers, and a weak hold of what it published.
+    fn setting() -> (Publisher, Vec<Subscription>, Weak<Published>) {
+        let (publisher, workers) = Publisher::new(published(1), 2);
+        let first = Arc::downgrade(&publisher.current());
+        (publisher, workers, first)
+    }
+
+    #[test]
+    fn a_swap_is_over_when_every_worker_has_begun_a_burst() {
+        let (publisher, mut workers, _) = setting();
+        let swap = publisher.store(published(2));
+        assert!(!publisher.has_passed(&swap));
+        assert_eq!(workers[0].begin_burst().version.0, 2);
+        assert!(!publisher.has_passed(&swap));
+        workers[1].begin_burst();
+        assert!(publisher.has_passed(&swap));
+    }
+
+    #[test]
+    fn a_sleeping_worker_counts_as_passed_and_wakes_to_the_new_policy() {
+        let (publisher, mut workers, _) = setting();
+        workers.iter_mut().for_each(|worker| {
+            worker.begin_burst();
+            worker.fall_asleep();
+        });
+        let swap = publisher.store(published(2));
+        assert!(publisher.has_passed(&swap));
+        workers[0].wake();
+        assert_eq!(workers[0].begin_burst().version.0, 2);
+    }
+
+    #[test]
+    fn the_publisher_frees_the_old_policy_and_no_worker_does() {
+        let (mut publisher, mut workers, first) = setting();
+        workers.iter_mut().for_each(|worker| _ = worker.begin_burst());
+        let swap = publisher.store(published(2));
+        workers.iter_mut().for_each(|worker| _ = worker.begin_burst());
+        assert!(first.upgrade().is_some(), "the workers let go of it, and it is still there");
+        publisher.finish(swap);
+        assert!(first.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_thousand_swaps_under_a_spinning_worker_each_reach_it() {
+        let (mut publisher, workers, _) = setting();
+        let stopping = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let stopping = &stopping;
+            for mut subscription in workers {
+                scope.spawn(move || {
+                    let mut worker_version = 0;
+                    while !stopping.load(Ordering::Relaxed) {
+                        let version = subscription.begin_burst().version.0;
+                        assert!(version >= worker_version, "versions never go back");
+                        worker_version = version;
+                    }
+                });
+            }
+            for version in 2..1_000 {
+                let swap = publisher.store(published(version));
+                while !publisher.has_passed(&swap) {
+                    std::thread::yield_now();
+                }
+                publisher.finish(swap);
+            }
+            stopping.store(true, Ordering::Relaxed);
+        });
+    }
+}

@@ -138,8 +138,10 @@ impl Tracker {
         if self.table.get(index).state == FlowState::Refused {
             return self.knock(found, packet, published);
         }
-        if self.table.get(index).grounds.version != published.version && !self.rejudge(index, published) {
-            return Self::drop(DropReason::CutFlow, published, None);
+        if self.table.get(index).grounds.version != published.version
+            && let Some(refusing) = self.rejudge(index, published)
+        {
+            return Self::drop(DropReason::CutFlow, published, refusing.rule_id());
         }
         let flow = self.table.get(index);
         match flow.state {
@@ -209,18 +211,17 @@ impl Tracker {
         Self::drop(DropReason::CutFlow, published, rule)
     }
 
-    /// Judges a flow by the current policy, in its original direction; returns false if that cuts it.
-    fn rejudge(&mut self, index: FlowIndex, published: &Published) -> bool {
+    /// Judges a flow by the current policy, in its original direction; returns the grounds if that cuts it.
+    fn rejudge(&mut self, index: FlowIndex, published: &Published) -> Option<FlowGrounds> {
         let (grounds, _) = Self::ask(self.table.get(index).policy_key(), published);
         self.counters.flows_rejudged.add(1);
         self.count_rule(&grounds, 0, true, published);
-        let is_allowed = grounds.action.is_allow();
-        let flow = self.table.get_mut(index);
-        flow.grounds = grounds;
-        if !is_allowed {
-            self.cut(index);
+        self.table.get_mut(index).grounds = grounds;
+        if grounds.action.is_allow() {
+            return None;
         }
-        is_allowed
+        self.cut(index);
+        Some(grounds)
     }
 
     /// Ends a flow that a policy refuses, and keeps its tuple refused while there is room for that.

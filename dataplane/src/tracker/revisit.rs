@@ -61,7 +61,10 @@ impl Tracker {
             return;
         }
         let is_refused = flow.state == FlowState::Refused;
-        if !is_refused && flow.grounds.version != published.version && !self.rejudge(index, published) {
+        if !is_refused
+            && flow.grounds.version != published.version
+            && self.rejudge(index, published).is_some()
+        {
             return;
         }
         let flow = self.table.get_mut(index);
