@@ -208,15 +208,15 @@ impl Worker {
         self.counters.frames_free.set(self.pool.free_frames() as u64);
         self.counters.frames_at_devices.set(at_devices as u64);
         self.counters.frames_held.set(held as u64);
-        // One queue at a time: asking a device of the kernel is a system call.
-        let gauges = self.turns / GAUGE_TURNS;
-        let asked = usize::try_from(gauges).unwrap_or(0) % self.queues.len().max(1);
-        if let Some(attached) = self.queues.get(asked) {
-            let losses = attached.device.losses();
-            let counters = &self.counters.devices[usize::from(attached.number)];
-            counters.receive_full.set(losses.receive_full);
-            counters.invalid.set(losses.invalid);
-        }
+        // One device at a time: asking one of the kernel's is a system call.
+        let devices = self.counters.devices.len();
+        let asked = usize::try_from(self.turns / GAUGE_TURNS).unwrap_or(0) % devices.max(1);
+        let Some(counters) = self.counters.devices.get(asked) else { return };
+        let of_asked = self.queues.iter().filter(|attached| usize::from(attached.number) == asked);
+        let losses = of_asked.map(|attached| attached.device.losses());
+        let (full, invalid) = losses.fold((0, 0), |sum, one| (sum.0 + one.receive_full, sum.1 + one.invalid));
+        counters.receive_full.set(full);
+        counters.invalid.set(invalid);
     }
 
     /// Ends all flows and devices and takes every frame back.
