@@ -77,7 +77,7 @@ fn is_product(path: &Path) -> bool {
 
 /// Returns the part of a file in front of its tests.
 fn without_tests(text: &str) -> &str {
-    text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or(text)
+    text.split("\n#[cfg(test)]\n").next().unwrap_or(text)
 }
 
 #[test]

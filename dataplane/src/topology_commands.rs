@@ -69,7 +69,7 @@ pub fn prepare(config: &Config) -> Result<(), UnsafeHost> {
     Ok(())
 }
 
-/// Undoes [`prepare`].
+/// Undoes [`prepare()`].
 pub fn restore(config: &Config) -> Result<(), UnsafeHost> {
     let restored = prepare::restore(&config.state_dir.join(STATE_FILE))?;
     for name in &restored.devices {

@@ -1,6 +1,6 @@
 //! Where frames come from and go to.
 //!
-//! A device moves whole frames and knows nothing of policy. All frames live in one packet memory ([`af_xdp::Umem`]);
+//! A device moves whole frames and knows nothing of policy. All frames live in one packet memory ([`::af_xdp::Umem`]);
 //! a device borrows the worker's [`FramePool`] for the length of a call and owns the frames it was given until they
 //! come back through `receive` or the pool.
 
