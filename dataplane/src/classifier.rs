@@ -1,9 +1,63 @@
 //! The compiled priority trie: stages 5 to 7 of a verdict in a time that does not grow with the rules.
 //!
 //! # The problem
-//! For the first packet of a flow: which is the first rule, in the order of `Policy.rules`, whose source holds the
-//! source address, whose destination holds the destination address, and whose protocol and port fit? If there is
-//! none: do both addresses share a group? If not: the default.
+//! For the first packet of a flow: which is the first rule, in the order of `Policy.rules`, whose source side holds the
+//! source address, whose destination side holds the destination address, and whose protocol, port or type fits? If
+//! there is none: do both addresses share a group, and may its members talk? If not: the default. The same once more
+//! with shadow rules taken in, to report what they would change.
+//!
+//! # The plain answer
+//! [`Policy::decide`]: go through the rules, look through each side's prefixes and endpoints. It is right by reading,
+//! and it is the oracle of everything here. It costs the product of rules and group sizes: with 2,000 rules between
+//! groups of some hundred endpoints, a core judges some thousand packets a second where millions arrive.
+//!
+//! # Refinements, and what each costs
+//! 1. **Ask for the groups of an address once, not once a rule.** A packet's addresses are in the same groups whatever
+//!    the rule. Every distinct set of groups and peers that any address is in becomes a *class*, and a trie leads from
+//!    address to class ([`address_trie`], [`classes`]). Costs a table that is built anew with each version.
+//! 2. **Ask for the port once.** Ports, types and protocols that no rule tells apart are one *L4 class* ([`l4_class`]).
+//!    Costs 65,536 points a protocol that rules name by port, stored as pages of which few differ.
+//! 3. **Find rules by the pair of groups.** A cell (source column, destination column) names a *program*: for each L4
+//!    class the rank of the first of the pair's rules that holds it ([`matrix`], [`l4_program`]). Smaller ranks go
+//!    first, so the best of all pairs of columns is the first match of the list: no rule is ever gone through. Costs a
+//!    matrix; nearly all of it is empty and stored once.
+//! 4. **Choose columns.** A class need not list its groups one by one: a column may stand for several, its rules merged
+//!    beforehand ([`columns`]). One group a column is small; one column a class is a single read, but has a row for every
+//!    class. The loop below is the same for every choice.
+//! 5. **Make membership and the default rules.** A group whose members may talk is a rule from the group to itself, for
+//!    every L4 class, ranked behind all real rules: groups that deny first, then those that allow, each in the order of
+//!    their numbers; the default's rank is the last one, and stands in every empty program. Stages 6 and 7 need no step
+//!    of their own.
+//! 6. **Let the loads of a burst overlap.** See [`burst`].
+//!
+//! ```text
+//! source      --trie--> class --> columns (rows)  --+
+//!                                                    +--> cells --> programs --+
+//! destination --trie--> class --> columns          --+                          +--> smallest rank --> decision
+//! protocol, port | type, code --pages--> L4 class ------------------------------+
+//! ```
+//!
+//! Shadow rules have a matrix of their own over the same classes and columns. It exists, and is read, only if the policy
+//! has shadow rules; one decides if its rank is smaller than that of the enforced decision.
+//!
+//! # What may run at once
+//! A classifier is immutable: any number of workers read it while the next version is compiled beside it. It knows
+//! nothing of devices, flows or clocks. A look-up allocates nothing and cannot fail; all that can be refused is refused
+//! by [`Classifier::compile`], and what compiled is held against the plain answer by [`Classifier::prove`].
+//!
+//! # Layout
+//! ```text
+//! root_of_segment: [u16]       segment number -> place in roots
+//! roots:           [v4, v6]    place of the 256 root nodes
+//! trie.nodes:      24 bytes    { children u64, leaf_starts u64, first_child u32, first_leaf u32 }
+//! trie.leaves:     [u32]       class
+//! class_columns:   16 bytes    { source (first, count), destination (first, count) } in column_lists
+//! matrix.rows:     [u32]       a block number for every sixteen destination columns
+//! matrix.blocks:   64 bytes    sixteen program numbers
+//! programs.leaves: 128 bytes   sixty-four ranks
+//! ends:            [Decision]  one a rank
+//! ```
+
 mod address_trie;
 mod burst;
 mod classes;
@@ -16,6 +70,7 @@ mod proof;
 
 use address_trie::AddressTrie;
 use columns::COLUMNS_PER_CLASS_MAX;
+pub use columns::ColumnBudget;
 pub use compile::CompileError;
 use l4_class::L4Classes;
 use l4_program::EMPTY_PROGRAM;
@@ -106,7 +161,12 @@ struct ClassColumns {
 impl Classifier {
     /// Returns the compiled form of a policy, or which limit it exceeds.
     pub fn compile(policy: &Policy) -> Result<Self, CompileError> {
-        compile::compile(policy)
+        Self::compile_within(policy, ColumnBudget::default())
+    }
+
+    /// Returns the same, with another budget for merging groups into columns; the answers are the same for all.
+    pub fn compile_within(policy: &Policy, budget: ColumnBudget) -> Result<Self, CompileError> {
+        compile::compile(policy, budget)
     }
 
     /// Returns what stages 5 to 7 say about a packet.

@@ -6,7 +6,8 @@
 mod generator;
 
 use generator::{Boundaries, Random};
-use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, Judgement, ProofBudget};
+use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, ColumnBudget, Judgement, ProofBudget};
+use meshgate_policy::generate::{self, Rng, Shape};
 use meshgate_policy::{Policy, PolicyKey, Stage};
 
 /// Pairs that are compared unless the environment says otherwise.
@@ -66,7 +67,10 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
 fn compare(seed: u64, census: &mut Census) {
     let mut random = Random(seed);
     let policy = generator::policy(&mut random);
-    let classifier = Classifier::compile(&policy).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let cells_max = random.pick(&[0, 0, 100, 400, 2_000, 1 << 20]);
+    let budget = ColumnBudget { cells_max, ..ColumnBudget::default() };
+    let classifier =
+        Classifier::compile_within(&policy, budget).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     let boundaries = Boundaries::of(&policy);
     let keys: Vec<PolicyKey> = (0..PACKETS_PER_POLICY).map(|_| boundaries.packet(&mut random)).collect();
     let mut judgements: Vec<Judgement> = keys.iter().map(|key| classifier.classify(key)).collect();
@@ -155,4 +159,29 @@ fn the_proof_finds_a_classifier_of_another_policy() {
         found += u32::from(classifier.prove(&policy, budget).is_err());
     }
     assert!(found >= 20, "a changed rule was found in {found} policies only");
+}
+
+#[test]
+fn policies_as_people_write_them_are_judged_as_the_scan_judges_them() {
+    let some_cells = ColumnBudget { cells_max: 20_000, ..ColumnBudget::default() };
+    let (mut packets, mut decided) = (0u64, 0u64);
+    for seed in 0..30 {
+        let shape = if seed % 10 == 0 { Shape::new(150, 40, 200) } else { Shape::default() };
+        let policy = generate::policy(seed, shape);
+        let classifiers = [ColumnBudget::NONE, some_cells, ColumnBudget::default()]
+            .map(|budget| Classifier::compile_within(&policy, budget).unwrap());
+        let mut rng = Rng::new(seed);
+        for key in (0..400).map(|_| generate::packet(&policy, &mut rng)) {
+            let (decision, shadow) = (policy.decide(&key), policy.decide_shadow(&key));
+            for classifier in &classifiers {
+                let judgement = classifier.classify(&key);
+                assert_eq!(judgement.decision, decision, "seed {seed}: {key:?}");
+                assert_eq!(judgement.shadow, shadow, "seed {seed}: {key:?}");
+            }
+            packets += 1;
+            decided += u64::from(decision.rule.is_some());
+        }
+    }
+    println!("{packets} packets of policies as people write them, {} % meet a rule", decided * 100 / packets);
+    assert!(decided * 5 >= packets, "too few packets meet a rule");
 }

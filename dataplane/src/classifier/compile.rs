@@ -2,7 +2,7 @@
 
 use super::address_trie::{AddressTrie, TRIE_NODES_MAX, index_u32};
 use super::classes::{Atoms, Claims, Classes, FIRST_GROUP};
-use super::columns::Columns;
+use super::columns::{self, ColumnBudget, Columns};
 use super::l4_class::{L4_CLASSES_MAX, L4Classes, L4Matches};
 use super::matrix::{BLOCKS_MAX, CELL_RULES_MAX, ColumnAtoms, L4Shape, Matrix, RankedRule};
 use super::{ClassColumns, Classifier, Roots, Span};
@@ -56,8 +56,8 @@ pub enum CompileError {
     CellRules,
 }
 
-/// Returns the classifier of a policy.
-pub(super) fn compile(policy: &Policy) -> Result<Classifier, CompileError> {
+/// Returns the classifier of a policy, its columns chosen within the budget.
+pub(super) fn compile(policy: &Policy, budget: ColumnBudget) -> Result<Classifier, CompileError> {
     check(policy)?;
     let (l4_classes, l4_matches) = L4Classes::compile(policy)?;
     let atoms = Atoms::collect(policy);
@@ -68,7 +68,8 @@ pub(super) fn compile(policy: &Policy) -> Result<Classifier, CompileError> {
     let ends = ends(policy);
     let enforced = enforced_rules(policy, &atoms, &l4_matches);
     let shadow = ranked_rules(policy, &atoms, &l4_matches, true);
-    let [source, destination] = choose_columns(&classes, &atoms, enforced.iter().chain(&shadow));
+    let all_rules = [enforced.as_slice(), shadow.as_slice()].concat();
+    let [source, destination] = columns::choose(&classes, atoms.count(), &all_rules, budget);
     let column_atoms =
         ColumnAtoms { source: &source.atoms, destination: &destination.atoms, atoms: atoms.count() };
     let no_rule = u16::try_from(ends.len() - 1).expect("RANKS_MAX is below 2^16");
@@ -180,21 +181,6 @@ fn enforced_rules(policy: &Policy, atoms: &Atoms<'_>, l4: &L4Matches) -> Vec<Ran
         RankedRule { rank, source: group, destination: group, l4: L4Matches::ANY }
     }));
     rules
-}
-
-/// Returns the columns of the source and of the destination side for these rules.
-fn choose_columns<'a>(
-    classes: &Classes,
-    atoms: &Atoms<'_>,
-    rules: impl Iterator<Item = &'a RankedRule>,
-) -> [Columns; 2] {
-    let mut is_source = vec![false; atoms.count() as usize];
-    let mut is_destination = is_source.clone();
-    for rule in rules {
-        is_source[rule.source as usize] = true;
-        is_destination[rule.destination as usize] = true;
-    }
-    [Columns::choose(classes, &is_source), Columns::choose(classes, &is_destination)]
 }
 
 /// Returns where the columns of each class stand, and the lists they stand in, equal ones once. Source columns are

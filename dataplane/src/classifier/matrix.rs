@@ -16,7 +16,7 @@ use super::l4_program::{L4Programs, Programs};
 use std::collections::HashMap;
 
 /// Cells of one block: program numbers of four bytes, one cache line.
-const BLOCK_CELLS: usize = 16;
+pub(super) const BLOCK_CELLS: usize = 16;
 /// Block numbers of all rows together: 2^26 of four bytes are 256 MB. 10,000 x 10,000 single-group columns take a
 /// tenth of it.
 pub(super) const BLOCKS_MAX: usize = 1 << 26;

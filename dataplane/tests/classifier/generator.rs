@@ -91,8 +91,8 @@ fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
     list
 }
 
-fn ports(random: &mut Random) -> PortSet {
-    let count = if random.chance(5) { 64 } else { 1 + random.below(3) };
+fn ports(random: &mut Random, many_percent: u64) -> PortSet {
+    let count = if random.chance(many_percent) { 64 } else { 1 + random.below(3) };
     let range = |random: &mut Random| {
         let (a, b) = if random.chance(80) {
             (random.pick(&PORTS), random.pick(&PORTS))
@@ -108,13 +108,13 @@ fn ports(random: &mut Random) -> PortSet {
     PortSet::new((0..count).map(|_| range(random)).collect()).unwrap()
 }
 
-fn l4_match(random: &mut Random) -> L4Match {
+fn l4_match(random: &mut Random, many_percent: u64) -> L4Match {
     let with_ports = [Protocol::TCP, Protocol::TCP, Protocol::UDP, Protocol::SCTP];
     let icmp = [Protocol::ICMP, Protocol::ICMPV6];
     match random.below(10) {
         0..=2 => L4Match::Any,
         3 => L4Match::Protocol(random.pick(&[Protocol::TCP, Protocol::UDP, Protocol::ICMP, Protocol(47)])),
-        4..=7 => L4Match::Ports(random.pick(&with_ports), ports(random)),
+        4..=7 => L4Match::Ports(random.pick(&with_ports), ports(random, many_percent)),
         8 => L4Match::Icmp(random.pick(&icmp), random.pick(&[0, 8, 128, 255]), None),
         _ => L4Match::Icmp(random.pick(&icmp), random.pick(&[0, 8, 128]), Some(random.pick(&[0, 1, 255]))),
     }
@@ -177,6 +177,8 @@ pub fn policy(random: &mut Random) -> Policy {
         });
     }
     let shadow_percent = random.pick(&[0, 0, 20, 40]);
+    // Seldom so many ports that the L4 classes fill more than one page.
+    let many_percent = random.pick(&[2, 2, 2, 2, 2, 2, 2, 80]);
     let rules = random.pick(&[0, 1, 12, 24, 40, 40, 40]);
     for number in 0..rules {
         policy.rules.push(Rule {
@@ -187,7 +189,7 @@ pub fn policy(random: &mut Random) -> Policy {
             shadow: random.chance(shadow_percent),
             source: side(random, groups),
             destination: side(random, groups),
-            l4: l4_match(random),
+            l4: l4_match(random, many_percent),
         });
     }
     policy.rules.sort_by_key(Rule::order);
