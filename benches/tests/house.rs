@@ -75,9 +75,13 @@ fn is_product(path: &Path) -> bool {
     !["tests", "examples", "benches", "build"].iter().any(|part| has_part(path, part))
 }
 
-/// Returns the part of a file in front of its tests.
+/// Returns the part of a file in front of its tests: of the first item for tests that has a body here.
 fn without_tests(text: &str) -> &str {
-    text.split("\n#[cfg(test)]\n").next().unwrap_or(text)
+    let begins = |at: &usize| {
+        text[at + "\n#[cfg(test)]\n".len()..].lines().next().is_some_and(|line| line.ends_with('{'))
+    };
+    let places = text.match_indices("\n#[cfg(test)]\n").map(|(at, _)| at);
+    &text[..places.into_iter().find(begins).unwrap_or(text.len())]
 }
 
 #[test]
