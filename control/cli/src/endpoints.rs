@@ -5,7 +5,7 @@ use crate::edits::{Edit, Transaction};
 use crate::failure::{Failure, UsageError};
 use crate::flags::{label, object, put, put_labels, put_list};
 use crate::session::{Reply, Session, WriteFlags};
-use crate::table::{block, list, numbers, or_dash, pairs, table, words};
+use crate::table::{block, list, named, numbers, or_dash, pairs, table, words};
 use clap::{Args, Subcommand, ValueEnum};
 use meshgate_policy::{AuthoredEndpoint, Home, Mac, Name, Prefix};
 use serde::Serialize;
@@ -284,14 +284,14 @@ impl Update {
 
 impl Delete {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
-        let names = list(&self.names);
+        let names = named("endpoint", &self.names);
         let transaction = Transaction {
             expected_version: None,
             edits: self.names.into_iter().map(Edit::DeleteEndpoint).collect(),
-            comment: self.write.comment_or(&format!("delete endpoints {names}")),
+            comment: self.write.comment_or(&format!("delete {names}")),
         };
         let client = session.connect().await?;
-        session.write(&client, &transaction, &self.write, |_| format!("deleted endpoints {names}")).await
+        session.write(&client, &transaction, &self.write, |_| format!("deleted {names}")).await
     }
 }
 
@@ -350,26 +350,22 @@ fn list_text(answer: &Endpoints<'_>, is_filtered: bool) -> String {
                 .to_owned()
         };
     }
+    // Most installations have one segment; its column would say nothing.
+    let has_segments = answer.endpoints.iter().any(|shown| shown.endpoint.segment != Name::default_name());
     let row = |Shown { id, endpoint, groups: _ }: &Shown<'_>| {
-        vec![
-            id.to_string(),
-            endpoint.name.to_string(),
-            endpoint.segment.to_string(),
+        let mut row = vec![id.to_string(), endpoint.name.to_string()];
+        row.extend(has_segments.then(|| endpoint.segment.to_string()));
+        row.extend([
             endpoint.mac.to_string(),
             list(&endpoint.addresses),
             or_dash(&home_text(endpoint.home.as_ref())),
             or_dash(&pairs(&endpoint.labels)),
-        ]
+        ]);
+        row
     };
-    let columns = [
-        numbers("ID"),
-        words("NAME"),
-        words("SEGMENT"),
-        words("MAC"),
-        words("ADDRESSES"),
-        words("HOME"),
-        words("LABELS"),
-    ];
+    let mut columns = vec![numbers("ID"), words("NAME")];
+    columns.extend(has_segments.then(|| words("SEGMENT")));
+    columns.extend([words("MAC"), words("ADDRESSES"), words("HOME"), words("LABELS")]);
     table(&columns, answer.endpoints.iter().map(row).collect())
 }
 

@@ -4,7 +4,7 @@ use crate::answers::{Explanation, RuleExplanation};
 use crate::client::Question;
 use crate::failure::{Failure, UsageError};
 use crate::session::{Reply, Session};
-use crate::table::{list, numbers, printable, table, words};
+use crate::table::{list, numbers, plural, printable, table, words};
 use clap::Args;
 use meshgate_policy::{L4Match, Name, PortRange, PortSet, Protocol, ProtocolMatch};
 
@@ -43,8 +43,8 @@ pub struct Explain {
 impl Explain {
     /// Asks and shows the answer.
     pub async fn run(self, session: &Session) -> Result<Reply, Failure> {
-        let packet = self.packet_text();
         let question = self.question()?;
+        let packet = packet_text(&question);
         let answer = session.connect().await?.explain(question).await?;
         Ok(session.show(&answer, |answer| text(answer, &packet))?.into())
     }
@@ -75,13 +75,16 @@ impl Explain {
             version: self.version,
         })
     }
+}
 
-    fn packet_text(&self) -> String {
-        match (self.port, self.icmp_type) {
-            (Some(port), _) => format!("{} port {port}", self.protocol),
-            (None, Some(kind)) => format!("{} type {kind}", self.protocol),
-            (None, None) => self.protocol.to_string(),
-        }
+/// Returns the packet of a question: `TCP port 5432`, `ICMP type 8 code 0`.
+fn packet_text(question: &Question) -> String {
+    let Question { protocol, destination_port, icmp_type, icmp_code, .. } = question;
+    match (icmp_type, icmp_code) {
+        (Some(kind), Some(code)) => format!("{protocol} type {kind} code {code}"),
+        (Some(kind), None) => format!("{protocol} type {kind}"),
+        (None, _) if *destination_port > 0 => format!("{protocol} port {destination_port}"),
+        (None, _) => protocol.to_string(),
     }
 }
 
@@ -103,7 +106,11 @@ fn text(answer: &Explanation, packet: &str) -> String {
     if !answer.shadow.is_empty() {
         line(format!("shadow rules:       {}", answer.shadow));
     }
-    line(format!("enforced by:        {}", list(&answer.hosts_enforcing)));
+    if answer.hosts_enforcing.is_empty() && answer.hosts_behind.is_empty() {
+        line("enforced by:        nobody, no dataplane is connected".to_owned());
+    } else {
+        line(format!("enforced by:        {}", list(&answer.hosts_enforcing)));
+    }
     if !answer.hosts_behind.is_empty() {
         line(format!("not yet by:         {}", list(&answer.hosts_behind)));
     }
@@ -134,7 +141,7 @@ fn rules_text(answer: &Explanation) -> String {
     let rows = table(&columns, answer.rules.iter().map(row).collect());
     let left_out = match answer.rules_left_out {
         0 => String::new(),
-        count => format!("and {count} more rules\n"),
+        count => format!("and {}\n", plural(usize::try_from(count).unwrap_or(usize::MAX), "more rule")),
     };
     format!("\nrules in the order in which they are asked:\n{rows}{left_out}\n")
 }

@@ -5,7 +5,7 @@ use crate::edits::{Edit, Transaction};
 use crate::failure::{Failure, UsageError};
 use crate::flags::{intra_group, label, object, put, put_labels, put_list};
 use crate::session::{Reply, Session, WriteFlags};
-use crate::table::{block, list, numbers, or_dash, pairs, table, words};
+use crate::table::{block, list, named, numbers, or_dash, pairs, table, words};
 use clap::{Args, Subcommand, ValueEnum};
 use meshgate_policy::{AuthoredEndpoint, AuthoredGroup, IntraGroup, Name, Prefix};
 use serde::Serialize;
@@ -245,14 +245,14 @@ impl Update {
 
 impl Delete {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
-        let names = list(&self.names);
+        let names = named("group", &self.names);
         let transaction = Transaction {
             expected_version: None,
             edits: self.names.into_iter().map(Edit::DeleteGroup).collect(),
-            comment: self.write.comment_or(&format!("delete groups {names}")),
+            comment: self.write.comment_or(&format!("delete {names}")),
         };
         let client = session.connect().await?;
-        session.write(&client, &transaction, &self.write, |_| format!("deleted groups {names}")).await
+        session.write(&client, &transaction, &self.write, |_| format!("deleted {names}")).await
     }
 }
 

@@ -5,7 +5,7 @@ use crate::edits::{Edit, Transaction};
 use crate::failure::{Failure, UsageError};
 use crate::flags::{RuleFields, RuleFlags, object, put};
 use crate::session::{Reply, Session, WriteFlags};
-use crate::table::{block, list, numbers, or_dash, table, words};
+use crate::table::{block, list, named, numbers, or_dash, table, words};
 use clap::{Args, Subcommand};
 use meshgate_policy::{AuthoredRelationship, Mode, Name, PortSet, Priority, ProtocolMatch, RuleId};
 use serde::Serialize;
@@ -203,14 +203,14 @@ impl Update {
 
 impl Delete {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
-        let ids = list(&self.ids);
+        let ids = named("relationship", &self.ids);
         let transaction = Transaction {
             expected_version: None,
             edits: self.ids.iter().map(|id| Edit::DeleteRelationship(RuleId(*id))).collect(),
-            comment: self.write.comment_or(&format!("delete relationships {ids}")),
+            comment: self.write.comment_or(&format!("delete {ids}")),
         };
         let client = session.connect().await?;
-        session.write(&client, &transaction, &self.write, |_| format!("deleted relationships {ids}")).await
+        session.write(&client, &transaction, &self.write, |_| format!("deleted {ids}")).await
     }
 }
 

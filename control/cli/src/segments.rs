@@ -3,7 +3,7 @@
 use crate::edits::{Edit, Transaction};
 use crate::failure::Failure;
 use crate::session::{Reply, Session, WriteFlags};
-use crate::table::{list, numbers, table, words};
+use crate::table::{named, numbers, table, words};
 use clap::{Args, Subcommand};
 use meshgate_policy::{AuthoredSegment, Name};
 use serde::Serialize;
@@ -74,10 +74,10 @@ async fn change(
     names: &[Name],
     write: &WriteFlags,
 ) -> Result<Reply, Failure> {
-    let names = list(names);
-    let comment = write.comment_or(&format!("{verb} segments {names}"));
+    let names = named("segment", names);
+    let comment = write.comment_or(&format!("{verb} {names}"));
     let transaction = Transaction { expected_version: None, edits, comment };
-    session.write(&session.connect().await?, &transaction, write, |_| format!("{did} segments {names}")).await
+    session.write(&session.connect().await?, &transaction, write, |_| format!("{did} {names}")).await
 }
 
 /// Returns every segment by name; `default` is there even where nobody wrote it.

@@ -1,6 +1,6 @@
 //! Tables and blocks of text, at most 100 columns wide, without colour.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, Width, presets};
 
 /// Columns of the widest table.
 pub const WIDTH_COLUMNS: u16 = 100;
@@ -19,22 +19,53 @@ pub const fn numbers(title: &'static str) -> Column {
     Column(title, CellAlignment::Right)
 }
 
+/// Spaces between two columns.
+const GAP_COLUMNS: u16 = 2;
+
 /// Returns the table as text, every line ended.
 pub fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> =
+        rows.into_iter().map(|row| row.into_iter().map(printable).collect()).collect();
+    let widths = widths(columns, &rows);
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(WIDTH_COLUMNS)
         .set_header(columns.iter().map(|Column(title, _)| *title));
-    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(printable).collect::<Vec<_>>()));
-    for (at, Column(_, alignment)) in columns.iter().enumerate() {
+    table.add_rows(rows);
+    for ((at, Column(_, alignment)), width) in columns.iter().enumerate().zip(widths) {
         if let Some(column) = table.column_mut(at) {
+            let gap = if at + 1 == columns.len() { 0 } else { GAP_COLUMNS };
             column.set_cell_alignment(*alignment);
-            column.set_padding((0, 2));
+            column.set_padding((0, gap));
+            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed(width + gap)));
         }
     }
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Returns how wide each column is so that all fit: the widest one gives way first, down to its longest word; words are
+/// broken only where nothing else is left to give.
+fn widths(columns: &[Column], rows: &[Vec<String>]) -> Vec<u16> {
+    let length = |text: &str| u16::try_from(text.chars().count()).unwrap_or(u16::MAX);
+    let cells = |at: usize| rows.iter().filter_map(move |row| row.get(at)).map(String::as_str);
+    let with_title = |at: usize| cells(at).chain([columns[at].0]);
+    let longest_word =
+        |at| with_title(at).flat_map(str::split_whitespace).map(length).max().unwrap_or(1).max(1);
+    let mut widths: Vec<u16> = (0..columns.len())
+        .map(|at| with_title(at).map(length).max().unwrap_or(1).clamp(1, WIDTH_COLUMNS))
+        .collect();
+    let words: Vec<u16> = (0..columns.len()).map(longest_word).collect();
+    let gaps = GAP_COLUMNS * u16::try_from(columns.len().saturating_sub(1)).unwrap_or(0);
+    while widths.iter().sum::<u16>() + gaps > WIDTH_COLUMNS {
+        let spare = (0..widths.len()).filter(|at| widths[*at] > words[*at]).max_by_key(|at| widths[*at]);
+        match spare.or_else(|| (0..widths.len()).max_by_key(|at| widths[*at])) {
+            Some(at) if widths[at] > 1 => widths[at] -= 1,
+            _ => break,
+        }
+    }
+    widths
 }
 
 /// Returns `name: value` lines with the values in one column; empty values are left out.
@@ -69,6 +100,11 @@ pub fn or_dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
 }
 
+/// Returns the names behind the word for them: `group a`, `groups a, b`.
+pub fn named<T: ToString>(word: &str, names: &[T]) -> String {
+    format!("{word}{} {}", if names.len() == 1 { "" } else { "s" }, list(names))
+}
+
 /// Returns the number with its word: `1 host`, `3 hosts`.
 pub fn plural(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
@@ -82,6 +118,19 @@ mod tests {
     fn a_long_cell_is_wrapped_within_100_columns() {
         let shown = table(&[numbers("ID"), words("NOTE")], vec![vec!["1".into(), "word ".repeat(60)]]);
         assert!(shown.lines().count() > 3 && shown.lines().all(|line| line.len() <= 100), "{shown}");
+    }
+
+    #[test]
+    fn a_word_is_broken_only_where_no_other_column_can_give_way() {
+        let row = vec!["02:00:00:00:00:01".to_owned(), "many short words ".repeat(6), "x".repeat(30)];
+        let shown = table(&[words("MAC"), words("NOTE"), words("NAME")], vec![row]);
+        assert!(shown.contains("02:00:00:00:00:01") && shown.contains(&"x".repeat(30)), "{shown}");
+        let shown =
+            table(&[words("MAC"), words("NAME")], vec![vec!["02:00:00:00:00:01".into(), "x".repeat(90)]]);
+        assert!(
+            shown.contains("02:00:00:00:00:01") && shown.lines().all(|line| line.len() <= 100),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -143,7 +143,7 @@ fn audit_text(Entries { entries }: &Entries) -> String {
         return "the audit trail is empty\n".to_owned();
     }
     let row = |AuditEntry { sequence, time_ns, actor, event, detail, hash }: &AuditEntry| {
-        let (actor, detail) = (or_dash(actor), or_dash(detail));
+        let (actor, detail) = (or_dash(actor), or_dash(&with_short_digests(detail)));
         vec![sequence.to_string(), time(*time_ns), actor, event.clone(), detail, hash.short()]
     };
     let columns =
@@ -151,10 +151,30 @@ fn audit_text(Entries { entries }: &Entries) -> String {
     table(&columns, entries.iter().map(row).collect())
 }
 
+/// Returns the text with every SHA-256 cut to the eight digits that other tables show.
+fn with_short_digests(text: &str) -> String {
+    let is_digest = |word: &str| word.len() == 64 && word.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let words = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric());
+    let shorten = |word: &str| {
+        let bare = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        if is_digest(bare) { format!("{}{}", &bare[..8], &word[bare.len()..]) } else { word.to_owned() }
+    };
+    words.map(shorten).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::answers::Digest;
+
+    #[test]
+    fn digests_in_the_trail_are_as_short_as_elsewhere() {
+        let detail = format!("version 2 digest {}: caf\u{e9} {}", "ab".repeat(32), "ab".repeat(31));
+        assert_eq!(
+            with_short_digests(&detail),
+            format!("version 2 digest abababab: caf\u{e9} {}", "ab".repeat(31))
+        );
+    }
 
     #[test]
     fn history_is_a_table_with_the_newest_first() {

@@ -168,7 +168,7 @@ fn objects_live_from_create_to_delete() {
     let created =
         control.done("rules create --group WebServers --direction ingress --action deny --priority 10");
     assert_eq!(created, "created rule 2: deny any address -> WebServers any (version 6)\n");
-    assert!(control.done("groups show WebServers").contains("used by rules:  1, 2"));
+    assert!(control.done("groups show WebServers").contains("used by rules: 1, 2"));
     control.done("relationships update 1 --port-range 5433 --mode shadow");
     let shown = control.done("relationships show 1");
     assert!(shown.contains("TCP 5433") && shown.contains("shadow") && shown.contains("1000"), "{shown}");
