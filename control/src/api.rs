@@ -1,0 +1,68 @@
+//! The services: the only place that knows messages. Each takes a message apart, asks the inside, puts an answer
+//! together; nothing is decided here.
+
+mod caller;
+mod change;
+mod distribution;
+mod explain;
+mod fault;
+mod flow;
+mod policy;
+mod report;
+
+pub use distribution::DistributionApi;
+pub use explain::ExplainApi;
+pub use flow::FlowApi;
+pub use policy::PolicyApi;
+
+use crate::keeper::Keeper;
+use meshgate_proto::MESSAGE_BYTES_MAX;
+use meshgate_proto::wire::distribution_service_server::DistributionServiceServer;
+use meshgate_proto::wire::explain_service_server::ExplainServiceServer;
+use meshgate_proto::wire::flow_service_server::FlowServiceServer;
+use meshgate_proto::wire::policy_service_server::PolicyServiceServer;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tonic::service::Routes;
+
+/// Bytes of the largest message of a host: a report about every rule a policy can have.
+const HOST_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of the largest delivery of roll-ups: as many sums as are taken in one call.
+const INGEST_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of the largest question to `ExplainService`.
+const QUESTION_BYTES_MAX: usize = 64 * 1024;
+
+/// Returns all services of the package, health and reflection. `stopping` turns true when the program is to end.
+pub async fn routes(
+    keeper: &Arc<Keeper>,
+    stopping: &watch::Receiver<bool>,
+) -> Result<Routes, tonic_reflection::server::Error> {
+    let policy = PolicyServiceServer::new(PolicyApi::new(Arc::clone(keeper)))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let distribution =
+        DistributionServiceServer::new(DistributionApi::new(Arc::clone(keeper), stopping.clone()))
+            .max_decoding_message_size(HOST_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let flow = FlowServiceServer::new(FlowApi::new(Arc::clone(keeper)))
+        .max_decoding_message_size(INGEST_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let explain = ExplainServiceServer::new(ExplainApi::new(Arc::clone(keeper)))
+        .max_decoding_message_size(QUESTION_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<PolicyServiceServer<PolicyApi>>().await;
+    health.set_serving::<DistributionServiceServer<DistributionApi>>().await;
+    health.set_serving::<FlowServiceServer<FlowApi>>().await;
+    health.set_serving::<ExplainServiceServer<ExplainApi>>().await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(meshgate_proto::wire::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    Ok(Routes::new(policy)
+        .add_service(distribution)
+        .add_service(flow)
+        .add_service(explain)
+        .add_service(health_service)
+        .add_service(reflection))
+}

@@ -1,0 +1,155 @@
+//! The store on SQLite; `tests/postgres.rs` runs whole programs on PostgreSQL.
+
+use super::*;
+use crate::audit::{Draft, Event, Head};
+use crate::config::sqlite_url;
+use crate::flow_book::{Bucket, Delivery, FlowKey, FlowQuery, FlowSum, Width};
+use crate::policy_book::PolicyBook;
+use meshgate_policy::{Action, GroupId, Name};
+use std::path::PathBuf;
+
+/// A directory that is gone with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("meshgate-store-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn url(&self) -> String {
+        sqlite_url(&self.0.join("control.sqlite"))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn sum(bytes_forward: u64, source: &[u32]) -> FlowSum {
+    let key = FlowKey {
+        segment: 1,
+        source_groups: source.iter().copied().map(GroupId).collect(),
+        destination_groups: vec![GroupId(17)],
+        protocol: 6,
+        service_port: 443,
+        action: Action::Allow,
+        stage: 5,
+        rule: 7,
+        shadow_rule: 0,
+    };
+    FlowSum {
+        key,
+        flows: 1,
+        packets_forward: 2,
+        bytes_forward,
+        packets_reverse: 0,
+        bytes_reverse: 0,
+        first_ns: 5,
+        last_ns: 9,
+    }
+}
+
+fn bucket(width: Width, start_s: u64, sums: Vec<FlowSum>) -> Bucket {
+    Bucket { width, start_s, sums, records_lost: 1 }
+}
+
+fn delivery(buckets: Vec<Bucket>) -> Delivery {
+    Delivery { collector: Name::new("c1").unwrap(), epoch: 1, buckets }
+}
+
+fn query() -> FlowQuery {
+    FlowQuery { limit: 100, ..FlowQuery::default() }
+}
+
+#[tokio::test]
+async fn a_foreign_database_and_a_newer_schema_are_refused_by_name() {
+    let scratch = Scratch::new("foreign");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    store.run("UPDATE meta SET value = '99' WHERE name = 'schema'").await;
+    let newer = Store::open(&scratch.url()).await.unwrap_err().to_string();
+    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 1"), "{newer}");
+    store.run("UPDATE meta SET value = 'bank' WHERE name = 'application'").await;
+    assert!(matches!(Store::open(&scratch.url()).await, Err(StoreError::NotOurs(..))));
+    store.run("DROP TABLE meta").await;
+    let foreign = Store::open(&scratch.url()).await.unwrap_err().to_string();
+    assert!(foreign.contains("is not a database of meshgate-control (it has a table"), "{foreign}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_by_name() {
+    let scratch = Scratch::new("garbage");
+    std::fs::write(scratch.0.join("control.sqlite"), vec![7; 8192]).unwrap();
+    let refusal = Store::open(&scratch.url()).await.unwrap_err().to_string();
+    assert!(refusal.contains("control.sqlite") && refusal.lines().count() == 1, "{refusal}");
+}
+
+#[tokio::test]
+async fn a_version_of_another_control_is_a_conflict() {
+    let scratch = Scratch::new("conflict");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let book = PolicyBook::default();
+    let commit =
+        || NewVersion { book: &book, digest: book.digest(), author: "a", comment: "", committed_ns: 1 };
+    let draft = || Draft { time_ns: 1, actor: "a".into(), event: Event::Commit, detail: "d".into() };
+    let head = store.commit(commit(), Head::default(), draft()).await.unwrap();
+    assert!(matches!(store.commit(commit(), head, draft()).await, Err(StoreError::Conflict)));
+    assert!(matches!(store.append(Head::default(), draft()).await, Err(StoreError::Conflict)));
+    assert_eq!(store.audit_head().await.unwrap(), head);
+    store.run("UPDATE audit SET detail = 'nothing'").await;
+    assert_eq!(store.audit_break().await.unwrap(), Some(1));
+}
+
+#[tokio::test]
+async fn flows_in_buckets_of_several_widths_are_counted_once() {
+    let scratch = Scratch::new("widths");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let tens = (0..12).map(|i| bucket(Width::Ten, 3_600 + i * 10, vec![sum(10, &[16])]));
+    let minutes = (0..2).map(|i| bucket(Width::Minute, 3_600 + i * 60, vec![sum(60, &[16])]));
+    store.ingest(&delivery(tens.chain(minutes).collect())).await.unwrap();
+    let answer = store.query_flows(&query()).await.unwrap();
+    assert_eq!((answer.sums.len(), answer.sums[0].bytes_forward, answer.records_lost), (1, 120, 2));
+    let cut = FlowQuery { from_s: 3_630, until_s: Some(3_720), ..query() };
+    assert_eq!(store.query_flows(&cut).await.unwrap().sums[0].bytes_forward, 90);
+}
+
+#[tokio::test]
+async fn a_repeated_bucket_replaces_the_first() {
+    let scratch = Scratch::new("repeat");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    for bytes in [5, 7] {
+        let sums = (0..450).map(|i| sum(bytes, &[16, 18 + i])).collect();
+        store.ingest(&delivery(vec![bucket(Width::Hour, 7_200, sums)])).await.unwrap();
+    }
+    let answer = store.query_flows(&FlowQuery { limit: 400, ..query() }).await.unwrap();
+    assert_eq!((answer.sums.len(), answer.left_out, answer.sums[0].bytes_forward), (400, 50, 7));
+    let one = FlowQuery { source_group: Some(GroupId(18)), ..query() };
+    let one = store.query_flows(&one).await.unwrap();
+    assert_eq!(one.sums[0].key.source_groups, [GroupId(16), GroupId(18)]);
+    assert_eq!(one.sums.len(), 1);
+    let none = FlowQuery { action: Some(Action::Deny), ..query() };
+    assert!(store.query_flows(&none).await.unwrap().sums.is_empty());
+}
+
+#[tokio::test]
+async fn old_buckets_are_forgotten_by_width() {
+    let scratch = Scratch::new("retention");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let buckets =
+        vec![bucket(Width::Ten, 3_600, vec![sum(1, &[16])]), bucket(Width::Hour, 3_600, vec![sum(1, &[16])])];
+    store.ingest(&delivery(buckets)).await.unwrap();
+    store.forget(3_600 * 26, Retention::default(), 5).await.unwrap();
+    let left = store.query_flows(&query()).await.unwrap();
+    assert_eq!((left.sums[0].flows, left.records_lost), (1, 1));
+    store.forget(u64::from(u32::MAX), Retention::default(), 5).await.unwrap();
+    assert!(store.query_flows(&query()).await.unwrap().sums.is_empty());
+}
+
+#[test]
+fn a_store_is_named_without_its_password() {
+    assert_eq!(public_name("postgres://u:secret@h:1/db"), "postgres://h:1/db");
+    assert_eq!(public_name("sqlite:/a@b"), "sqlite:/a@b");
+}

@@ -1,0 +1,31 @@
+//! Rules in words, for warnings and explanations.
+
+use meshgate_policy::{Policy, Prefix, Rule, Side};
+
+/// Prefixes of a side that are written out; a side may have 256.
+const PREFIXES_WRITTEN_MAX: usize = 4;
+
+/// Returns a rule as `allow WebServers -> Databases TCP 80-8080, priority 1000`.
+pub fn rule_in_words(policy: &Policy, rule: &Rule) -> String {
+    let Rule { id: _, kind: _, priority, action, shadow, source, destination, l4 } = rule;
+    let (source, destination) = (side_in_words(policy, source), side_in_words(policy, destination));
+    let shadow = if *shadow { ", shadow" } else { "" };
+    format!("{action} {source} -> {destination} {l4}, priority {priority}{shadow}")
+}
+
+/// Returns a side as the name of its group or as its prefixes.
+pub fn side_in_words(policy: &Policy, side: &Side) -> String {
+    match side {
+        Side::Group(group) => policy.group_name(*group),
+        Side::Prefixes(prefixes) => prefixes_in_words(prefixes),
+    }
+}
+
+fn prefixes_in_words(prefixes: &[Prefix]) -> String {
+    let written = prefixes.iter().take(PREFIXES_WRITTEN_MAX).map(ToString::to_string);
+    let written = written.collect::<Vec<_>>().join(",");
+    match prefixes.len().saturating_sub(PREFIXES_WRITTEN_MAX) {
+        0 => written,
+        more => format!("{written} and {more} more prefixes"),
+    }
+}
