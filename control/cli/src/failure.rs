@@ -45,6 +45,9 @@ pub enum Failure {
         /// Why not.
         reason: String,
     },
+    /// The system gives no threads or descriptors.
+    #[error("cannot start: {0}")]
+    Start(std::io::Error),
     /// Standard output is gone.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] std::io::Error),
@@ -95,6 +98,7 @@ impl Failure {
             | Self::File(_)
             | Self::NotFound { .. }
             | Self::Unwritable { .. }
+            | Self::Start(_)
             | Self::Output(_) => EXIT_FAILED,
         })
     }

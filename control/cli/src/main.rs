@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&Failure::Output(error)),
+        Err(error) => return fail(&Failure::Start(error)),
     };
     let reply = match runtime.block_on(parsed.run()) {
         Ok(reply) => reply,

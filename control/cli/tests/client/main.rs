@@ -1,6 +1,10 @@
-//! What the command line asks for, held against a control plane that writes it down.
+//! The command line with a control plane: what it asks for, held against one that writes it down (here), and what it
+//! does with the real one (`real`, `host`).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod control;
+mod host;
+mod real;
 mod recorder;
 
 use meshgate_proto::wire::{self, change::Change};
@@ -267,7 +271,7 @@ fn waiting_ends_with_3_and_the_names_of_the_hosts_behind() {
         ..Default::default()
     };
     let served = Served::start(Answers { hosts, ..Answers::default() });
-    let output = served.run(&["status", "--wait", "--timeout", "50ms"]);
+    let output = served.run(&["status", "--wait", "--timeout", "1s"]);
     assert_eq!(output.status.code(), Some(3));
     let complaint = String::from_utf8(output.stderr).unwrap();
     assert_eq!(complaint, "meshgate: version 7 is not enforced yet by h2 (enforces 6)\n");
@@ -281,7 +285,7 @@ fn a_write_that_waits_in_vain_still_says_what_it_wrote() {
     let policy = wire::GetPolicyResponse { version: 6, ..Default::default() };
     let hosts = wire::ListHostsResponse { version: 7, hosts: vec![host("h2", 6)], ..Default::default() };
     let served = Served::start(Answers { policy, hosts, ..Answers::default() });
-    let output = served.run(&["groups", "create", "Web", "--wait", "--timeout", "50ms"]);
+    let output = served.run(&["groups", "create", "Web", "--wait", "--timeout", "1s"]);
     assert_eq!(output.status.code(), Some(3));
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "created group Web (version 7)\n");
 }
