@@ -19,9 +19,9 @@ trap 'rm -f "$log"' EXIT
 status=0
 echo "building the tests"
 cargo build --workspace --locked --quiet
-cargo test --workspace --locked --no-fail-fast -- --show-output "$@" 2>&1 | tee "$log" |
+{ cargo test --workspace --locked --no-fail-fast -- --show-output "$@" 2>&1 || echo "error: cargo test ended with $?"; } |
+  tee "$log" |
   grep -E --line-buffered '^(test result|     Running|failures:|    [a-z_:]+$|skipped:|error)|panicked|FAILED' || true
-[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
 $quick || scripts/check.sh || status=1
 
 passed=$(awk '/^test result/ {n += $4} END {print n + 0}' "$log")
