@@ -14,7 +14,7 @@ pub use versions::{NewVersion, StoredVersion, VersionLine};
 
 use crate::config::Retention;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyPool, Row};
+use sqlx::{AnyConnection, AnyPool, Connection, Row};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -99,6 +99,7 @@ impl Store {
         let url = if sqlite { sqlite_options(url) } else { url.to_owned() };
         let open = |source| StoreError::Open { name: name.clone(), source };
         let options = AnyConnectOptions::from_str(&url).map_err(open)?;
+        try_once(sqlite, &options).await.map_err(open)?;
         let writes = pool(sqlite, if sqlite { 1 } else { READERS_MAX }, &options).await.map_err(open)?;
         check_owner(&writes, sqlite, &name).await?;
         let migrated = MIGRATIONS.run(&writes).await;
@@ -140,6 +141,14 @@ impl Store {
     pub(crate) async fn run(&self, statement: &'static str) {
         sqlx::raw_sql(statement).execute(&self.writes).await.unwrap();
     }
+}
+
+/// Connects and disconnects. A pool would try again until its time is up and then only say that.
+async fn try_once(sqlite: bool, options: &AnyConnectOptions) -> sqlx::Result<()> {
+    let mut connection = AnyConnection::connect_with(options).await?;
+    let set_up = if sqlite { SQLITE_SET_UP } else { POSTGRES_SET_UP };
+    sqlx::raw_sql(set_up).execute(&mut connection).await?;
+    connection.close().await
 }
 
 async fn pool(sqlite: bool, connections_max: u32, options: &AnyConnectOptions) -> sqlx::Result<AnyPool> {

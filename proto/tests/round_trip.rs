@@ -1,11 +1,13 @@
 //! What is written as a message and read back is the same.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use meshgate_policy::generate::Shape;
 use meshgate_policy::{
-    Action, AuthoredPolicy, Endpoint, EndpointFlags, EndpointId, Group, GroupId, IntraGroup, L4Match, Name,
-    Policy, PolicyVersion, Priority, Protocol, Rule, RuleId, RuleKind, SegmentId, Side,
+    Action, AuthoredPolicy, Delta, Endpoint, EndpointFlags, EndpointId, Group, GroupId, IntraGroup, L4Match,
+    Name, Policy, PolicyVersion, Priority, Protocol, Rule, RuleId, RuleKind, SegmentId, Side,
 };
 use meshgate_proto::wire;
+use prost::Message;
 
 fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -85,4 +87,39 @@ fn an_authored_policy_survives_the_wire() {
     "#;
     let policy: AuthoredPolicy = toml::from_str(text).unwrap();
     assert_eq!(AuthoredPolicy::try_from(wire::AuthoredPolicy::from(&policy)).unwrap(), policy);
+}
+
+/// Policies drawn for each of the properties below.
+const SEEDS: u64 = 40;
+
+#[test]
+fn random_policies_survive_the_wire() {
+    for seed in 0..SEEDS {
+        let shape = Shape::new(usize::try_from(seed).unwrap() * 3, 12, 40);
+        let policy = meshgate_policy::generate::policy(seed, shape);
+        let bytes = wire::Policy::from(&policy).encode_to_vec();
+        let message = wire::Policy::decode(bytes.as_slice()).unwrap();
+        assert_eq!(Policy::try_from(message).unwrap(), policy, "seed {seed}");
+        let mut authored = meshgate_policy::generate::authored(seed, shape);
+        if authored.default_action == Action::Reject {
+            authored.default_action = Action::Deny; // The wire has no default that answers.
+        }
+        let bytes = wire::AuthoredPolicy::from(&authored).encode_to_vec();
+        let message = wire::AuthoredPolicy::decode(bytes.as_slice()).unwrap();
+        assert_eq!(AuthoredPolicy::try_from(message).unwrap(), authored, "seed {seed}");
+    }
+}
+
+#[test]
+fn random_deltas_survive_the_wire_and_lead_to_the_same_policy() {
+    for seed in 0..SEEDS {
+        let shape = Shape::new(30, 10, 30);
+        let old = meshgate_policy::generate::policy(seed, shape);
+        let mut new = meshgate_policy::generate::policy(seed + 1_000, shape);
+        new.version = PolicyVersion(old.version.0 + 1);
+        let bytes = wire::PolicyDelta::from(&old.delta_to(&new)).encode_to_vec();
+        let delta = Delta::try_from(wire::PolicyDelta::decode(bytes.as_slice()).unwrap()).unwrap();
+        assert_eq!(delta, old.delta_to(&new), "seed {seed}");
+        assert_eq!(old.apply(&delta).unwrap(), new, "seed {seed}");
+    }
 }
