@@ -171,7 +171,10 @@ impl Link {
         let distributor = self.keeper.distributor();
         match message.ok_or_else(|| invalid("message", "is missing"))? {
             Message::Hello(_) => return Err(invalid("hello", "was said already")),
-            Message::Ack(wire::Ack { nonce, version, digest, audit_head: _, apply_ns }) => {
+            Message::Ack(wire::Ack { nonce, version, digest, audit_head, apply_ns }) => {
+                if !session.has_sent(&audit_head) {
+                    tracing::warn!(host = %session.host(), "has recorded another audit head than it was sent");
+                }
                 let digest = Digest::try_from(digest.as_slice()).map_err(|error| invalid("ack", error))?;
                 let answer = (nonce, PolicyVersion(version), digest);
                 session.ack(distributor, answer, now_ns()).map_err(|error| invalid("ack", error))?;

@@ -48,6 +48,8 @@ pub struct Session {
     holds: Option<(PolicyVersion, Digest)>,
     /// The number of the last message.
     nonce: u64,
+    /// The audit head that went with it.
+    audit_head: Digest,
     pending: Option<Pending>,
     /// The newest version that the host was told of.
     told: Option<PolicyVersion>,
@@ -61,12 +63,27 @@ impl Session {
         holds: Option<(PolicyVersion, Digest)>,
         joined_ns: u64,
     ) -> Self {
-        Self { host, number, joined_ns, holds, nonce: 0, pending: None, told: None, wants_snapshot: false }
+        Self {
+            host,
+            number,
+            joined_ns,
+            holds,
+            nonce: 0,
+            audit_head: Digest::default(),
+            pending: None,
+            told: None,
+            wants_snapshot: false,
+        }
     }
 
     /// Returns the host's name.
     pub fn host(&self) -> &Name {
         &self.host
+    }
+
+    /// Returns whether this is the audit head that went with the last message.
+    pub fn has_sent(&self, audit_head: &[u8]) -> bool {
+        self.audit_head.0 == audit_head
     }
 
     /// Returns whether an answer is awaited.
@@ -96,6 +113,7 @@ impl Session {
         self.nonce = distributor.nonce();
         let is_snapshot = matches!(content, Content::Snapshot(_));
         let audit_head = newest.audit_head;
+        self.audit_head = audit_head;
         if !matches!(content, Content::UpToDate(_)) {
             self.pending = Some(Pending { published: newest, is_snapshot });
         }

@@ -7,6 +7,10 @@ use meshgate_policy::{Digest, Name, PolicyVersion};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::oneshot;
 
+/// Rule lines of the reports of all hosts together, some 20 MB on the wire: the list of hosts is one message. A full
+/// table of hosts with the largest policy would have fifty times as many.
+const RULE_LINES_MAX: usize = 1_000_000;
+
 /// What a host wants the policy for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -59,6 +63,8 @@ pub(super) struct Table {
     changed: BTreeSet<Name>,
     forgotten: Vec<Name>,
     sessions: u64,
+    /// Rule lines of all reports.
+    rule_lines: usize,
 }
 
 impl Table {
@@ -106,7 +112,8 @@ impl Table {
         let gone = self.hosts.values().filter(|host| host.session.is_none());
         let oldest = gone.min_by_key(|host| host.kept.last_seen_ns).map(|host| host.kept.host.clone());
         let oldest = oldest.ok_or(JoinFault::Full)?;
-        self.hosts.remove(&oldest);
+        let forgotten = self.hosts.remove(&oldest).and_then(|host| host.report);
+        self.rule_lines -= forgotten.map_or(0, |report| report.rules.len());
         self.changed.remove(&oldest);
         self.forgotten.push(oldest);
         Ok(())
@@ -151,8 +158,14 @@ impl Table {
         is_news
     }
 
-    pub(super) fn reports(&mut self, name: &Name, report: Report, now_ns: u64) {
+    /// Keeps a report; without its rules if those of all hosts together would be too many.
+    pub(super) fn reports(&mut self, name: &Name, mut report: Report, now_ns: u64) {
         if let Some(host) = self.hosts.get_mut(name) {
+            self.rule_lines -= host.report.as_ref().map_or(0, |report| report.rules.len());
+            if self.rule_lines + report.rules.len() > RULE_LINES_MAX {
+                report.rules = Vec::new();
+            }
+            self.rule_lines += report.rules.len();
             host.report = Some(report);
             // Not worth a write to disk: the next change keeps it too.
             host.kept.last_seen_ns = now_ns;

@@ -146,3 +146,20 @@ fn a_full_table_forgets_who_has_been_gone_longest() {
     assert_eq!(distributor.take_changed().1, [Name::new("h3").unwrap()]);
     assert_eq!(distributor.hosts().len(), HOSTS_MAX);
 }
+
+#[test]
+fn reports_of_all_hosts_together_have_a_limit() {
+    let distributor = Distributor::new(published(&PolicyBook::default(), 0), Vec::new());
+    let rule = crate::report::RuleUse { rule: 1, flows: 0, packets: 0, bytes: 0 };
+    let report = |lines| crate::report::Report { rules: vec![rule; lines], ..Default::default() };
+    let (one, _one) = distributor.join(greeting("h1", 1), 5).unwrap();
+    let (other, _other) = distributor.join(greeting("h2", 1), 5).unwrap();
+    one.report(&distributor, report(900_000), 6);
+    other.report(&distributor, report(200_000), 6);
+    let lines =
+        || distributor.hosts().iter().map(|h| h.report.as_ref().unwrap().rules.len()).collect::<Vec<_>>();
+    assert_eq!(lines(), [900_000, 0]);
+    one.report(&distributor, report(100), 7);
+    other.report(&distributor, report(200_000), 7);
+    assert_eq!(lines(), [100, 200_000]);
+}

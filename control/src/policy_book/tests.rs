@@ -1,6 +1,7 @@
 //! Transactions: all or nothing, numbers that stay, refusals that name.
 
 use super::*;
+use meshgate_policy::generate::Rng;
 use meshgate_policy::{AuthoredGroup, AuthoredRelationship, Name};
 
 const SMALL: &str = r#"
@@ -212,4 +213,66 @@ fn rules_that_never_decide_and_contradictions_are_warned_of() {
     let next = book.apply(vec![Change::ReplaceAll(Box::new(changed))], None).unwrap().book;
     let sentences = warnings(book.policy(), next.policy());
     assert!(sentences.iter().any(|s| s.contains("never decides")), "{sentences:?}");
+}
+
+/// Returns a change of names and numbers that may or may not exist.
+fn random_change(rng: &mut Rng) -> Change {
+    let names = ["a", "b", "c", "d"];
+    let name_of = |rng: &mut Rng| names[rng.index(names.len())];
+    let id = RuleId(u32::try_from(rng.below(30)).unwrap() + 1);
+    match rng.below(8) {
+        0 => Change::PutGroup(group(name_of(rng))),
+        1 => Change::CreateGroup(group(name_of(rng))),
+        2 => Change::DeleteGroup(name(name_of(rng))),
+        3 | 4 => Change::PutRelationship(relationship(name_of(rng), name_of(rng))),
+        5 => {
+            let mut changed = relationship(name_of(rng), name_of(rng));
+            (changed.id, changed.priority) = (Some(id), meshgate_policy::Priority(rng.u16()));
+            Change::PutRelationship(changed)
+        }
+        6 => Change::DeleteRelationship(id),
+        _ => {
+            let mut policy = authored("groups = [{ name = 'a' }, { name = 'b' }]");
+            policy.relationships = vec![relationship("a", "b"), relationship("b", name_of(rng))];
+            policy.relationships[1].id = rng.chance(50).then_some(id);
+            Change::ReplaceAll(Box::new(policy))
+        }
+    }
+}
+
+#[test]
+fn random_transactions_never_reuse_a_number_and_never_leave_half_a_version() {
+    for seed in 0..20 {
+        let mut rng = Rng::new(seed);
+        let mut book = small();
+        let mut given = book.numbering().last_rule();
+        let (mut committed, mut refused) = (0, 0);
+        for step in 0..200 {
+            let changes = (0..=rng.below(4)).map(|_| random_change(&mut rng)).collect();
+            let before = book.clone();
+            let outcome = book.apply(changes, Some(book.version()));
+            assert_eq!(book, before, "seed {seed} step {step}");
+            let Ok(next) = outcome else {
+                refused += 1;
+                continue;
+            };
+            let ids: Vec<RuleId> = rule_ids(next.book.authored()).flatten().collect();
+            let old: Vec<RuleId> = rule_ids(before.authored()).flatten().collect();
+            let new: Vec<RuleId> = ids.iter().copied().filter(|id| !old.contains(id)).collect();
+            assert!(new.iter().all(|id| *id > given), "seed {seed} step {step}: {new:?} after {given}");
+            let mut created = next.created_ids.clone();
+            created.sort_unstable();
+            assert_eq!(created, new, "seed {seed} step {step}");
+            given = given.max(next.book.numbering().last_rule());
+            let version = before.version().0 + u64::from(next.changed);
+            assert_eq!(next.book.version().0, version, "seed {seed} step {step}");
+            if next.changed {
+                let delta = before.policy().delta_to(next.book.policy());
+                assert_eq!(before.policy().apply(&delta).as_ref(), Ok(next.book.policy()), "seed {seed}");
+            }
+            committed += 1;
+            book = next.book;
+        }
+        assert!(committed > 20 && refused > 20, "seed {seed}: {committed} committed, {refused} refused");
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 const WARNINGS_MAX: usize = 100;
 /// Rules up to which every rule is compared with every other one. Comparisons grow with the square: above, only rules
 /// that are new or changed are compared with all.
-const RULES_COMPARED_MAX: usize = 2_000;
+const RULES_COMPARED_MAX: usize = 5_000;
 /// Rules that are new or changed and compared with all in a large policy.
 const RULES_ASKED_MAX: usize = 200;
 

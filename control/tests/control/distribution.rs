@@ -19,7 +19,8 @@ struct Host {
 impl Host {
     async fn connect(program: &Program, name: &str, epoch: u64, holds: Option<&Policy>) -> Self {
         let (to_control, messages) = mpsc::channel(8);
-        let mut client = DistributionServiceClient::new(program.channel().await);
+        let client = DistributionServiceClient::new(program.channel().await);
+        let mut client = client.max_decoding_message_size(meshgate_proto::MESSAGE_BYTES_MAX);
         let stream = client.subscribe(ReceiverStream::new(messages)).await.unwrap();
         let host = Self { to_control, from_control: stream.into_inner() };
         host.say(FromHost::Hello(wire::Hello {
@@ -219,4 +220,48 @@ async fn many_hosts_all_arrive_at_the_newest_version() {
     while let Some(arrived) = tasks.join_next().await {
         assert_eq!(arrived.unwrap(), digest);
     }
+}
+
+#[tokio::test]
+async fn a_policy_of_more_than_4_mib_reaches_a_host() {
+    /// Endpoints of the policy: its snapshot is some 5 MB, above gRPC's default limit.
+    const ENDPOINTS: u32 = 60_000;
+    let scratch = Scratch::new();
+    let program = Program::start(&scratch, "");
+    let mut policies = program.policy().await;
+    let endpoint = |number: u32| {
+        let [_, high, middle, low] = number.to_be_bytes();
+        wire::AuthoredEndpoint {
+            name: format!("virtual-machine-{number}"),
+            mac: format!("02:00:00:{high:02x}:{middle:02x}:{low:02x}"),
+            addresses: vec![format!("10.{high}.{middle}.{low}"), format!("fd00::{number:x}")],
+            labels: [("app".to_owned(), format!("app{}", number % 100))].into(),
+            ..wire::AuthoredEndpoint::default()
+        }
+    };
+    let selected = |number: u32| wire::AuthoredGroup {
+        name: format!("app{number}"),
+        selector: [("app".to_owned(), format!("app{number}"))].into(),
+        ..wire::AuthoredGroup::default()
+    };
+    let policy = wire::AuthoredPolicy {
+        endpoints: (1..=ENDPOINTS).map(endpoint).collect(),
+        groups: (0..100).map(selected).collect(),
+        ..wire::AuthoredPolicy::default()
+    };
+    let request = commit(vec![wire::change::Change::ReplaceAll(policy)]);
+    let size = prost::Message::encoded_len(&request);
+    let started = std::time::Instant::now();
+    let answer = policies.commit(request).await.unwrap().into_inner();
+    println!("commit of {size} bytes: {:?}", started.elapsed());
+    let mut host = Host::connect(&program, "h1", 1, None).await;
+    let (nonce, policy) = host.snapshot().await;
+    println!("snapshot at the host after {:?}", started.elapsed());
+    assert_eq!(policy.digest().0.to_vec(), answer.digest);
+    host.ack(nonce, &policy).await;
+    let started = std::time::Instant::now();
+    policies.commit(commit(vec![group("one-more")])).await.unwrap();
+    let (_, delta) = host.delta().await;
+    println!("delta at the host {:?} after the commit began", started.elapsed());
+    assert_eq!(delta.changes(), 1);
 }

@@ -50,6 +50,8 @@ impl Postgres {
                 "--",
                 &format!("{PROGRAMS}/postgres"),
             ])
+            // Only control is killed here, never the server.
+            .args(["-c", "fsync=off"])
             .args(["-D", &directory, "-k", &directory, "-h", "127.0.0.1", "-p", &port.to_string()])
             .stderr(Stdio::piped())
             .spawn()

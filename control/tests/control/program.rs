@@ -1,6 +1,6 @@
 //! The real program in a directory of its own, and a client of it.
 
-use meshgate_proto::wire;
+use meshgate_proto::{MESSAGE_BYTES_MAX, wire};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -89,7 +89,7 @@ impl Program {
 
     pub async fn policy(&self) -> Policies {
         let client = wire::policy_service_client::PolicyServiceClient::new(self.channel().await);
-        client.max_decoding_message_size(meshgate_proto::MESSAGE_BYTES_MAX)
+        client.max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 }
 
