@@ -142,8 +142,11 @@ run inside web-1 curl --silent --show-error --max-time 5 http://10.77.0.12/
 why --from web-1 --to web-2 --protocol TCP --port 80
 
 act "3. A relationship opens the database to the web servers"
-(until web_to_db; do :; done; date +%s%N >"$state/first-allowed") &
+(end=$((SECONDS + 20))
+  until web_to_db; do [ $SECONDS -lt $end ] && [ -d "$state" ] || exit 1; done
+  date +%s%N >"$state/first-allowed") &
 prober=$!
+echo "$prober" >"$state/prober.pid"
 answer=$(mg relationships create --source WebServers --destination DatabaseServers --protocol TCP --port-range 5432 \
   --action allow --note "the shop reads its stock" --wait --output json)
 say '$ meshgate relationships create --source WebServers --destination DatabaseServers \'

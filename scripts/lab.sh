@@ -83,13 +83,18 @@ lab_sweep() {
   local id dir pid
   for id in $({ ip netns list | awk -v prefix="$LAB_PREFIX-" 'index($1, prefix) == 1 {print $1}'
     ls -d /tmp/"$LAB_PREFIX"-* 2>/dev/null | sed 's|.*/||'; } | cut -d- -f2 | sort -u); do
-    if tr '\0' ' ' <"/proc/$id/cmdline" 2>/dev/null | grep -q 'demo\.sh'; then continue; fi
+    if [ -r "/proc/$id/cmdline" ] && tr '\0' ' ' <"/proc/$id/cmdline" | grep -q 'demo\.sh'; then continue; fi
     echo "removing the laboratory that run $id left"
     dir=/tmp/$LAB_PREFIX-$id
-    for pid in $(cat "$dir"/*.pid 2>/dev/null); do
-      case $(readlink "/proc/$pid/exe" 2>/dev/null) in *meshgate-*) kill -9 "$pid" 2>/dev/null || true ;; esac
-    done
     lab_down "$id"
-    rm -rf "$dir"
+    # Anyone can make a folder in /tmp: only one that is ours, and only processes that were started with it.
+    if [ -d "$dir" ] && [ -O "$dir" ] && [ ! -L "$dir" ]; then
+      for pid in $(cat "$dir"/*.pid 2>/dev/null); do
+        if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$dir/"; then
+          kill -9 "$pid" 2>/dev/null || true
+        fi
+      done
+      rm -rf "$dir"
+    fi
   done
 }

@@ -233,6 +233,7 @@ mod tests {
         );
         let grounds = FlowGrounds {
             version: PolicyVersion(1),
+            generation: 0,
             rule: 0,
             rule_index: u32::MAX,
             shadow_rule: 0,

@@ -1,9 +1,9 @@
 //! The compiled policy that workers judge by, and how it is swapped under them.
 //!
 //! A worker must neither wait nor free memory, so it can take part in a swap only by looking: once a burst it loads
-//! the pointer and stores that it has done so. The publisher stores the new policy, waits until every worker has
-//! passed that point, and drops the old one itself. A worker that sleeps counts as passed, because waking it loads
-//! first. What may run at once: one publisher, any number of workers.
+//! the pointer and stores which generation it found. The publisher stores the new policy, waits until every worker has
+//! found it, and drops the old one itself. A worker that sleeps counts as passed, because waking it loads first; what
+//! it still holds is kept until it has let go. What may run at once: one publisher, any number of workers.
 
 use crate::binding::Bindings;
 use crate::classifier::Classifier;
@@ -12,7 +12,7 @@ use arc_swap::{ArcSwap, Cache};
 use hashbrown::HashMap;
 use meshgate_policy::{Digest, Policy, PolicyVersion, RuleId};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 /// Everything that changes with a policy, built off the workers and never changed after.
 pub struct Published {
@@ -20,6 +20,9 @@ pub struct Published {
     pub version: PolicyVersion,
     /// Digest of the policy.
     pub digest: Digest,
+    /// Counts what was published in this run. Versions can repeat, after control was restored from a copy, and flows
+    /// must be judged again then, too.
+    pub generation: u64,
     /// Stages 5 to 7.
     pub classifier: Classifier,
     /// Stage 2.
@@ -35,6 +38,7 @@ impl Published {
         Self {
             version: policy.version,
             digest: policy.digest(),
+            generation: 0,
             classifier,
             bindings,
             rules: std::iter::repeat_with(counters).take(workers).collect(),
@@ -45,7 +49,8 @@ impl Published {
 /// How far one worker has come. Written by the worker, read by the publisher.
 #[derive(Debug, Default)]
 struct Progress {
-    turns: AtomicU64,
+    /// Generation by which the worker judges its newest burst.
+    generation: AtomicU64,
     asleep: AtomicBool,
 }
 
@@ -64,6 +69,8 @@ pub struct RuleTotals {
 pub struct Publisher {
     current: Arc<ArcSwap<Published>>,
     workers: Vec<Arc<Progress>>,
+    /// Policies that a sleeping worker still holds: whoever lets go last frees, and that must not be a worker.
+    retired: Vec<Arc<Published>>,
     /// What rules counted under policies that are gone; bounded by the rules of the current policy.
     past: HashMap<RuleId, RuleTotals>,
 }
@@ -74,11 +81,11 @@ pub struct Subscription {
     progress: Arc<Progress>,
 }
 
-/// A swap under way: the old policy, and where each worker was when the new one was stored.
+/// A swap under way: the old policy, and the generation of the new one.
 #[must_use = "the old policy must be kept until every worker has passed"]
 pub struct Swap {
     old: Arc<Published>,
-    turns: Vec<u64>,
+    generation: u64,
 }
 
 impl Publisher {
@@ -91,7 +98,8 @@ impl Publisher {
             progress: Arc::clone(progress),
         };
         let subscriptions = progress.iter().map(subscription).collect();
-        (Self { current: Arc::clone(&current), workers: progress, past: HashMap::new() }, subscriptions)
+        let publisher = Self { current, workers: progress, retired: Vec::new(), past: HashMap::new() };
+        (publisher, subscriptions)
     }
 
     /// Returns what is published.
@@ -100,30 +108,35 @@ impl Publisher {
     }
 
     /// Stores the new policy. Workers that begin a burst from here on judge by it.
-    pub fn store(&self, new: Published) -> Swap {
+    pub fn store(&self, mut new: Published) -> Swap {
+        let generation = self.current.load().generation + 1;
+        new.generation = generation;
         let old = self.current.swap(Arc::new(new));
-        // Between the swap above and reading the workers' places below nothing may be reordered: a worker that is
-        // seen asleep must find the new policy when it wakes.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        let turns = self.workers.iter().map(|worker| worker.turns.load(Ordering::SeqCst)).collect();
-        Swap { old, turns }
+        // Between the swap above and asking whether workers sleep nothing may be reordered; the other half is in
+        // `Subscription::wake`. Either a worker is seen awake, or it finds the new policy when it wakes.
+        fence(Ordering::SeqCst);
+        Swap { old, generation }
     }
 
-    /// Returns whether every worker has begun a burst, or sleeps, since the swap.
+    /// Returns whether every worker judges by the new policy, or sleeps.
     pub fn has_passed(&self, swap: &Swap) -> bool {
-        self.workers.iter().zip(&swap.turns).all(|(worker, before)| {
-            worker.asleep.load(Ordering::SeqCst) || worker.turns.load(Ordering::SeqCst) != *before
+        self.workers.iter().all(|worker| {
+            worker.generation.load(Ordering::Acquire) >= swap.generation
+                || worker.asleep.load(Ordering::SeqCst)
         })
     }
 
     /// Takes over the counts of the old policy and frees it. Call when [`Self::has_passed`].
     pub fn finish(&mut self, swap: Swap) {
-        let Swap { old, turns: _ } = swap;
+        let Swap { old, generation: _ } = swap;
         let kept: HashMap<RuleId, RuleTotals> = self.rule_totals_of(&old).into_iter().collect();
         let current = self.current();
         self.past = current.rules.first().map_or_else(HashMap::new, |rules| {
             rules.iter().filter_map(|rule| kept.get(&rule.rule).map(|totals| (rule.rule, *totals))).collect()
         });
+        // A worker that sleeps holds what it judged by last; the rest is freed here.
+        self.retired.push(old);
+        self.retired.retain(|retired| Arc::strong_count(retired) > 1);
     }
 
     /// Returns the totals of every rule of the current policy, in its order.
@@ -150,10 +163,9 @@ impl Publisher {
 impl Subscription {
     /// Begins a burst: returns the policy to judge it by.
     pub fn begin_burst(&mut self) -> &Arc<Published> {
-        let turn = self.progress.turns.load(Ordering::Relaxed);
         let published = self.cache.load();
-        // Release: everything judged by the old policy comes before the publisher's freeing of it.
-        self.progress.turns.store(turn.wrapping_add(1), Ordering::Release);
+        // Release: everything judged by the old policy comes before the publisher sees that it is over.
+        self.progress.generation.store(published.generation, Ordering::Release);
         published
     }
 
@@ -165,6 +177,7 @@ impl Subscription {
     /// Says that the worker is awake, before it loads anything.
     pub fn wake(&self) {
         self.progress.asleep.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
     }
 }
 
@@ -221,6 +234,37 @@ mod tests {
         assert!(first.upgrade().is_some(), "the workers let go of it, and it is still there");
         publisher.finish(swap);
         assert!(first.upgrade().is_none());
+    }
+
+    #[test]
+    fn what_a_sleeping_worker_holds_is_freed_by_the_publisher_after_it_woke() {
+        let (mut publisher, mut workers, first) = setting();
+        workers.iter_mut().for_each(|worker| {
+            worker.begin_burst();
+            worker.fall_asleep();
+        });
+        let swap = publisher.store(published(2));
+        assert!(publisher.has_passed(&swap));
+        publisher.finish(swap);
+        assert!(first.upgrade().is_some());
+        workers.iter_mut().for_each(|worker| {
+            worker.wake();
+            worker.begin_burst();
+        });
+        assert!(first.upgrade().is_some(), "letting go of it did not free it");
+        let swap = publisher.store(published(3));
+        workers.iter_mut().for_each(|worker| _ = worker.begin_burst());
+        publisher.finish(swap);
+        assert!(first.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_burst_begun_before_the_swap_does_not_count_as_passed() {
+        let (publisher, mut workers, _) = setting();
+        let old = Arc::clone(workers[0].begin_burst());
+        workers[1].begin_burst();
+        let swap = publisher.store(published(2));
+        assert!(!publisher.has_passed(&swap), "both still judge by {}", old.version);
     }
 
     #[test]

@@ -136,14 +136,17 @@ impl Subscriber {
         let (published, policy) = compiled.expect("compiling returns errors and does not panic")?;
         self.last_good.write(&encode(&policy))?;
         let swap = self.publisher.store(published);
+        // From here on the new policy is in force: there is no way back, only waiting until no burst knows the old one.
+        self.policy = Some(Arc::new(policy));
+        let stored = Instant::now();
         while !self.publisher.has_passed(&swap) {
-            if began.elapsed() > SWAP_TIMEOUT {
+            if stored.elapsed() > SWAP_TIMEOUT {
+                tracing::error!("a worker has not begun a burst for {} s", SWAP_TIMEOUT.as_secs());
                 return Err(ApplyError::Stuck);
             }
             tokio::time::sleep(SWAP_POLL).await;
         }
         self.publisher.finish(swap);
-        self.policy = Some(Arc::new(policy));
         Ok(began.elapsed())
     }
 }

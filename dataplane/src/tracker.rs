@@ -138,8 +138,8 @@ impl Tracker {
         if self.table.get(index).state == FlowState::Refused {
             return self.knock(found, packet, published);
         }
-        if self.table.get(index).grounds.version != published.version
-            && let Some(refusing) = self.rejudge(index, published)
+        if self.table.get(index).grounds.generation != published.generation
+            && let Some(refusing) = self.rejudge(index, packet.now_ns, published)
         {
             return Self::drop(DropReason::CutFlow, published, refusing.rule_id());
         }
@@ -154,6 +154,9 @@ impl Tracker {
                         Self::drop(DropReason::InvalidState, published, flow.grounds.rule_id())
                     }
                 }
+            }
+            FlowState::Exchange { .. } if !packet.is_of_exchange(flow, sender) => {
+                Self::drop(DropReason::InvalidState, published, flow.grounds.rule_id())
             }
             FlowState::Exchange { answered } => {
                 let answered = answered || sender != flow.initiator;
@@ -208,11 +211,13 @@ impl Tracker {
                 return self.begin(key, sender, packet, published);
             }
         }
+        // Knocking keeps the door shut: the minute of refusal begins anew with each packet.
+        self.table.get_mut(index).last_ns = packet.now_ns;
         Self::drop(DropReason::CutFlow, published, rule)
     }
 
     /// Judges a flow by the current policy, in its original direction; returns the grounds if that cuts it.
-    fn rejudge(&mut self, index: FlowIndex, published: &Published) -> Option<FlowGrounds> {
+    fn rejudge(&mut self, index: FlowIndex, now_ns: u64, published: &Published) -> Option<FlowGrounds> {
         let (grounds, _) = Self::ask(self.table.get(index).policy_key(), published);
         self.counters.flows_rejudged.add(1);
         self.count_rule(&grounds, 0, true, published);
@@ -220,14 +225,15 @@ impl Tracker {
         if grounds.action.is_allow() {
             return None;
         }
-        self.cut(index);
+        self.cut(index, now_ns);
         Some(grounds)
     }
 
-    /// Ends a flow that a policy refuses, and keeps its tuple refused while there is room for that.
-    fn cut(&mut self, index: FlowIndex) {
+    /// Ends a flow that a policy refuses, and keeps its tuple refused, from now on, while there is room for that.
+    fn cut(&mut self, index: FlowIndex, now_ns: u64) {
         self.meter.record(self.table.get(index), RecordKind::End, EndReason::Refused);
         if self.table.set_refused(index) {
+            self.table.get_mut(index).last_ns = now_ns;
             self.schedule(index);
         } else {
             self.table.remove(index);
@@ -246,7 +252,7 @@ impl Tracker {
     /// Asks stages 5 to 7.
     fn ask(key: PolicyKey, published: &Published) -> (FlowGrounds, PolicyKey) {
         let judgement: Judgement = published.classifier.classify(&key);
-        (FlowGrounds::of(&judgement), key)
+        (FlowGrounds::of(&judgement, published.generation), key)
     }
 
     fn refuse(&mut self, key: &PolicyKey, grounds: &FlowGrounds, packet: &Judged<'_>) -> Verdict {
@@ -290,7 +296,7 @@ impl Tracker {
     }
 
     fn count_rule(&self, grounds: &FlowGrounds, bytes: u32, is_judging: bool, published: &Published) {
-        if grounds.version != published.version {
+        if grounds.generation != published.generation {
             return;
         }
         let place = usize::try_from(grounds.rule_index).unwrap_or(usize::MAX);

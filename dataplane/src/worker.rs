@@ -24,6 +24,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest sleep of an adaptive worker: half a tick of the timing wheel, so that timeouts stay punctual.
 const SLEEP_MAX: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// Longest sleep while frames wait for a device that takes none: it may be down.
+const SLEEP_WHILE_SENDING: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 /// Turns between two updates of the gauges of packet memory.
 const GAUGE_TURNS: u64 = 1_024;
 
@@ -85,9 +87,8 @@ impl Worker {
         counters.frames_total.set(pool.frames_in_slice() as u64);
         let waiting = || VecDeque::with_capacity(EGRESS_FRAMES_MAX);
         let devices = counters.devices.len();
-        let first_of = |number| queues.iter().position(|queue| usize::from(queue.number) == number);
         Self {
-            leaving: (0..devices).map(|number| first_of(number).unwrap_or(usize::MAX)).collect(),
+            leaving: leaving(&queues, devices),
             egress: std::iter::repeat_with(waiting).take(queues.len()).collect(),
             burst: Vec::with_capacity(BURST_FRAMES),
             pool,
@@ -113,10 +114,29 @@ impl Worker {
                 idle_turns += 1;
                 std::hint::spin_loop();
             } else {
+                self.retire_vanished();
                 self.sleep();
+            }
+            if self.turns.is_multiple_of(GAUGE_TURNS) {
+                self.retire_vanished();
             }
         }
         self.stop();
+    }
+
+    /// Takes back the memory of devices that are gone, and sends nothing to them any more.
+    fn retire_vanished(&mut self) {
+        let mut at = 0;
+        while at < self.queues.len() {
+            if !self.queues[at].device.is_finished() {
+                at += 1;
+                continue;
+            }
+            let attached = self.queues.swap_remove(at);
+            attached.device.close(&mut self.pool);
+            self.egress.swap_remove(at).into_iter().for_each(|frame| self.pool.release(frame));
+            self.leaving = leaving(&self.queues, self.leaving.len());
+        }
     }
 
     /// Takes one burst from each device, judges it, sends what may pass, and does what time demands. Returns how many
@@ -187,9 +207,7 @@ impl Worker {
 
     /// Waits until a device is ready or time demands something.
     fn sleep(&mut self) {
-        if self.egress.iter().any(|queue| !queue.is_empty()) {
-            return;
-        }
+        let is_sending = self.egress.iter().any(|queue| !queue.is_empty());
         self.gauge();
         self.subscription.fall_asleep();
         // A bounded list on the stack; queues beyond it are looked at when the sleep is over.
@@ -197,7 +215,7 @@ impl Worker {
         let ready = self.queues.iter().filter_map(|attached| attached.device.readiness());
         fds.extend(ready.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).take(DEVICES_MAX));
         // An interrupted or failed wait is a short one.
-        _ = poll(&mut fds, Some(&SLEEP_MAX));
+        _ = poll(&mut fds, Some(if is_sending { &SLEEP_WHILE_SENDING } else { &SLEEP_MAX }));
         self.subscription.wake();
     }
 
@@ -235,6 +253,12 @@ impl Worker {
     pub fn is_finished(&self) -> bool {
         self.queues.iter().all(|attached| attached.device.is_finished())
     }
+}
+
+/// Returns, by number of the device, the queue by which frames leave: its first one. `usize::MAX` where it has none.
+fn leaving(queues: &[Attached], devices: usize) -> Vec<usize> {
+    let first_of = |number| queues.iter().position(|queue| usize::from(queue.number) == number);
+    (0..devices).map(|number| first_of(number).unwrap_or(usize::MAX)).collect()
 }
 
 /// Nanoseconds since 1970 that never go back: the wall clock is read once, at the start.

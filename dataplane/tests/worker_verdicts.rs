@@ -116,6 +116,52 @@ fn a_ping_is_answered_only_to_who_asked() {
 }
 
 #[test]
+fn who_may_be_pinged_may_not_ping_back_by_the_same_number() {
+    let mut lab = Lab::new(&relationship("Web", "Db", "protocol = \"ICMP\"\nicmp_type = 8", "allow"));
+    assert_eq!(lab.send(WEB0, &v4(1, 3).echo_request(7, 1)), [DB0]);
+    assert_eq!(lab.send(DB0, &v4(3, 1).echo_request(7, 1)), []);
+    assert_eq!(lab.send(WEB0, &v4(1, 3).echo_reply(7, 1)), []);
+    assert_eq!(lab.dropped(DropReason::InvalidState), 2);
+    assert_eq!(lab.send(DB0, &v4(3, 1).echo_reply(7, 1)), [WEB0]);
+}
+
+#[test]
+fn a_flow_cut_after_a_long_silence_stays_refused_for_a_minute_from_then() {
+    let back = relationship("Db", "Web", "protocol = \"TCP\"", "allow");
+    let mut lab = Lab::new(&format!("{}{back}", web_to_db()));
+    open(&mut lab, 40_000);
+    lab.wait(100);
+    lab.publish(&back);
+    lab.wait(15);
+    assert_eq!(lab.assembly.counters.flows_refused.get(), 1);
+    // The other side may begin connections of its own, but not take this one up again.
+    for _ in 0..3 {
+        assert_eq!(lab.send(DB0, &v4(3, 1).tcp(5432, 40_000, ACK)), []);
+        lab.wait(40);
+    }
+    assert_eq!(lab.send(WEB0, &v4(1, 3).tcp(40_000, 5432, ACK)), []);
+}
+
+#[test]
+fn what_was_taken_up_in_reverse_and_not_confirmed_is_refused_for_a_minute() {
+    let mut lab = Lab::new(&web_to_db());
+    assert_eq!(lab.send(DB0, &v4(3, 1).tcp(5432, 40_000, ACK).numbers(5, 5, 9)), [WEB0]);
+    lab.wait(8);
+    assert_eq!(lab.send(DB0, &v4(3, 1).tcp(5432, 40_000, ACK).numbers(5, 5, 9)), []);
+    assert_eq!(lab.dropped(DropReason::CutFlow), 1);
+}
+
+#[test]
+fn another_policy_of_the_same_version_is_a_new_policy() {
+    let mut lab = Lab::new(&web_to_db());
+    open(&mut lab, 40_000);
+    lab.version -= 1;
+    lab.publish("");
+    assert_eq!(lab.send(WEB0, &v4(1, 3).tcp(40_000, 5432, ACK)), []);
+    assert_eq!(lab.dropped(DropReason::CutFlow), 1);
+}
+
+#[test]
 fn a_forged_sender_is_stopped_before_any_rule() {
     let mut lab = Lab::new(&relationship("any", "any", "", "allow"));
     let from_another_mac = Frame::between(mac(2), mac(3)).ip([10, 0, 0, 1].into(), [10, 0, 0, 3].into());

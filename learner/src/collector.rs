@@ -83,7 +83,7 @@ impl Collector {
             socket,
             allowed: AllowedUids::own_and(dataplane_uids),
             policies,
-            totals: FlowTotals::default(),
+            totals: FlowTotals::new(now_s().saturating_mul(1_000_000_000)),
             rollup: Rollup::default(),
             counts: CollectorCounts::default(),
             epoch: None,

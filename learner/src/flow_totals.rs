@@ -33,12 +33,18 @@ struct FlowName {
 }
 
 /// The totals seen last, by flow.
-#[derive(Default)]
 pub struct FlowTotals {
     seen: HashMap<FlowName, Increment>,
+    /// When reading began. What an older flow did before is in the sums of an earlier run.
+    since_ns: u64,
 }
 
 impl FlowTotals {
+    /// Returns totals of no flow, as of a time in nanoseconds since 1970.
+    pub fn new(since_ns: u64) -> Self {
+        Self { seen: HashMap::new(), since_ns }
+    }
+
     /// Forgets everything: the exporter was restarted, and with it every flow.
     pub fn clear(&mut self) {
         self.seen.clear();
@@ -55,7 +61,7 @@ impl FlowTotals {
             bytes_reverse: record.bytes_reverse,
         };
         if kind == RecordKind::Denied {
-            return Some(total);
+            return Some(total.times(record.sampling_rate));
         }
         let name = FlowName {
             addresses: [record.source, record.destination],
@@ -72,11 +78,29 @@ impl FlowTotals {
             // No room to remember it: its end will say everything.
             _ => return None,
         };
-        Some(total.since(before.unwrap_or_default()))
+        match before {
+            Some(before) => Some(total.since(before)),
+            // A start is told once, so nobody has counted it.
+            None if kind != RecordKind::Start && record.first_ns < self.since_ns => None,
+            None => Some(total),
+        }
+        .map(|new| new.times(record.sampling_rate))
     }
 }
 
 impl Increment {
+    /// Returns the estimate for all flows where one in `rate` is recorded.
+    fn times(self, rate: u16) -> Self {
+        let rate = u64::from(rate.max(1));
+        Self {
+            flows: self.flows.saturating_mul(rate),
+            packets_forward: self.packets_forward.saturating_mul(rate),
+            bytes_forward: self.bytes_forward.saturating_mul(rate),
+            packets_reverse: self.packets_reverse.saturating_mul(rate),
+            bytes_reverse: self.bytes_reverse.saturating_mul(rate),
+        }
+    }
+
     /// Returns what came since `before`. Totals never shrink; a record that says so adds nothing.
     fn since(self, before: Self) -> Self {
         Self {
@@ -104,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_flow_is_counted_once_and_its_packets_once() {
-        let mut totals = FlowTotals::default();
+        let mut totals = FlowTotals::new(0);
         let kinds = [(RecordKind::Start, 1), (RecordKind::Active, 5), (RecordKind::End, 7)];
         let sums = kinds.map(|(kind, packets)| totals.increment(&record(kind, packets)).unwrap());
         assert_eq!(sums.map(|sum| sum.flows), [1, 0, 0]);
@@ -114,14 +138,22 @@ mod tests {
 
     #[test]
     fn the_end_of_a_flow_whose_start_was_lost_counts_all_of_it() {
-        let mut totals = FlowTotals::default();
+        let mut totals = FlowTotals::new(0);
         let sum = totals.increment(&record(RecordKind::End, 7)).unwrap();
         assert_eq!((sum.flows, sum.packets_forward), (1, 7));
     }
 
     #[test]
+    fn what_a_flow_did_before_reading_began_is_not_counted_again() {
+        let mut totals = FlowTotals::new(100);
+        assert_eq!(totals.increment(&record(RecordKind::Active, 1_000)), None);
+        let sum = totals.increment(&record(RecordKind::End, 1_003)).unwrap();
+        assert_eq!((sum.flows, sum.packets_forward), (0, 3));
+    }
+
+    #[test]
     fn refused_attempts_are_counted_one_by_one_and_unknown_kinds_not_at_all() {
-        let mut totals = FlowTotals::default();
+        let mut totals = FlowTotals::new(0);
         assert_eq!(totals.increment(&record(RecordKind::Denied, 9)).unwrap().flows, 9);
         assert_eq!(totals.increment(&FlowRecord { kind: 77, ..FlowRecord::default() }), None);
     }

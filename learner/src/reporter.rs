@@ -7,9 +7,13 @@ use meshgate_proto::wire::flow_service_client::FlowServiceClient;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tonic::Code;
 
 /// Buckets that wait for control: an hour of ten-second ones and what is above them.
 const WAITING_BUCKETS_MAX: usize = 512;
+/// Sums of one message: beyond them no further bucket is added. Control refuses more than 100,000 in one call, and one
+/// bucket holds at most [`crate::rollup::SUMS_MAX`].
+const MESSAGE_SUMS: usize = 30_000;
 /// Buckets of one message.
 const MESSAGE_BUCKETS: usize = 16;
 /// Pause before control is tried again.
@@ -61,14 +65,33 @@ impl Reporter {
         }
         let mut client = FlowServiceClient::new(connect(&self.control).await?);
         while !self.waiting.is_empty() {
-            let names: Vec<_> = self.waiting.keys().copied().take(MESSAGE_BUCKETS).collect();
+            let names = self.next_message();
             let buckets = names.iter().filter_map(|name| self.waiting.get(name)).map(wire_bucket).collect();
             let (collector, epoch) = (self.collector.clone(), self.epoch);
             let request = wire::IngestRequest { collector, epoch, buckets };
-            client.ingest(request).await.map_err(|status| LinkError::Status(Box::new(status)))?;
+            match client.ingest(request).await {
+                Ok(_) => {}
+                // Control will never take these: sending them again would hold up all that follow.
+                Err(status) if matches!(status.code(), Code::InvalidArgument | Code::ResourceExhausted) => {
+                    self.buckets_lost += names.len() as u64;
+                    tracing::error!(buckets = names.len(), lost = self.buckets_lost, %status, "flows refused");
+                }
+                Err(status) => return Err(LinkError::Status(Box::new(status))),
+            }
             names.iter().for_each(|name| _ = self.waiting.remove(name));
         }
         Ok(())
+    }
+
+    /// Returns the names of the buckets that fill a message, at least one if any waits.
+    fn next_message(&self) -> Vec<(u32, u64)> {
+        let mut sums = 0;
+        let fits = move |(_, bucket): &(&(u32, u64), &Bucket)| {
+            let is_first = sums == 0;
+            sums += bucket.sums.len() + 1;
+            is_first || sums <= MESSAGE_SUMS
+        };
+        self.waiting.iter().take(MESSAGE_BUCKETS).take_while(fits).map(|(name, _)| *name).collect()
     }
 }
 

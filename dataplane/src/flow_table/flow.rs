@@ -12,6 +12,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub struct FlowGrounds {
     /// Version of the policy that judged.
     pub version: PolicyVersion,
+    /// Which of the policies published in this run that was.
+    pub generation: u64,
     /// Rule that decided; 0 = none.
     pub rule: u32,
     /// Place of the rule in [`meshgate_policy::Policy::rules`] of that version; `u32::MAX` = none.
@@ -26,10 +28,11 @@ pub struct FlowGrounds {
 
 impl FlowGrounds {
     /// Returns what is kept of a judgement.
-    pub fn of(judgement: &Judgement) -> Self {
+    pub fn of(judgement: &Judgement, generation: u64) -> Self {
         let Judgement { decision, rule_index, shadow } = judgement;
         Self {
             version: decision.version,
+            generation,
             rule: decision.rule.map_or(0, |rule| rule.0),
             rule_index: rule_index.unwrap_or(u32::MAX),
             shadow_rule: shadow.map_or(0, |shadow| shadow.rule.0),

@@ -157,7 +157,7 @@ impl Subscriber {
 }
 
 fn refusal(nonce: u64, version: u64, reason: String, resync: bool) -> ToControl {
-    tracing::error!(version, reason, "policy refused; the current one stays in force");
+    tracing::error!(version, reason, "policy not enforced as asked");
     ToControl::Nack(wire::Nack { nonce, version, reason, resync })
 }
 

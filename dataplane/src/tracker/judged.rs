@@ -1,6 +1,6 @@
 //! A packet that passed stages 1 to 3, with all that stage 4 needs to know of it.
 
-use crate::flow_table::{FlowKey, Sender, echo_identifier};
+use crate::flow_table::{Flow, FlowKey, Sender, echo_identifier};
 use crate::meter::Parties;
 use crate::packet::{IcmpKind, IpPacket};
 use meshgate_policy::{L4Key, PolicyKey, SegmentId};
@@ -55,6 +55,17 @@ impl Judged<'_> {
     /// Returns whether the packet is ICMP that neither asks nor answers an echo, so that no flow is made of it.
     pub fn is_stateless(&self) -> bool {
         self.ip.l4.protocol.is_icmp() && echo_identifier(self.ip).is_none()
+    }
+
+    /// Returns whether the packet is what its side of a flow without states may send. Of an echo, the side that asked
+    /// asks and the other answers: without this, who may be pinged could ping back.
+    pub fn is_of_exchange(&self, flow: &Flow, sender: Sender) -> bool {
+        match self.ip.icmp {
+            Some(IcmpKind::EchoRequest { .. } | IcmpKind::EchoReply { .. }) => {
+                (self.ip.l4.source_port == flow.l4.source_port) == (sender == flow.initiator)
+            }
+            _ => true,
+        }
     }
 
     /// Returns whether the packet is an ICMP error about another packet.

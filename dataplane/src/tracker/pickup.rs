@@ -86,11 +86,11 @@ impl Tracker {
             if agrees(&opening, &tcp) {
                 return self.pass(found, FlowState::Tcp(TcpState::Established), packet, published);
             }
-            return self.refuse_tuple(index, published);
+            return self.refuse_tuple(index, packet.now_ns, published);
         }
         let has_time = packet.now_ns < opening.since_ns.saturating_add(REVERSED_MAX_NS);
         if opening.packets >= REVERSED_PACKETS_MAX || !has_time {
-            return self.refuse_tuple(index, published);
+            return self.refuse_tuple(index, packet.now_ns, published);
         }
         let opening =
             Opening { packets: opening.packets + 1, since_ns: opening.since_ns, ..numbers_of(&tcp) };
@@ -100,9 +100,9 @@ impl Tracker {
         Verdict::Allow(Grounds { stage: Stage::KnownFlow, ..verdict_grounds(&grounds) })
     }
 
-    fn refuse_tuple(&mut self, index: FlowIndex, published: &Published) -> Verdict {
+    fn refuse_tuple(&mut self, index: FlowIndex, now_ns: u64, published: &Published) -> Verdict {
         let rule = self.table.get(index).grounds.rule_id();
-        self.cut(index);
+        self.cut(index, now_ns);
         Self::drop(DropReason::NoFlow, published, rule)
     }
 }

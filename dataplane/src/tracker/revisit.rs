@@ -56,14 +56,17 @@ impl Tracker {
     fn revisit(&mut self, index: FlowIndex, now_ns: u64, published: &Published) {
         let flow = self.table.get(index);
         if flow.idle_at_ns(&self.config.timeouts) <= now_ns {
-            let reason = end_of(flow.state);
-            self.end(index, reason);
+            match flow.state {
+                // Nobody of the allowed direction spoke up: the tuple is refused, as after a wrong answer.
+                FlowState::Reversed(_) => self.cut(index, now_ns),
+                state => self.end(index, end_of(state)),
+            }
             return;
         }
         let is_refused = flow.state == FlowState::Refused;
         if !is_refused
-            && flow.grounds.version != published.version
-            && self.rejudge(index, published).is_some()
+            && flow.grounds.generation != published.generation
+            && self.rejudge(index, now_ns, published).is_some()
         {
             return;
         }

@@ -6,7 +6,7 @@ use crate::verdict::{DropReason, Verdict};
 use af_xdp::Frame;
 
 /// Frames that may wait for one device. A device that is this far behind drops.
-pub const EGRESS_FRAMES_MAX: usize = 512;
+pub const EGRESS_FRAMES_MAX: usize = 256;
 
 impl Worker {
     /// Sends the frame where it may go, or gives its memory back.

@@ -6,7 +6,7 @@ use crate::fragments;
 use crate::meter::Parties;
 use crate::packet::{Checksum, Content, IpPacket, Packet, ParseContext};
 use crate::published::Published;
-use crate::switch::{Egress, Ingress};
+use crate::switch::{DeviceSet, Egress, Ingress};
 use crate::tracker::Judged;
 use crate::verdict::{DropReason, Grounds, Verdict};
 use af_xdp::Frame;
@@ -43,7 +43,7 @@ impl Worker {
         let sender = bindings.source(device, &packet)?;
         let came_in = Ingress { device, segment: sender.segment };
         let egress = self.switch.route(bindings, came_in, &packet, now_ns)?;
-        check_receivers(bindings, &egress, sender.segment, &packet)?;
+        let egress = receivers(bindings, egress, sender.segment, &packet)?;
         let ip = match &packet.content {
             Content::Ip(ip) if passage(&packet) == Passage::ToRules => ip,
             _ => return Ok((passed_binding(published), egress)),
@@ -93,21 +93,27 @@ fn parties(bindings: &Bindings, came_in: Ingress, egress: &Egress, ip: &IpPacket
     }
 }
 
-/// Checks that a packet is for those to whom it would be delivered, and that its tag is the one they expect.
-fn check_receivers(
+/// Returns where a packet goes of the places the switch found: to those it is for, and that expect it with the tag it
+/// has. Of a flood, devices that expect another tag are left out.
+fn receivers(
     bindings: &Bindings,
-    egress: &Egress,
+    egress: Egress,
     segment: SegmentId,
     packet: &Packet,
-) -> Result<(), DropReason> {
-    let check = |device: u16| {
-        bindings.destination(device, segment, packet)?;
-        let tagging = packet.vlan.map_or(Tagging::Untagged, Tagging::Vlan);
-        if bindings.tagging(device, segment) == Some(tagging) { Ok(()) } else { Err(DropReason::UnknownVlan) }
-    };
+) -> Result<Egress, DropReason> {
+    let tagging = packet.vlan.map_or(Tagging::Untagged, Tagging::Vlan);
+    let has_tag = |device: u16| bindings.tagging(device, segment) == Some(tagging);
     match egress {
-        Egress::Device(device) => check(*device),
-        Egress::Flood(devices) => devices.iter().try_for_each(check),
+        Egress::Device(device) if has_tag(device) => {
+            bindings.destination(device, segment, packet)?;
+            Ok(egress)
+        }
+        Egress::Device(_) => Err(DropReason::UnknownVlan),
+        Egress::Flood(devices) => {
+            let kept = devices.iter().filter(|device| !has_tag(*device)).fold(devices, DeviceSet::without);
+            kept.iter().try_for_each(|device| bindings.destination(device, segment, packet))?;
+            if kept.is_empty() { Err(DropReason::UnknownVlan) } else { Ok(Egress::Flood(kept)) }
+        }
     }
 }
 
