@@ -12,7 +12,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Keeps the policy and brings it to every host.
 #[derive(Parser)]
-#[command(version)]
+#[command(
+    version,
+    after_help = "Examples:
+  meshgate-control --config /etc/meshgate/control.toml --check
+  meshgate-control --config /etc/meshgate/control.toml
+
+Log lines go to standard error; MESHGATE_LOG sets their level (error, warn, info, debug, trace)."
+)]
 struct Arguments {
     /// Configuration file.
     #[arg(long, value_name = "FILE")]
@@ -40,7 +47,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         writeln!(std::io::stdout(), "{}: ok, listens on {}", arguments.config.display(), config.listen)?;
         return Ok(());
     }
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MESHGATE_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();

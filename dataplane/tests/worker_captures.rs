@@ -1,6 +1,8 @@
 //! Every recorded capture through the whole worker: nothing panics, every frame ends with a name, all memory comes
 //! home.
 
+#![expect(clippy::unwrap_used, reason = "a host that cannot be built is a failed test")]
+
 use af_xdp::{Umem, UmemConfig};
 use meshgate_dataplane::assembly::{Assembly, FlowSettings};
 use meshgate_dataplane::binding::{DeviceRole, Role};
