@@ -40,7 +40,7 @@ impl Drop for Scratch {
 /// Returns the command of the program with a configuration.
 pub fn command(config: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_meshgate-control"));
-    command.arg("--config").arg(config).env_remove("RUST_LOG");
+    command.arg("--config").arg(config).env_remove("MESHGATE_LOG");
     command
 }
 

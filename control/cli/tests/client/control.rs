@@ -29,7 +29,7 @@ impl Control {
         let text = format!("listen = \"unix:{}\"\nstate_dir = \"{}\"\n", socket.display(), state.display());
         std::fs::write(&config, text).unwrap();
         let mut command = Command::new(program);
-        command.arg("--config").arg(config).env("RUST_LOG", "info").env("NO_COLOR", "1");
+        command.arg("--config").arg(config).env("MESHGATE_LOG", "info").env("NO_COLOR", "1");
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(process.stderr.take().unwrap());
         let mut said = String::new();
