@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a ground that cannot be built is a failed test")]
 #![allow(clippy::print_stdout, reason = "a test that did nothing must not look like one that passed")]
 
+pub mod control;
 pub mod guest;
 pub mod program;
 
