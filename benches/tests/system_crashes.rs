@@ -116,7 +116,9 @@ fn a_killed_dataplane_leaves_nothing_open_and_its_successor_enforces_the_last_po
 fn a_dataplane_that_is_told_to_end_leaves_nothing_attached() {
     let Some(ground) = Ground::with_endpoints("ended", &[]) else { return };
     ground.keep_policy("");
-    let (status, log) = ground.start_dataplane("").terminate();
+    let dataplane = ground.start_dataplane("");
+    dataplane.await_log("it looks for control", |log| log.contains("control lost"));
+    let (status, log) = dataplane.terminate();
     assert!(status.success(), "{log}");
     expect_nothing_attached(&ground);
 }
