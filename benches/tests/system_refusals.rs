@@ -147,7 +147,7 @@ fn wrong_configurations_of_a_dataplane_leave_nothing_attached() {
 fn run_control(ground: &Ground, config: &str) -> Output {
     let path = ground.write("control.toml", config);
     let line = format!("timeout 20 {} --config {}", binary("meshgate-control").display(), path.display());
-    ground.command("host", &line).env("RUST_LOG", "error").output().unwrap()
+    ground.command("host", &line).env("MESHGATE_LOG", "error").output().unwrap()
 }
 
 #[test]
