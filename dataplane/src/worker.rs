@@ -15,7 +15,7 @@ use crate::device::{BURST_FRAMES, Device};
 use crate::published::{Published, Subscription};
 use crate::switch::Switch;
 use crate::tracker::Tracker;
-use af_xdp::{Frame, FramePool};
+use af_xdp::{Frame, FramePool, prefetch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -175,6 +175,8 @@ impl Worker {
             }
             None => now_ns,
         };
+        // Another core wrote the headers: they are fetched for the whole burst while the first ones are judged.
+        burst.iter().for_each(|frame| prefetch(self.pool.bytes(frame)));
         let mut bytes = 0;
         for frame in burst.drain(..) {
             bytes += frame.len() as u64;
@@ -229,7 +231,9 @@ impl Worker {
         // One device at a time: asking one of the kernel's is a system call.
         let devices = self.counters.devices.len();
         let asked = usize::try_from(self.turns / GAUGE_TURNS).unwrap_or(0) % devices.max(1);
-        let Some(counters) = self.counters.devices.get(asked) else { return };
+        let Some(counters) = self.counters.devices.get(asked).filter(|_| !self.queues.is_empty()) else {
+            return;
+        };
         let of_asked = self.queues.iter().filter(|attached| usize::from(attached.number) == asked);
         let losses = of_asked.map(|attached| attached.device.losses());
         let (full, invalid) = losses.fold((0, 0), |sum, one| (sum.0 + one.receive_full, sum.1 + one.invalid));
@@ -239,6 +243,8 @@ impl Worker {
 
     /// Ends all flows and devices and takes every frame back.
     pub fn stop(&mut self) {
+        self.gauge();
+        self.tell_balance("worker stops");
         self.tracker.stop();
         for queue in &mut self.egress {
             queue.drain(..).for_each(|frame| self.pool.release(frame));
@@ -247,6 +253,25 @@ impl Worker {
             attached.device.close(&mut self.pool);
         }
         self.gauge();
+        self.tell_balance("worker stopped");
+    }
+
+    /// Logs where the packet memory is, and what passed: `free + at_devices + held = total` at both ends of a stop.
+    fn tell_balance(&self, when: &str) {
+        let WorkerCounters { frames_total, frames_free, frames_at_devices, frames_held, .. } =
+            &*self.counters;
+        let (total, free) = (frames_total.get(), frames_free.get());
+        let (at_devices, held, allowed) =
+            (frames_at_devices.get(), frames_held.get(), self.counters.allowed.get());
+        let flows = self.counters.flows_created.get();
+        let records = self.counters.records_produced.get();
+        let missing = i128::from(total) - i128::from(free) - i128::from(at_devices) - i128::from(held);
+        tracing::info!(total, free, at_devices, held, missing, allowed, flows, records, "{when}");
+        for (number, device) in self.counters.devices.iter().enumerate() {
+            let (received, sent) = (device.received_packets.get(), device.sent_packets.get());
+            let (dropped, full) = (device.dropped_packets.get(), device.receive_full.get());
+            tracing::info!(number, received, sent, dropped, full, "{when}: device");
+        }
     }
 
     /// Returns whether no device will ever deliver another frame.
