@@ -35,6 +35,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         // Asked before the next look: what was published before the end is found by that look.
         producer_alive = consumer.producer_alive();
-        std::thread::sleep(PAUSE);
+        std::thread::park_timeout(PAUSE);
     }
 }
