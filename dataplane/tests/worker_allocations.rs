@@ -2,6 +2,7 @@
 //!
 //! Frames run in circles between two devices, so that the devices allocate nothing either. Simulated time runs fast
 //! enough for timeouts, reports of long flows and gathered refusals to take place; the policy changes on the way.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod lab;
 
@@ -113,11 +114,12 @@ fn frame(side: usize, round: usize, number: usize) -> Frame {
     let ends = if side == 0 { (1, 3) } else { (3, 1) };
     let (generation, step) = (round / LIFE_ROUNDS, round % LIFE_ROUNDS);
     let client = u16::try_from(10_000 + generation * BURST_FRAMES + number).unwrap();
+    let numbered = u16::try_from(step).unwrap();
     let ports = |service| if side == 0 { (client, service) } else { (service, client) };
     let tcp = |frame: Frame, flags| {
         let (source, destination) = ports(5432);
         // By the sequence number a frame that came round is told from the others of its connection.
-        let frame = frame.tcp(source, destination, flags).numbers(step as u32, 0, u16::MAX);
+        let frame = frame.tcp(source, destination, flags).numbers(numbered.into(), 0, u16::MAX);
         frame.payload(&[0x55; 100][..if step == 3 { 100 } else { 0 }])
     };
     let plain = v4(ends.0, ends.1);
@@ -133,11 +135,11 @@ fn frame(side: usize, round: usize, number: usize) -> Frame {
         Lane::Reset => tcp(plain, flags),
         Lane::Datagrams => {
             let (source, destination) = ports(53);
-            plain.udp(source, destination).payload(&[step as u8 / 4; 64])
+            plain.udp(source, destination).payload(&[u8::from(step < LIFE_ROUNDS / 2); 64])
         }
-        Lane::Echo if side == 0 => plain.echo_request(client, step as u16),
-        Lane::Echo => plain.echo_reply(client, step as u16),
-        Lane::Denied => plain.tcp(client + step as u16, 23, TcpFlags::SYN),
+        Lane::Echo if side == 0 => plain.echo_request(client, numbered),
+        Lane::Echo => plain.echo_reply(client, numbered),
+        Lane::Denied => plain.tcp(client + numbered, 23, TcpFlags::SYN),
     }
 }
 

@@ -4,8 +4,8 @@
 //! removed by the next one. Every program runs inside these namespaces; that is how one that was left is found.
 
 #![allow(dead_code, reason = "each test file uses its own part of the ground")]
-#![allow(clippy::unwrap_used, reason = "a ground that cannot be built is a failed test")]
-#![allow(clippy::print_stdout, reason = "a test that did nothing must not look like one that passed")]
+#![expect(clippy::unwrap_used, reason = "a ground that cannot be built is a failed test")]
+#![expect(clippy::print_stdout, reason = "a test that did nothing must not look like one that passed")]
 
 pub mod control;
 pub mod guest;
