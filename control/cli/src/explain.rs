@@ -132,12 +132,12 @@ fn rules_text(answer: &Explanation) -> String {
     let row = |rule: &RuleExplanation| {
         let verdict = match (rule.decides, rule.matches) {
             (true, _) => "decides",
-            (false, true) => "matches",
-            (false, false) => "no match",
+            (false, true) => "yes",
+            (false, false) => "no",
         };
         vec![rule.rule.to_string(), rule.summary.clone(), verdict.to_owned(), rule.reason.clone()]
     };
-    let columns = [numbers("RULE"), words("WHAT IT SAYS"), words("HERE"), words("WHY")];
+    let columns = [numbers("RULE"), words("WHAT IT SAYS"), words("MATCHES"), words("WHY")];
     let rows = table(&columns, answer.rules.iter().map(row).collect());
     let left_out = match answer.rules_left_out {
         0 => String::new(),
@@ -189,9 +189,9 @@ enforced by:        h1
 not yet by:         h2
 
 rules in the order in which they are asked:
-RULE  WHAT IT SAYS              HERE      WHY
-   9  deny Dev -> Db TCP 22     no match  source is not in Dev
-   3  allow Web -> Db TCP 5432  decides   first match
+RULE  WHAT IT SAYS              MATCHES  WHY
+   9  deny Dev -> Db TCP 22     no       source is not in Dev
+   3  allow Web -> Db TCP 5432  decides  first match
 and 4 more rules
 
 note: binding is not covered

@@ -27,6 +27,23 @@ pub fn ports(text: &str) -> Result<PortSet, PortError> {
     if text.eq_ignore_ascii_case("any") { Ok(PortSet::all()) } else { text.parse() }
 }
 
+/// An ICMP type or code that was given; none for any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpNumber(Option<u8>);
+
+/// A text that is no ICMP type or code. Holds the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a number of 0 to 255, or any")]
+pub struct IcmpError(String);
+
+/// Returns the ICMP type or code that the text names.
+fn icmp_number(text: &str) -> Result<IcmpNumber, IcmpError> {
+    if text.eq_ignore_ascii_case("any") {
+        return Ok(IcmpNumber(None));
+    }
+    text.parse().map(|number| IcmpNumber(Some(number))).map_err(|_| IcmpError(text.to_owned()))
+}
+
 /// Returns a parser of the words allow, deny, reject.
 pub fn action() -> impl TypedValueParser<Value = Action> {
     PossibleValuesParser::new(["allow", "deny", "reject"]).map(|word| {
@@ -76,12 +93,12 @@ pub struct RuleFlags {
     /// Free text that stays with the rule
     #[arg(long, value_name = "TEXT")]
     pub note: Option<String>,
-    /// ICMP type, with --protocol ICMP or ICMPv6
-    #[arg(long, alias = "icmpType", value_name = "N")]
-    pub icmp_type: Option<u8>,
-    /// ICMP code, with --icmp-type
-    #[arg(long, alias = "icmpCode", value_name = "N")]
-    pub icmp_code: Option<u8>,
+    /// ICMP type with --protocol ICMP or ICMPv6, or any
+    #[arg(long, alias = "icmpType", value_name = "N", value_parser = icmp_number)]
+    pub icmp_type: Option<IcmpNumber>,
+    /// ICMP code with --icmp-type, or any
+    #[arg(long, alias = "icmpCode", value_name = "N", value_parser = icmp_number)]
+    pub icmp_code: Option<IcmpNumber>,
 }
 
 /// The fields of a relationship or rule that [`RuleFlags`] set.
@@ -117,8 +134,7 @@ impl RuleFlags {
             && icmp_type.or(*icmp_code).is_none()
     }
 
-    /// Sets the fields that were given, and leaves the others alone. A protocol that was given drops an ICMP type or
-    /// ports of the old protocol that it cannot have, unless they were given too.
+    /// Sets the fields that were given, and leaves the others alone; says which field does not fit then.
     pub fn set(&self, fields: RuleFields<'_>) -> Result<(), L4MatchError> {
         let RuleFields { protocol, port_range, action, priority, mode, note, icmp_type, icmp_code } = fields;
         put(protocol, self.protocol);
@@ -126,18 +142,9 @@ impl RuleFlags {
         put(priority, self.priority.map(Priority));
         put(mode, self.mode);
         put(note, self.note.clone());
-        if self.protocol.is_some() {
-            let is = |holds: fn(Protocol) -> bool| matches!(*protocol, ProtocolMatch::Is(p) if holds(p));
-            if !is(Protocol::has_ports) {
-                *port_range = PortSet::all();
-            }
-            if !is(Protocol::is_icmp) {
-                (*icmp_type, *icmp_code) = (None, None);
-            }
-        }
         put(port_range, self.port_range.clone());
-        *icmp_type = self.icmp_type.or(*icmp_type);
-        *icmp_code = self.icmp_code.or(*icmp_code);
+        put(icmp_type, self.icmp_type.map(|IcmpNumber(number)| number));
+        put(icmp_code, self.icmp_code.map(|IcmpNumber(number)| number));
         L4Match::new(*protocol, port_range, *icmp_type, *icmp_code).map(|_| ())
     }
 }
@@ -184,29 +191,29 @@ mod tests {
         }
     }
 
+    fn relationship(json: &str) -> meshgate_policy::AuthoredRelationship {
+        let sides = r#""source_group_name": "a", "destination_group_name": "b", "action": "allow""#;
+        object(&format!("{{{sides}, {json}}}")).unwrap()
+    }
+
     #[test]
-    fn another_protocol_drops_ports_that_it_cannot_have() {
-        let flags = RuleFlags {
-            protocol: Some(ProtocolMatch::Is(Protocol::ICMP)),
-            icmp_type: Some(8),
-            ..RuleFlags::default()
+    fn another_protocol_never_widens_a_rule_in_silence() {
+        let icmp = RuleFlags { protocol: Some(ProtocolMatch::Is(Protocol::ICMP)), ..RuleFlags::default() };
+        let mut web = relationship(r#""protocol": "TCP", "port_range": "80", "priority": 7, "note": "kept""#);
+        let refused = icmp.set(crate::relationships::fields(&mut web.clone()));
+        assert!(matches!(refused, Err(L4MatchError::PortsWithout(_))), "{refused:?}");
+        let told = RuleFlags {
+            port_range: Some(ports("any").unwrap()),
+            icmp_type: Some(IcmpNumber(Some(8))),
+            ..icmp
         };
-        let (mut protocol, mut port_range) = (ProtocolMatch::Is(Protocol::TCP), ports("80").unwrap());
-        let (mut action, mut priority, mut mode) = (Action::Allow, Priority(7), Mode::Shadow);
-        let (mut note, mut icmp_type, mut icmp_code) = ("kept".to_owned(), None, None);
-        let fields = RuleFields {
-            protocol: &mut protocol,
-            port_range: &mut port_range,
-            action: &mut action,
-            priority: &mut priority,
-            mode: &mut mode,
-            note: &mut note,
-            icmp_type: &mut icmp_type,
-            icmp_code: &mut icmp_code,
-        };
-        flags.set(fields).unwrap();
-        assert!(port_range.is_all() && icmp_type == Some(8));
-        assert_eq!((priority, mode, note.as_str()), (Priority(7), Mode::Shadow, "kept"));
+        told.set(crate::relationships::fields(&mut web)).unwrap();
+        assert_eq!((web.icmp_type, web.priority, web.note.as_str()), (Some(8), Priority(7), "kept"));
+        let back = RuleFlags { protocol: Some(ProtocolMatch::Is(Protocol::TCP)), ..RuleFlags::default() };
+        assert!(back.set(crate::relationships::fields(&mut web.clone())).is_err());
+        let back = RuleFlags { icmp_type: Some(icmp_number("any").unwrap()), ..back };
+        back.set(crate::relationships::fields(&mut web)).unwrap();
+        assert_eq!(web.l4_match().unwrap().to_string(), "TCP");
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub enum RelationshipsCommand {
     /// Change the given fields of a relationship and leave the others alone
     #[command(after_help = "Examples:
   meshgate relationships update 3 --port-range 5432,5433
-  meshgate relationships update 3 --mode shadow --note 'ends in June'")]
+  meshgate relationships update 3 --mode shadow --note 'ends in June'
+  meshgate relationships update 3 --protocol ICMP --port-range any --icmp-type 8")]
     Update(Update),
     /// Delete relationships
     #[command(visible_alias = "rm", after_help = "Examples:\n  meshgate relationships delete 3 4")]
@@ -166,7 +167,7 @@ impl Create {
 }
 
 /// Returns the fields that rule flags set.
-fn fields(relationship: &mut AuthoredRelationship) -> RuleFields<'_> {
+pub fn fields(relationship: &mut AuthoredRelationship) -> RuleFields<'_> {
     RuleFields {
         protocol: &mut relationship.protocol,
         port_range: &mut relationship.port_range,
