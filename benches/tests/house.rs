@@ -1,6 +1,8 @@
 //! Reads the source tree and holds it to the house rules: who may depend on whom, where wire types may appear, where
 //! `unsafe` may appear, how long a file may be.
 
+#![expect(clippy::unwrap_used, reason = "a source tree that cannot be read is a failed test")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;

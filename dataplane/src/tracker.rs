@@ -259,7 +259,7 @@ impl Tracker {
         self.meter.refuse(&Refusal {
             key,
             grounds,
-            parties: packet.parties,
+            parties: packet.parties(),
             bytes: packet.ip.ip_bytes,
             tcp_flags: packet.tcp_flags(),
             now_ns: packet.now_ns,
@@ -289,7 +289,7 @@ impl Tracker {
             first_ns: packet.now_ns,
             last_ns: packet.now_ns,
             reported_ns: packet.now_ns,
-            parties: packet.parties,
+            parties: packet.parties(),
             is_sampled: true,
             paces: [Pace::default(); 2],
         }

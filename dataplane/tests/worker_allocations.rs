@@ -4,6 +4,12 @@
 //! enough for timeouts, reports of long flows and gathered refusals to take place; the policy changes on the way.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test's ground that cannot be laid is a failed test; payloads take the low bits of counters"
+)]
+
 mod lab;
 
 use lab::{START, authored, mac, relationship, v4, v6};

@@ -1,8 +1,10 @@
 //! A packet that passed stages 1 to 3, with all that stage 4 needs to know of it.
 
+use crate::binding::{Bindings, Role};
 use crate::flow_table::{Flow, FlowKey, Sender, echo_identifier};
 use crate::meter::Parties;
 use crate::packet::{IcmpKind, IpPacket};
+use crate::switch::Egress;
 use meshgate_policy::{L4Key, PolicyKey, SegmentId};
 
 /// A packet on its way to a verdict.
@@ -12,13 +14,33 @@ pub struct Judged<'a> {
     pub ip: &'a IpPacket,
     /// Its segment.
     pub segment: SegmentId,
-    /// Who talks.
-    pub parties: Parties,
+    /// Who is where: which endpoints own its addresses.
+    pub bindings: &'a Bindings,
+    /// Where it came in.
+    pub ingress: u16,
+    /// Where it goes.
+    pub egress: Egress,
     /// Time of its burst, nanoseconds since 1970.
     pub now_ns: u64,
 }
 
 impl Judged<'_> {
+    /// Returns who talks, and whether their devices are of this host. Asked of first and of refused packets only.
+    pub fn parties(&self) -> Parties {
+        let owner =
+            |address| self.bindings.endpoint_of(self.segment, address).map_or(0, |endpoint| endpoint.0);
+        let is_home = |device: u16| self.bindings.role(device).is_some_and(|role| role != Role::Uplink);
+        Parties {
+            source_endpoint: owner(self.ip.source),
+            destination_endpoint: owner(self.ip.destination),
+            source_is_home: is_home(self.ingress),
+            destination_is_home: match self.egress {
+                Egress::Device(device) => is_home(device),
+                Egress::Flood(_) => false,
+            },
+        }
+    }
+
     /// Returns what stages 5 to 7 look at, in the packet's own direction.
     pub fn policy_key(&self) -> PolicyKey {
         PolicyKey {

@@ -65,7 +65,7 @@ impl Tracker {
         let mut flow = Self::flow(key, sender.other(), FlowState::Reversed(opening), reverse, packet);
         let L4Key { protocol, source_port, destination_port } = packet.ip.l4;
         flow.l4 = L4Key::ports(protocol, destination_port, source_port);
-        flow.parties = packet.parties.swapped();
+        flow.parties = packet.parties().swapped();
         self.take_in(flow, packet, published)
     }
 

@@ -3,8 +3,7 @@
 use super::Worker;
 use crate::binding::{Bindings, Passage, Role, Tagging, passage};
 use crate::fragments;
-use crate::meter::Parties;
-use crate::packet::{Checksum, Content, IpPacket, Packet, ParseContext};
+use crate::packet::{Checksum, Content, Packet, ParseContext};
 use crate::published::Published;
 use crate::switch::{DeviceSet, Egress, Ingress};
 use crate::tracker::Judged;
@@ -50,10 +49,13 @@ impl Worker {
         };
         fragments::check(&packet)?;
         if let Checksum::Partial(request) = ip.checksum {
+            // Whoever finishes the checksum sums up to the end of the frame: padding must not be there.
+            if let Some(bytes) = packet.unpadded_bytes() {
+                self.pool.truncate(frame, bytes);
+            }
             frame.request_checksum(request.start, request.offset);
         }
-        let parties = parties(bindings, came_in, &egress, ip);
-        let judged = Judged { ip, segment: sender.segment, parties, now_ns };
+        let judged = Judged { ip, segment: sender.segment, bindings, ingress: device, egress, now_ns };
         Ok((self.tracker.judge(&judged, published), egress))
     }
 
@@ -75,21 +77,6 @@ impl Worker {
             ip.verify_across(self.pool.chunks(frame))?;
         }
         Ok(packet)
-    }
-}
-
-/// Returns who talks, and whether their devices are of this host.
-fn parties(bindings: &Bindings, came_in: Ingress, egress: &Egress, ip: &IpPacket) -> Parties {
-    let owner = |address| bindings.endpoint_of(came_in.segment, address).map_or(0, |endpoint| endpoint.0);
-    let is_home = |device: u16| bindings.role(device).is_some_and(|role| role != Role::Uplink);
-    Parties {
-        source_endpoint: owner(ip.source),
-        destination_endpoint: owner(ip.destination),
-        source_is_home: is_home(came_in.device),
-        destination_is_home: match egress {
-            Egress::Device(device) => is_home(*device),
-            Egress::Flood(_) => false,
-        },
     }
 }
 
