@@ -99,9 +99,8 @@ impl Store {
         let url = if sqlite { sqlite_options(url) } else { url.to_owned() };
         let open = |source| StoreError::Open { name: name.clone(), source };
         let options = AnyConnectOptions::from_str(&url).map_err(open)?;
-        try_once(sqlite, &options).await.map_err(open)?;
+        look_first(sqlite, &options, &name).await?;
         let writes = pool(sqlite, if sqlite { 1 } else { READERS_MAX }, &options).await.map_err(open)?;
-        check_owner(&writes, sqlite, &name).await?;
         let migrated = MIGRATIONS.run(&writes).await;
         migrated.map_err(|source| StoreError::Migrate { name: name.clone(), source })?;
         let reads =
@@ -143,12 +142,15 @@ impl Store {
     }
 }
 
-/// Connects and disconnects. A pool would try again until its time is up and then only say that.
-async fn try_once(sqlite: bool, options: &AnyConnectOptions) -> sqlx::Result<()> {
-    let mut connection = AnyConnection::connect_with(options).await?;
+/// Looks at the database on a connection of its own before anything is set up: setting up writes into the file, and a
+/// foreign one must stay as it is. A pool would, besides, try again until its time is up and then only say that.
+async fn look_first(sqlite: bool, options: &AnyConnectOptions, name: &str) -> Result<(), StoreError> {
+    let open = |source| StoreError::Open { name: name.to_owned(), source };
+    let mut connection = AnyConnection::connect_with(options).await.map_err(open)?;
+    check_owner(&mut connection, sqlite, name).await?;
     let set_up = if sqlite { SQLITE_SET_UP } else { POSTGRES_SET_UP };
-    sqlx::raw_sql(set_up).execute(&mut connection).await?;
-    connection.close().await
+    sqlx::raw_sql(set_up).execute(&mut connection).await.map_err(open)?;
+    connection.close().await.map_err(open)
 }
 
 async fn pool(sqlite: bool, connections_max: u32, options: &AnyConnectOptions) -> sqlx::Result<AnyPool> {
@@ -178,7 +180,7 @@ fn sqlite_options(url: &str) -> String {
 }
 
 /// Refuses a database that has tables and does not say that it is ours, or that a newer program has written.
-async fn check_owner(writes: &AnyPool, sqlite: bool, name: &str) -> Result<(), StoreError> {
+async fn check_owner(connection: &mut AnyConnection, sqlite: bool, name: &str) -> Result<(), StoreError> {
     let tables = if sqlite {
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
     } else {
@@ -186,7 +188,7 @@ async fn check_owner(writes: &AnyPool, sqlite: bool, name: &str) -> Result<(), S
          WHERE table_schema = current_schema() ORDER BY table_name"
     };
     let open = |source| StoreError::Open { name: name.to_owned(), source };
-    let rows = sqlx::query(tables).fetch_all(writes).await.map_err(open)?;
+    let rows = sqlx::query(tables).fetch_all(&mut *connection).await.map_err(open)?;
     let tables: Vec<String> =
         rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>().map_err(open)?;
     let Some(first) = tables.first() else { return Ok(()) };
@@ -194,7 +196,7 @@ async fn check_owner(writes: &AnyPool, sqlite: bool, name: &str) -> Result<(), S
         return Err(StoreError::NotOurs(name.to_owned(), first.clone()));
     }
     let not_ours = |_| StoreError::NotOurs(name.to_owned(), "meta".to_owned());
-    let rows = sqlx::query("SELECT name, value FROM meta").fetch_all(writes).await.map_err(not_ours)?;
+    let rows = sqlx::query("SELECT name, value FROM meta").fetch_all(connection).await.map_err(not_ours)?;
     let value = |key: &str| -> Option<String> {
         let row = rows.iter().find(|row| row.try_get::<String, _>(0).is_ok_and(|name| name == key))?;
         row.try_get(1).ok()
