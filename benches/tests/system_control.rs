@@ -1,6 +1,5 @@
 //! The dataplane and its control plane: what goes on when one of them is killed.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-#![expect(clippy::unwrap_used, reason = "a test's ground that cannot be laid is a failed test")]
 
 mod ground;
 

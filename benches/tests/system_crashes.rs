@@ -1,6 +1,5 @@
 //! What is left when a program is killed: nothing that is attached, and nothing that is open.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-#![expect(clippy::unwrap_used, reason = "a test's ground that cannot be laid is a failed test")]
 
 mod ground;
 

@@ -1,6 +1,5 @@
 //! Every flow record is accounted for: produced = delivered + waiting + sampled out + lost, whatever its reader does.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-#![expect(clippy::unwrap_used, reason = "a test's ground that cannot be laid is a failed test")]
 
 mod ground;
 

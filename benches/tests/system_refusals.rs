@@ -1,6 +1,5 @@
 //! Wrong input is refused in one line that names the thing at fault, with an exit code, and nothing half done.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-#![expect(clippy::unwrap_used, reason = "a test's ground that cannot be laid is a failed test")]
 
 mod ground;
 

@@ -1,11 +1,6 @@
 //! Real programs talk through the dataplane: transfers, pings, and devices with offloads as they are.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 #![expect(clippy::print_stdout, reason = "how fast it was is worth a line")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "a test's ground that cannot be laid is a failed test, and figures are what it is run for"
-)]
 
 mod ground;
 

@@ -3,11 +3,6 @@
 //! Frames run in circles between two devices, so that the devices allocate nothing either. Simulated time runs fast
 //! enough for timeouts, reports of long flows and gathered refusals to take place; the policy changes on the way.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::cast_possible_truncation,
-    reason = "a test's ground that cannot be laid is a failed test; payloads take the low bits of counters"
-)]
 
 mod lab;
 

@@ -4,7 +4,7 @@ use crate::failure::UsageError;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use meshgate_policy::{
-    Action, IntraGroup, L4Match, L4MatchError, Mode, PortError, PortSet, Priority, Protocol, ProtocolMatch,
+    Action, IntraGroup, L4Match, L4MatchError, Mode, PortError, PortSet, Priority, ProtocolMatch,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -182,6 +182,7 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, UsageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meshgate_policy::Protocol;
 
     #[test]
     fn a_label_needs_a_key_and_an_equals_sign() {
