@@ -14,21 +14,21 @@
 //! # Refinements, and what each costs
 //! 1. **Ask for the groups of an address once, not once a rule.** A packet's addresses are in the same groups whatever
 //!    the rule. Every distinct set of groups and peers that any address is in becomes a *class*, and a trie leads from
-//!    address to class ([`address_trie`], [`classes`]). Costs a table that is built anew with each version.
-//! 2. **Ask for the port once.** Ports, types and protocols that no rule tells apart are one *L4 class* ([`l4_class`]).
+//!    address to class (`address_trie`, `classes`). Costs a table that is built anew with each version.
+//! 2. **Ask for the port once.** Ports, types and protocols that no rule tells apart are one *L4 class* (`l4_class`).
 //!    Costs 65,536 points a protocol that rules name by port, stored as pages of which few differ.
 //! 3. **Find rules by the pair of groups.** A cell (source column, destination column) names a *program*: for each L4
-//!    class the rank of the first of the pair's rules that holds it ([`matrix`], [`l4_program`]). Smaller ranks go
+//!    class the rank of the first of the pair's rules that holds it (`matrix`, `l4_program`). Smaller ranks go
 //!    first, so the best of all pairs of columns is the first match of the list: no rule is ever gone through. Costs a
 //!    matrix; nearly all of it is empty and stored once.
 //! 4. **Choose columns.** A class need not list its groups one by one: a column may stand for several, its rules merged
-//!    beforehand ([`columns`]). One group a column is small; one column a class is a single read, but has a row for every
+//!    beforehand (`columns`). One group a column is small; one column a class is a single read, but has a row for every
 //!    class. The loop below is the same for every choice.
 //! 5. **Make membership and the default rules.** A group whose members may talk is a rule from the group to itself, for
 //!    every L4 class, ranked behind all real rules: groups that deny first, then those that allow, each in the order of
 //!    their numbers; the default's rank is the last one, and stands in every empty program. Stages 6 and 7 need no step
 //!    of their own.
-//! 6. **Let the loads of a burst overlap.** See [`burst`].
+//! 6. **Let the loads of a burst overlap.** See `burst`.
 //!
 //! ```text
 //! source      --trie--> class --> columns (rows)  --+
