@@ -49,7 +49,7 @@ exec python3 - "$root" "$copy" "${1:-}" <<'PYTHON'
 import os, signal, subprocess, sys, time, tomllib
 root, copy, word = sys.argv[1:]
 # A wrong can make a loop endless; the unchanged test takes a fraction of this.
-TIMEOUT_S = 600
+TIMEOUT_S = 1800
 
 def run(arguments):
     """Returns the exit code and output of a command, or nothing if it had to be ended."""
@@ -66,6 +66,8 @@ def run(arguments):
 def test():
     build = ["cargo", "test", "--offline", "-q", "-p", "meshgate-dataplane", "--test", "classifier_oracle"]
     code, output = run(build + ["--no-run"])
+    if code is None:
+        sys.exit(f"the build was not done after {TIMEOUT_S} s")
     if code != 0:
         sys.exit(f"a mutant does not build:\n{output}")
     return run(build + ["the_classifier_says_what_the_linear_scan_says"])

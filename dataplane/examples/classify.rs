@@ -12,14 +12,12 @@ use meshgate_policy::{
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Packets of one trace; none is asked for twice in a row.
 const PACKETS: usize = 20_000;
-/// Passes over the trace in one round.
-const PASSES: usize = 50;
-/// Rounds; the fastest one counts.
-const ROUNDS: usize = 5;
+/// Passes over the trace.
+const PASSES: usize = 10;
 /// Service ports that rules name.
 const PORTS: [u16; 16] = [22, 25, 53, 80, 111, 123, 389, 443, 1433, 2379, 3306, 5432, 6379, 8080, 9092, 9200];
 
@@ -146,16 +144,20 @@ fn processor_time() -> Duration {
     Duration::from_nanos(ns.unwrap_or(0))
 }
 
-/// Returns the processor time per packet of the fastest round. A round is many passes, since the kernel counts
-/// processor time in steps of a few milliseconds.
-fn ns_a_packet(mut pass: impl FnMut()) -> f64 {
-    let mut time = || {
-        let start = processor_time();
-        (0..PASSES).for_each(|_| pass());
-        processor_time() - start
-    };
-    let best = (0..ROUNDS).map(|_| time()).min().unwrap_or(Duration::ZERO);
-    best.as_secs_f64() * 1e9 / f64::from(u32::try_from(PACKETS * PASSES).expect("a round is short"))
+/// Returns the time per packet of the middle one of all bursts. A burst takes some microseconds, so that hardly one is
+/// interrupted by what else runs on the machine, and those do not move the middle.
+fn ns_a_packet(keys: &[PolicyKey], mut judge: impl FnMut(&[PolicyKey])) -> f64 {
+    let mut times: Vec<Duration> = Vec::new();
+    for _ in 0..PASSES {
+        for burst in keys.chunks_exact(BURST_KEYS) {
+            let start = Instant::now();
+            judge(burst);
+            times.push(start.elapsed());
+        }
+    }
+    times.sort_unstable();
+    let middle = times.get(times.len() / 2).copied().unwrap_or_default();
+    middle.as_secs_f64() * 1e9 / f64::from(u32::try_from(BURST_KEYS).expect("a burst is short"))
 }
 
 fn measure(shape: &Shape) {
@@ -176,11 +178,10 @@ fn measure(shape: &Shape) {
         .take(300)
         .filter(|(key, got)| policy.decide(key) != got.decision)
         .count();
-    let scalar = ns_a_packet(|| keys.iter().for_each(|key| _ = black_box(classifier.classify(key))));
-    let burst = ns_a_packet(|| {
-        for (keys, judgements) in keys.chunks(BURST_KEYS).zip(judgements.chunks_mut(BURST_KEYS)) {
-            classifier.classify_burst(keys, judgements);
-        }
+    let scalar =
+        ns_a_packet(&keys, |burst| burst.iter().for_each(|key| _ = black_box(classifier.classify(key))));
+    let burst = ns_a_packet(&keys, |burst| {
+        classifier.classify_burst(burst, &mut judgements);
         black_box(&judgements);
     });
     let family = if shape.is_ipv6 { "IPv6" } else { "IPv4" };

@@ -151,6 +151,14 @@ struct Span {
     count: u32,
 }
 
+/// The classes of one packet.
+#[derive(Clone, Copy, Debug, Default)]
+struct KeyClasses {
+    source: u32,
+    destination: u32,
+    l4: u32,
+}
+
 /// The columns of one class.
 #[derive(Clone, Copy, Debug)]
 struct ClassColumns {
@@ -173,7 +181,8 @@ impl Classifier {
     pub fn classify(&self, key: &PolicyKey) -> Judgement {
         let source = self.class_of(key.segment, key.source);
         let destination = self.class_of(key.segment, key.destination);
-        self.judge(source, destination, self.l4_classes.class_of(key.l4))
+        let classes = KeyClasses { source, destination, l4: self.l4_classes.class_of(key.l4) };
+        self.judge(classes, &mut [EMPTY_PROGRAM; PAIRS_MAX])
     }
 
     /// Writes what stages 5 to 7 say about each packet, as [`Self::classify`] does, to the same place of
@@ -214,16 +223,15 @@ impl Classifier {
         self.trie.class_of(self.root(segment, address), address)
     }
 
-    /// Returns the judgement of a packet whose classes are known.
+    /// Returns the judgement of a packet whose classes are known. What `programs` holds does not matter; clearing it for
+    /// every packet would cost more than the look-up.
     #[inline]
-    fn judge(&self, source: u32, destination: u32, l4_class: u32) -> Judgement {
-        let rows = self.list(self.class_columns[source as usize].source);
-        let columns = self.list(self.class_columns[destination as usize].destination);
-        let rank = self.best_rank(&self.enforced, rows, columns, l4_class);
+    fn judge(&self, key: KeyClasses, programs: &mut [u32; PAIRS_MAX]) -> Judgement {
+        let rank = self.best_rank(&self.enforced, key, programs);
         let decision = self.ends[usize::from(rank)];
         let rule_index = (u32::from(rank) < self.rules).then_some(rank.into());
         let shadow = self.shadow.as_ref().and_then(|matrix| {
-            let first = self.best_rank(matrix, rows, columns, l4_class);
+            let first = self.best_rank(matrix, key, programs);
             let decision_then = self.ends[usize::from(first)];
             (first < rank && decision_then.action != decision.action)
                 .then_some(decision_then.rule)
@@ -235,9 +243,10 @@ impl Classifier {
 
     /// Returns the best rank that any pair of columns has for an L4 class.
     #[inline]
-    fn best_rank(&self, matrix: &Matrix, rows: &[u32], columns: &[u32], l4_class: u32) -> u16 {
+    fn best_rank(&self, matrix: &Matrix, key: KeyClasses, programs: &mut [u32; PAIRS_MAX]) -> u16 {
+        let rows = self.list(self.class_columns[key.source as usize].source);
+        let columns = self.list(self.class_columns[key.destination as usize].destination);
         // Most cells are empty: the others are collected first, without a branch, and then run.
-        let mut programs = [EMPTY_PROGRAM; PAIRS_MAX];
         let mut count = 0;
         for row in rows {
             for column in columns {
@@ -246,10 +255,8 @@ impl Classifier {
                 count += usize::from(program != EMPTY_PROGRAM);
             }
         }
-        let none = matrix.programs.rank(EMPTY_PROGRAM, l4_class);
-        programs[..count]
-            .iter()
-            .fold(none, |best, program| best.min(matrix.programs.rank(*program, l4_class)))
+        let none = matrix.programs.rank(EMPTY_PROGRAM, key.l4);
+        programs[..count].iter().fold(none, |best, program| best.min(matrix.programs.rank(*program, key.l4)))
     }
 
     /// Returns a list of columns.

@@ -4,16 +4,9 @@
 //! loads in flight instead of one, and a miss of one packet costs the others little.
 
 use super::address_trie::{AddressTrie, Walk};
-use super::{BURST_KEYS, Classifier, Judgement};
+use super::l4_program::EMPTY_PROGRAM;
+use super::{BURST_KEYS, Classifier, Judgement, KeyClasses, PAIRS_MAX};
 use meshgate_policy::PolicyKey;
-
-/// The classes of one packet.
-#[derive(Clone, Copy, Default)]
-struct KeyClasses {
-    source: u32,
-    destination: u32,
-    l4: u32,
-}
 
 impl Classifier {
     /// Judges at most [`BURST_KEYS`] packets; those beyond the shorter of the two lists are left out.
@@ -24,8 +17,9 @@ impl Classifier {
         for (key, classes) in keys.iter().zip(&mut classes) {
             classes.l4 = self.l4_classes.class_of(key.l4);
         }
-        for ((_, classes), judgement) in keys.iter().zip(&classes).zip(judgements) {
-            *judgement = self.judge(classes.source, classes.destination, classes.l4);
+        let mut programs = [EMPTY_PROGRAM; PAIRS_MAX];
+        for ((_, classes), judgement) in keys.iter().zip(classes).zip(judgements) {
+            *judgement = self.judge(classes, &mut programs);
         }
     }
 
