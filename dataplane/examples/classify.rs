@@ -4,7 +4,7 @@
 //! `cargo run --release -p meshgate-dataplane --example classify`
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
-use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, Judgement};
+use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, ColumnBudget, Judgement};
 use meshgate_policy::{
     Action, Endpoint, EndpointFlags, EndpointId, Group, GroupId, IntraGroup, L4Key, L4Match, Mac, Name,
     Policy, PolicyKey, PortRange, PortSet, Priority, Protocol, Rule, RuleId, RuleKind, SegmentId, Side,
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Packets of one trace; none is asked for twice in a row.
 const PACKETS: usize = 20_000;
+/// Packets that are compared with the linear scan.
+const CHECKED: usize = 100;
 /// Passes over the trace.
 const PASSES: usize = 10;
 /// Service ports that rules name.
@@ -160,12 +162,12 @@ fn ns_a_packet(keys: &[PolicyKey], mut judge: impl FnMut(&[PolicyKey])) -> f64 {
     middle.as_secs_f64() * 1e9 / f64::from(u32::try_from(BURST_KEYS).expect("a burst is short"))
 }
 
-fn measure(shape: &Shape) {
+fn measure(shape: &Shape, form: &str, budget: ColumnBudget) {
     let mut random = Random(7);
     let policy = policy(shape, &mut random);
     let keys = keys(shape, &mut random);
     let start = processor_time();
-    let classifier = match Classifier::compile(&policy) {
+    let classifier = match Classifier::compile_within(&policy, budget) {
         Ok(classifier) => classifier,
         Err(error) => return println!("not compiled: {error}"),
     };
@@ -175,7 +177,7 @@ fn measure(shape: &Shape) {
     let wrong = keys
         .iter()
         .zip(&judgements)
-        .take(300)
+        .take(CHECKED)
         .filter(|(key, got)| policy.decide(key) != got.decision)
         .count();
     let scalar =
@@ -186,11 +188,12 @@ fn measure(shape: &Shape) {
     });
     let family = if shape.is_ipv6 { "IPv6" } else { "IPv4" };
     println!(
-        "{} endpoints, {} groups, {} rules, {family}: {burst:.1} ns a packet in bursts, {scalar:.1} ns alone, \
-         compiled in {:.1} ms, {:.0} % meet a rule, {wrong} of 300 wrong",
-        shape.endpoints,
-        shape.groups,
-        shape.rules,
+        "{} endpoints, {} groups, {} rules, {family}, {form}:",
+        shape.endpoints, shape.groups, shape.rules
+    );
+    println!(
+        "    {burst:.1} ns a packet in bursts, {scalar:.1} ns alone, compiled in {:.1} ms, {:.0} % meet a rule, \
+         {wrong} of {CHECKED} wrong",
         compile.as_secs_f64() * 1e3,
         f64::from(u32::try_from(decided).unwrap_or(0)) * 100.0
             / f64::from(u32::try_from(PACKETS).unwrap_or(1)),
@@ -201,7 +204,9 @@ fn measure(shape: &Shape) {
 fn main() {
     for (endpoints, groups, rules) in [(2_000, 65, 500), (20_000, 215, 2_000)] {
         for is_ipv6 in [false, true] {
-            measure(&Shape { endpoints, groups, rules, is_ipv6 });
+            let shape = Shape { endpoints, groups, rules, is_ipv6 };
+            measure(&shape, "one group a column", ColumnBudget::NONE);
+            measure(&shape, "columns merged", ColumnBudget::default());
         }
     }
 }
