@@ -12,7 +12,7 @@ cargo clippy --workspace --all-targets --locked --quiet -- -D warnings
 step "documentation"
 RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
 step "house rules (dependency arrows, wire types, unsafe code, file length)"
-cargo test --locked --quiet -p meshgate-benches --test house
+cargo test --workspace --locked --quiet --test house
 step "scripts"
 for script in scripts/*.sh .ci/run; do
   bash -n "$script"
