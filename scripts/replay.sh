@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 capture=$(realpath "$1")
 act() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
 say() { printf '   %s\n' "$*"; }
-fail() { printf '\n   FAILED: %s\n' "$*" >&2; tail -n 5 "$state"/*.log >&2 || true; exit 1; }
+fail() { printf '\n   FAILED: %s\n' "$*" >&2; tail -n 5 "$state"/*.log >&2 2>/dev/null || true; exit 1; }
 mg() { MESHGATE_SERVER=unix:$state/control.sock "$bin/meshgate" "$@"; }
 show() { printf '   $ meshgate %s\n' "$*"; mg "$@" 2>&1 | sed 's/^/     /'; }
 
