@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "meshgate/v1/policy.proto",
     "meshgate/v1/distribution.proto",
     "meshgate/v1/flow.proto",
     "meshgate/v1/explain.proto",
+    "meshgate/v1/suggestion.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

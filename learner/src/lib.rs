@@ -7,9 +7,13 @@
 
 pub mod collector;
 pub mod config;
+pub mod detector;
+pub mod features;
 pub mod flow_totals;
 pub mod link;
 pub mod policies;
 pub mod reporter;
 pub mod rollup;
+pub mod series;
 pub mod subscriber;
+pub mod suggestion;

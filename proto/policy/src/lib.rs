@@ -16,6 +16,7 @@ pub mod cases;
 mod decide;
 mod delta;
 mod digest;
+mod effect;
 mod fault;
 mod flow_record;
 pub mod generate;
@@ -42,6 +43,7 @@ pub use authored_decide::{AuthoredDecision, AuthoredKey};
 pub use decide::{Decision, PolicyKey, ShadowDecision, Stage};
 pub use delta::{Delta, DeltaError};
 pub use digest::{Digest, DigestError};
+pub use effect::{Effect, EffectCounts, SeenFlows};
 pub use fault::{PolicyFault, Problem};
 pub use flow_record::{
     EndReason, FLOW_RECORD_VERSION, FlowRecord, ObservationPoint, RecordKind, address_bytes,

@@ -1,0 +1,159 @@
+//! What is watched: a series is one service between two parties, and a window is what all series did in one span.
+//!
+//! A party is a set of groups (live) or an address (in the evaluation on recorded flows without groups). Everything
+//! behind this file works with numbers of parties, so that both go through the same code.
+
+use crate::policies::GroupSet;
+use hashbrown::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Parties that are known at once. Group sets are few; a flood of addresses must not grow memory.
+pub const PARTIES_MAX: usize = 1 << 18;
+
+/// Number of a party, given by [`Parties`] in order of appearance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartyId(pub u32);
+
+/// One side of a series.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Party {
+    /// The groups of an address, as numbers in order, `any` left out.
+    Groups(GroupSet),
+    /// An address.
+    Address(IpAddr),
+}
+
+/// Numbers for parties.
+#[derive(Clone, Debug, Default)]
+pub struct Parties {
+    numbers: HashMap<Arc<Party>, PartyId>,
+    parties: Vec<Arc<Party>>,
+}
+
+impl Parties {
+    /// Returns the number of a party; none when it is new and there is no room for more.
+    pub fn number(&mut self, party: &Party) -> Option<PartyId> {
+        if let Some(number) = self.numbers.get(party) {
+            return Some(*number);
+        }
+        if self.parties.len() >= PARTIES_MAX {
+            return None;
+        }
+        let number = PartyId(u32::try_from(self.parties.len()).ok()?);
+        let party = Arc::new(party.clone());
+        self.parties.push(Arc::clone(&party));
+        self.numbers.insert(party, number);
+        Some(number)
+    }
+
+    /// Returns the party with this number.
+    pub fn party(&self, number: PartyId) -> Option<&Party> {
+        self.parties.get(usize::try_from(number.0).ok()?).map(AsRef::as_ref)
+    }
+
+    /// Returns the groups of a party; empty for an address.
+    pub fn groups(&self, number: PartyId) -> &[u32] {
+        match self.party(number) {
+            Some(Party::Groups(groups)) => groups,
+            _ => &[],
+        }
+    }
+
+    /// Returns how many parties are known.
+    pub fn len(&self) -> usize {
+        self.parties.len()
+    }
+
+    /// Returns whether no party is known.
+    pub fn is_empty(&self) -> bool {
+        self.parties.is_empty()
+    }
+
+    /// Returns all parties in order of their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = &Party> {
+        self.parties.iter().map(AsRef::as_ref)
+    }
+}
+
+/// Tells one series from every other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SeriesKey {
+    /// Who began the flows.
+    pub source: PartyId,
+    /// Whom they were for.
+    pub destination: PartyId,
+    /// Segment.
+    pub segment: u16,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Destination port, or ICMP type.
+    pub service_port: u16,
+}
+
+/// What a series did in one window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SeriesSums {
+    /// Flows that began, and refused attempts.
+    pub flows: u64,
+    /// Flows of these whose far side answered with something else than a refusal (TCP reset).
+    pub answered: u64,
+    /// Attempts that the policy refused.
+    pub refused: u64,
+    /// Packets from the initiators.
+    pub packets_forward: u64,
+    /// Packets back.
+    pub packets_reverse: u64,
+    /// Bytes from the initiators.
+    pub bytes_forward: u64,
+    /// Bytes back.
+    pub bytes_reverse: u64,
+    /// Distinct initiating addresses, estimated.
+    pub sources: u32,
+    /// Distinct addresses that they were for, estimated.
+    pub destinations: u32,
+    /// The rule that decided last; 0 = none.
+    pub rule: u32,
+    /// Version of the policy that decided last.
+    pub policy_version: u64,
+}
+
+/// What all series did in one span.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Window {
+    /// Start, seconds since 1970, a multiple of the width.
+    pub start_s: u64,
+    /// Width in seconds.
+    pub width_s: u32,
+    /// Every series that was seen, in order of keys.
+    pub series: Vec<(SeriesKey, SeriesSums)>,
+    /// Records that went into it.
+    pub records: u64,
+    /// Records that never came.
+    pub records_lost: u64,
+    /// Records that found no room.
+    pub records_left_out: u64,
+}
+
+impl Window {
+    /// Returns the second after its last.
+    pub fn end_s(&self) -> u64 {
+        self.start_s + u64::from(self.width_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_party_keeps_its_number() {
+        let mut parties = Parties::default();
+        let web = Party::Groups([16, 17].into());
+        let first = parties.number(&web).unwrap();
+        parties.number(&Party::Address([10, 0, 0, 1].into())).unwrap();
+        assert_eq!(parties.number(&web), Some(first));
+        assert_eq!(parties.groups(first), [16, 17]);
+        assert_eq!(parties.len(), 2);
+    }
+}
