@@ -17,6 +17,7 @@ pub(crate) use tcp::{ACK, FIN, RST, SYN};
 pub use tcp::{TcpState, TcpStep};
 
 use crate::timing_wheel::TimingWheel;
+use af_xdp::{prefetch, prefetch_whole};
 
 /// End of a list.
 const NONE: u32 = u32::MAX;
@@ -76,9 +77,22 @@ impl FlowTable {
         }
     }
 
-    /// Returns the flow with this key.
-    pub fn find(&self, key: &FlowKey) -> Option<FlowIndex> {
-        let mut at = self.heads[self.head_of(key)];
+    /// Asks for the memory in which the list of this hash begins, without waiting for it.
+    pub fn prefetch_list(&self, hash: u64) {
+        prefetch(&self.heads[self.head_of(hash)]);
+    }
+
+    /// Asks for the memory of the first flow of this hash's list, without waiting for it. Cheap when the beginning of
+    /// the list has been asked for before.
+    pub fn prefetch_flow(&self, hash: u64) {
+        if let Some(slot) = self.slab.get(self.heads[self.head_of(hash)] as usize) {
+            prefetch_whole(slot);
+        }
+    }
+
+    /// Returns the flow with this key, whose [`Self::hash_of`] is `hash`.
+    pub fn find(&self, key: &FlowKey, hash: u64) -> Option<FlowIndex> {
+        let mut at = self.heads[self.head_of(hash)];
         while at != NONE {
             let slot = &self.slab[at as usize];
             if slot.flow.as_ref().is_some_and(|flow| flow.key == *key) {
@@ -91,12 +105,13 @@ impl FlowTable {
 
     /// Puts a flow in and returns its number; none when the table is full. Its key must not be in.
     pub fn insert(&mut self, flow: Flow) -> Option<FlowIndex> {
-        debug_assert!(self.find(&flow.key).is_none(), "a key is in the table once");
+        let hash = self.hash_of(&flow.key);
+        debug_assert!(self.find(&flow.key, hash).is_none(), "a key is in the table once");
         let at = self.free;
         if at == NONE {
             return None;
         }
-        let head = self.head_of(&flow.key);
+        let head = self.head_of(hash);
         self.refused += u32::from(flow.state == FlowState::Refused);
         let slot = &mut self.slab[at as usize];
         self.free = slot.next;
@@ -111,7 +126,7 @@ impl FlowTable {
     pub fn remove(&mut self, index: FlowIndex) -> Option<Flow> {
         let at = index.0;
         let flow = self.slab[at as usize].flow.take()?;
-        let head = self.head_of(&flow.key);
+        let head = self.head_of(self.hash_of(&flow.key));
         let after = self.slab[at as usize].next;
         let mut previous = NONE;
         let mut here = self.heads[head];
@@ -203,9 +218,9 @@ impl FlowTable {
         self.hash.flow(key)
     }
 
-    fn head_of(&self, key: &FlowKey) -> usize {
+    fn head_of(&self, hash: u64) -> usize {
         let mask = self.heads.len() - 1;
-        usize::try_from(self.hash.flow(key) & (mask as u64)).expect("masked to the number of heads")
+        usize::try_from(hash & (mask as u64)).expect("masked to the number of heads")
     }
 }
 
@@ -263,7 +278,8 @@ mod tests {
         let mut rng = meshgate_policy::generate::Rng::new(42);
         for _ in 0..1_000_000 {
             let number = u32::try_from(rng.below(1_500)).unwrap();
-            let found = table.find(&flow(number).key);
+            let key = flow(number).key;
+            let found = table.find(&key, table.hash_of(&key));
             assert_eq!(found, oracle.get(&number).copied());
             match found {
                 Some(index) => {

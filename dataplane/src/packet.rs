@@ -88,6 +88,7 @@ impl Packet {
     /// Reads the frame whose first buffer is `head` and which has `whole_bytes` in all its buffers together.
     ///
     /// All headers must lie in the head. Payload may lie behind it; see [`Checksum::Beyond`].
+    #[inline]
     pub fn parse(head: &[u8], whole_bytes: usize, context: ParseContext) -> Result<Self, DropReason> {
         let head = &head[..head.len().min(whole_bytes)];
         let ethernet =

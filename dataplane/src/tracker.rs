@@ -19,9 +19,10 @@ use crate::flow_table::{
     TcpState, TcpStep, Timeouts,
 };
 use crate::meter::{Meter, Refusal};
+use crate::packet::IpPacket;
 use crate::published::Published;
 use crate::verdict::{DropReason, Grounds, Verdict};
-use meshgate_policy::{Action, EndReason, PolicyKey, Protocol, RecordKind, Stage};
+use meshgate_policy::{Action, EndReason, PolicyKey, Protocol, RecordKind, SegmentId, Stage};
 use std::sync::Arc;
 
 /// How flows are kept.
@@ -33,6 +34,16 @@ pub struct TrackerConfig {
     pub active_report_ns: u64,
     /// Whether and how long connections may be taken up in reverse.
     pub pickup: Pickup,
+}
+
+/// Where the flow of a packet is to be looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowPlace {
+    key: FlowKey,
+    /// The side that sent the packet.
+    sender: Sender,
+    /// Hash of the key.
+    hash: u64,
 }
 
 /// The flows of one worker.
@@ -63,16 +74,30 @@ impl Tracker {
         self.started_ns = now_ns;
     }
 
+    /// Returns where the flow of a packet is to be looked for, and asks for the memory there. Between this and
+    /// [`Self::judge`] the caller does the same for other packets, so that their misses overlap.
+    pub fn locate(&self, segment: SegmentId, packet: &IpPacket) -> FlowPlace {
+        let (key, sender) = FlowKey::of(segment, packet);
+        let hash = self.table.hash_of(&key);
+        self.table.prefetch_list(hash);
+        FlowPlace { key, sender, hash }
+    }
+
+    /// Asks for the memory of the flow itself, once that of the place is there.
+    pub fn approach(&self, place: &FlowPlace) {
+        self.table.prefetch_flow(place.hash);
+    }
+
     /// Returns the verdict on a packet that passed stages 1 to 3.
-    pub fn judge(&mut self, packet: &Judged<'_>, published: &Published) -> Verdict {
+    pub fn judge(&mut self, packet: &Judged<'_>, place: &FlowPlace, published: &Published) -> Verdict {
         if packet.is_icmp_error() {
             return Self::drop(DropReason::UnrelatedError, published, None);
         }
         if packet.is_stateless() {
             return self.judge_alone(packet, published);
         }
-        let (key, sender) = FlowKey::of(packet.segment, packet.ip);
-        match self.table.find(&key) {
+        let FlowPlace { key, sender, hash } = *place;
+        match self.table.find(&key, hash) {
             Some(index) => self.known(Match { index, sender }, packet, published),
             None => self.unknown(key, sender, packet, published),
         }

@@ -4,6 +4,7 @@
 //! one place that waits is [`Worker::run`] between turns, when there was nothing to do for a while.
 
 mod egress;
+mod ingress;
 mod judge;
 
 pub use egress::EGRESS_FRAMES_MAX;
@@ -12,10 +13,12 @@ use crate::binding::Role;
 use crate::config::{DEVICES_MAX, Polling};
 use crate::counters::WorkerCounters;
 use crate::device::{BURST_FRAMES, Device};
-use crate::published::{Published, Subscription};
+use crate::published::Subscription;
 use crate::switch::Switch;
 use crate::tracker::Tracker;
-use af_xdp::{Frame, FramePool, prefetch};
+use af_xdp::{Frame, FramePool};
+use ingress::LANES;
+use judge::Lanes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -71,6 +74,8 @@ pub struct Worker {
     /// Frames on their way to each queue.
     egress: Vec<VecDeque<Frame>>,
     burst: Vec<Frame>,
+    /// Frames that go through the stages side by side; empty between turns.
+    lanes: Lanes,
     subscription: Subscription,
     switch: Switch,
     tracker: Tracker,
@@ -91,6 +96,7 @@ impl Worker {
             leaving: leaving(&queues, devices),
             egress: std::iter::repeat_with(waiting).take(queues.len()).collect(),
             burst: Vec::with_capacity(BURST_FRAMES),
+            lanes: Lanes::with_capacity(LANES),
             pool,
             queues,
             subscription,
@@ -156,41 +162,6 @@ impl Worker {
             self.gauge();
         }
         moved + usize::from(is_more_due)
-    }
-
-    /// Takes one burst from a queue and judges each frame.
-    fn receive(&mut self, at: usize, now_ns: u64, published: &Published) -> usize {
-        let mut burst = std::mem::take(&mut self.burst);
-        let attached = &mut self.queues[at];
-        let device = usize::from(attached.number);
-        let received = attached.device.receive(&mut self.pool, &mut burst);
-        let now_ns = match attached.device.burst_time_ns() {
-            // A capture being replayed has times of its own, which begin when it does.
-            Some(captured_ns) => {
-                if self.captured_ns.is_none() {
-                    self.tracker.start(captured_ns);
-                }
-                self.captured_ns = Some(captured_ns);
-                captured_ns
-            }
-            None => now_ns,
-        };
-        // Another core wrote the headers: they are fetched for the whole burst while the first ones are judged.
-        burst.iter().for_each(|frame| prefetch(self.pool.bytes(frame)));
-        let mut bytes = 0;
-        for frame in burst.drain(..) {
-            bytes += frame.len() as u64;
-            let (verdict, passage) = self.judge(at, frame, now_ns, published);
-            self.counters.count(device, &verdict);
-            self.conclude(device, &verdict, passage);
-        }
-        self.burst = burst;
-        if received > 0 {
-            let counters = &self.counters.devices[device];
-            counters.received_packets.add(received as u64);
-            counters.received_bytes.add(bytes);
-        }
-        received
     }
 
     /// Works through a capture: waits for a first policy, then for the end of what its devices deliver.

@@ -150,6 +150,6 @@ pub use error::{Error, FrameError};
 pub use exchange::{Faults, Outstanding};
 pub use frame::{CHUNKS_MAX, ChecksumRequest, Frame};
 pub use pool::FramePool;
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_whole};
 pub use socket::{Mode, Socket, SocketConfig, Statistics};
 pub use umem::{FRAMES_TOTAL_MAX, HEADROOM_BYTES, TX_METADATA_BYTES, Umem, UmemConfig};

@@ -10,6 +10,16 @@ pub fn prefetch<T: ?Sized>(place: &T) {
     hint(place);
 }
 
+/// Asks for every cache line of `place` without waiting for them.
+#[inline]
+pub fn prefetch_whole<T>(place: &T) {
+    let first = std::ptr::from_ref(place).cast::<u8>();
+    (0..size_of::<T>()).step_by(CACHE_LINE_BYTES).for_each(|offset| hint(first.wrapping_add(offset)));
+}
+
+/// Bytes of a cache line of the processors we know.
+const CACHE_LINE_BYTES: usize = 64;
+
 /// Issues the instruction.
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline]
@@ -42,5 +52,7 @@ mod tests {
         prefetch(&[0u8; 64]);
         prefetch::<[u8]>(&[]);
         prefetch(&0u64);
+        prefetch_whole(&[0u64; 40]);
+        prefetch_whole(&());
     }
 }

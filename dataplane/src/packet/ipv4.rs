@@ -20,6 +20,7 @@ const OPTION_LOOSE_ROUTE: u8 = 131;
 const OPTION_STRICT_ROUTE: u8 = 137;
 
 /// Reads the header of the frame's datagram.
+#[inline]
 pub(super) fn read<'a>(frame: &Frame<'a>) -> Result<Datagram<'a>, DropReason> {
     let l3 = frame.l3();
     let header = Ipv4HeaderSlice::from_slice(l3).map_err(|error| match error {

@@ -21,6 +21,7 @@ const UDP_CHECKSUM_OFFSET: u16 = 6;
 const WINDOW_SCALE_MAX: u8 = 14;
 
 /// Reads what is behind the IP headers.
+#[inline]
 pub(super) fn read(datagram: &Datagram<'_>, context: ParseContext) -> Result<IpPacket, DropReason> {
     let mut packet = bare(datagram)?;
     let is_ipv4 = datagram.source.is_ipv4();
@@ -39,6 +40,7 @@ pub(super) fn read(datagram: &Datagram<'_>, context: ParseContext) -> Result<IpP
 }
 
 /// Returns the packet as far as its IP headers tell.
+#[inline]
 fn bare(datagram: &Datagram<'_>) -> Result<IpPacket, DropReason> {
     Ok(IpPacket {
         source: datagram.source,

@@ -1,51 +1,87 @@
 //! The way of one frame through the stages.
 
 use super::Worker;
+use super::ingress::Turn;
 use crate::binding::{Bindings, Passage, Role, Tagging, passage};
 use crate::fragments;
-use crate::packet::{Checksum, Content, Packet, ParseContext};
+use crate::packet::{Checksum, Content, IpPacket, Packet, ParseContext};
 use crate::published::Published;
 use crate::switch::{DeviceSet, Egress, Ingress};
-use crate::tracker::Judged;
+use crate::tracker::{FlowPlace, Judged};
 use crate::verdict::{DropReason, Grounds, Verdict};
 use af_xdp::Frame;
 use meshgate_policy::{SegmentId, Stage};
 
-impl Worker {
-    /// Returns the verdict on a frame, the frame, and where it goes if it may.
-    pub(super) fn judge(
-        &mut self,
-        ingress: usize,
-        mut frame: Frame,
-        now_ns: u64,
-        published: &Published,
-    ) -> (Verdict, (Frame, Option<Egress>)) {
-        match self.stages(ingress, &mut frame, now_ns, published) {
-            Ok((verdict, egress)) => (verdict, (frame, Some(egress))),
-            Err(reason) => {
-                let grounds = Grounds { version: published.version, stage: reason.stage(), rule: None };
-                (Verdict::Drop(reason, grounds), (frame, None))
-            }
-        }
+/// Frames that go through the stages side by side. Packets have a list of their own, because they are large: each is
+/// written once where it stays, and read there.
+#[derive(Default)]
+pub(super) struct Lanes {
+    /// The frames.
+    pub(super) frames: Vec<Frame>,
+    /// Where each stands, or why it ended.
+    pub(super) standings: Vec<Result<Standing, DropReason>>,
+    /// What stage 4 needs to know of those that get there, in their order.
+    pub(super) packets: Vec<IpPacket>,
+}
+
+/// Where a frame stands after stages 1 to 3.
+pub(super) enum Standing {
+    /// ARP, neighbour discovery and the like: stage 2 alone decides.
+    Passed(Egress),
+    /// The rest is up to the flow and the rules.
+    ToFlow {
+        /// Its place among the packets.
+        packet: usize,
+        /// Its segment.
+        segment: SegmentId,
+        /// Where it goes if it may.
+        egress: Egress,
+        /// Where its flow is looked for.
+        place: FlowPlace,
+    },
+}
+
+impl Lanes {
+    /// Returns room for so many frames, all memory taken now.
+    pub(super) fn with_capacity(lanes: usize) -> Self {
+        let frames = Vec::with_capacity(lanes);
+        Self { frames, standings: Vec::with_capacity(lanes), packets: Vec::with_capacity(lanes) }
     }
 
-    fn stages(
+    /// Forgets what is there.
+    pub(super) fn clear(&mut self) {
+        self.frames.clear();
+        self.standings.clear();
+        self.packets.clear();
+    }
+}
+
+impl Worker {
+    /// Takes a frame through stages 1 to 3 and asks for the memory that stage 4 will read.
+    #[inline]
+    pub(super) fn prepare(&mut self, at: usize, mut frame: Frame, turn: Turn<'_>, lanes: &mut Lanes) {
+        let standing = self.first_stages(at, &mut frame, turn, &mut lanes.packets);
+        lanes.standings.push(standing);
+        lanes.frames.push(frame);
+    }
+
+    #[inline]
+    fn first_stages(
         &mut self,
-        ingress: usize,
+        at: usize,
         frame: &mut Frame,
-        now_ns: u64,
-        published: &Published,
-    ) -> Result<(Verdict, Egress), DropReason> {
-        let packet = self.parse(ingress, frame)?;
-        let device = self.queues[ingress].number;
-        let bindings = &published.bindings;
-        let sender = bindings.source(device, &packet)?;
-        let came_in = Ingress { device, segment: sender.segment };
-        let egress = self.switch.route(bindings, came_in, &packet, now_ns)?;
-        let egress = receivers(bindings, egress, sender.segment, &packet)?;
+        turn: Turn<'_>,
+        packets: &mut Vec<IpPacket>,
+    ) -> Result<Standing, DropReason> {
+        let packet = self.parse(at, frame)?;
+        let device = self.queues[at].number;
+        let bindings = &turn.published.bindings;
+        let segment = bindings.source(device, &packet)?.segment;
+        let egress = self.switch.route(bindings, Ingress { device, segment }, &packet, turn.now_ns)?;
+        let egress = receivers(bindings, egress, segment, &packet)?;
         let ip = match &packet.content {
             Content::Ip(ip) if passage(&packet) == Passage::ToRules => ip,
-            _ => return Ok((passed_binding(published), egress)),
+            _ => return Ok(Standing::Passed(egress)),
         };
         fragments::check(&packet)?;
         if let Checksum::Partial(request) = ip.checksum {
@@ -55,11 +91,37 @@ impl Worker {
             }
             frame.request_checksum(request.start, request.offset);
         }
-        let judged = Judged { ip, segment: sender.segment, bindings, ingress: device, egress, now_ns };
-        Ok((self.tracker.judge(&judged, published), egress))
+        let place = self.tracker.locate(segment, ip);
+        packets.push(*ip);
+        Ok(Standing::ToFlow { packet: packets.len() - 1, segment, egress, place })
+    }
+
+    /// Returns the verdict on a frame of the lanes, and where it goes if it may.
+    pub(super) fn judge(
+        &mut self,
+        ingress: u16,
+        standing: &Result<Standing, DropReason>,
+        turn: Turn<'_>,
+        packets: &[IpPacket],
+    ) -> (Verdict, Option<Egress>) {
+        let Turn { now_ns, published } = turn;
+        match standing {
+            Err(reason) => {
+                let grounds = Grounds { version: published.version, stage: reason.stage(), rule: None };
+                (Verdict::Drop(*reason, grounds), None)
+            }
+            Ok(Standing::Passed(egress)) => (passed_binding(published), Some(*egress)),
+            Ok(Standing::ToFlow { packet, segment, egress, place }) => {
+                let (ip, bindings) = (&packets[*packet], &published.bindings);
+                let (segment, egress) = (*segment, *egress);
+                let judged = Judged { ip, segment, bindings, ingress, egress, now_ns };
+                (self.tracker.judge(&judged, place, published), Some(egress))
+            }
+        }
     }
 
     /// Stage 1.
+    #[inline]
     fn parse(&self, ingress: usize, frame: &Frame) -> Result<Packet, DropReason> {
         let attached = &self.queues[ingress];
         if frame.len() > attached.frame_bytes_max {
