@@ -3,17 +3,23 @@
 
 mod caller;
 mod change;
+mod decisions;
 mod distribution;
 mod explain;
 mod fault;
 mod flow;
+mod learner;
 mod policy;
+mod proposal;
 mod report;
+mod suggestion;
+mod suggestion_message;
 
 pub use distribution::DistributionApi;
 pub use explain::ExplainApi;
 pub use flow::FlowApi;
 pub use policy::PolicyApi;
+pub use suggestion::SuggestionApi;
 
 use crate::keeper::Keeper;
 use meshgate_proto::MESSAGE_BYTES_MAX;
@@ -21,6 +27,7 @@ use meshgate_proto::wire::distribution_service_server::DistributionServiceServer
 use meshgate_proto::wire::explain_service_server::ExplainServiceServer;
 use meshgate_proto::wire::flow_service_server::FlowServiceServer;
 use meshgate_proto::wire::policy_service_server::PolicyServiceServer;
+use meshgate_proto::wire::suggestion_service_server::SuggestionServiceServer;
 use std::sync::Arc;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -31,6 +38,8 @@ const HOST_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 const INGEST_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Bytes of the largest question to `ExplainService`.
 const QUESTION_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of the largest call of a learner: as many drafts as one call takes, each with all the evidence it may have.
+const SUBMIT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Returns all services of the package, health and reflection. `stopping` turns true when the program is to end.
 pub async fn routes(
@@ -50,11 +59,15 @@ pub async fn routes(
     let explain = ExplainServiceServer::new(ExplainApi::new(Arc::clone(keeper)))
         .max_decoding_message_size(QUESTION_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let suggestion = SuggestionServiceServer::new(SuggestionApi::new(Arc::clone(keeper), stopping.clone()))
+        .max_decoding_message_size(SUBMIT_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<PolicyServiceServer<PolicyApi>>().await;
     health.set_serving::<DistributionServiceServer<DistributionApi>>().await;
     health.set_serving::<FlowServiceServer<FlowApi>>().await;
     health.set_serving::<ExplainServiceServer<ExplainApi>>().await;
+    health.set_serving::<SuggestionServiceServer<SuggestionApi>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(meshgate_proto::wire::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -63,6 +76,7 @@ pub async fn routes(
         .add_service(distribution)
         .add_service(flow)
         .add_service(explain)
+        .add_service(suggestion)
         .add_service(health_service)
         .add_service(reflection))
 }

@@ -18,6 +18,14 @@ pub enum Event {
     Rollback,
     /// A host refused a version.
     HostNack,
+    /// A learner handed in drafts.
+    SuggestionSubmit,
+    /// A draft became a relationship as it was.
+    SuggestionAccept,
+    /// A draft became a relationship in another form.
+    SuggestionEdit,
+    /// A draft was refused.
+    SuggestionReject,
 }
 
 impl Event {
@@ -27,6 +35,10 @@ impl Event {
             Self::Commit => "commit",
             Self::Rollback => "rollback",
             Self::HostNack => "host-nack",
+            Self::SuggestionSubmit => "suggestion-submit",
+            Self::SuggestionAccept => "suggestion-accept",
+            Self::SuggestionEdit => "suggestion-edit",
+            Self::SuggestionReject => "suggestion-reject",
         }
     }
 }

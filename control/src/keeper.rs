@@ -3,6 +3,10 @@
 //! What readers see is replaced as a whole, so that nobody ever sees half a version. A write runs as a task of its own:
 //! a caller that hangs up does not leave a version on disk that memory does not know.
 
+mod suggestions;
+
+pub use suggestions::{Acceptance, Accepted, AnswerFault, Look, Rejection};
+
 use crate::audit::{Draft, Event, Head};
 use crate::clock::now_ns;
 use crate::config::Config;
@@ -11,7 +15,7 @@ use crate::policy_book::{BookFault, Change, Difference, PolicyBook, diff, warnin
 use crate::store::{NewVersion, Store, StoreError, StoredVersion};
 use meshgate_policy::{Digest, Name, PolicyVersion, RuleId};
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// Bytes of the longest comment of a commit.
 pub const COMMENT_BYTES_MAX: usize = 1_024;
@@ -25,6 +29,9 @@ pub enum KeeperFault {
     /// The store failed, or another control was first.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A suggestion is not decided.
+    #[error(transparent)]
+    Answer(#[from] AnswerFault),
     /// A version that is not kept.
     #[error("version: there is no version {0}, or it is no longer kept")]
     NoVersion(PolicyVersion),
@@ -88,6 +95,8 @@ pub struct Keeper {
     store: Store,
     distributor: Arc<Distributor>,
     newest: RwLock<Arc<Kept>>,
+    /// The sequence of the newest decision; whoever watches decisions is woken by it and reads the store.
+    decided: watch::Sender<u64>,
     /// Held during a write; the audit trail goes on from here.
     writing: Mutex<Head>,
 }
@@ -100,7 +109,9 @@ impl Keeper {
         let hosts = store.hosts().await?;
         let distributor = Arc::new(Distributor::new(newest.published(head), hosts));
         tracing::info!(store = store.name(), version = newest.book.version().0, digest = %newest.digest.short(), "opened");
-        Ok(Arc::new(Self { store, distributor, newest: RwLock::new(newest), writing: Mutex::new(head) }))
+        let decided = watch::Sender::new(store.newest_decision().await?);
+        let (newest, writing) = (RwLock::new(newest), Mutex::new(head));
+        Ok(Arc::new(Self { store, distributor, newest, decided, writing }))
     }
 
     /// Returns the store, for what is not policy.
@@ -190,10 +201,10 @@ impl Keeper {
         }
     }
 
-    /// Takes over a version that another control has committed to a shared store.
+    /// Takes over what another control has written to a shared store. Every write is audited, so the trail tells.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        if self.store.newest_number().await? > self.newest().book.version() {
-            let mut head = self.writing.lock().await;
+        let mut head = self.writing.lock().await;
+        if self.store.audit_head().await? != *head {
             self.reload(&mut head).await;
         }
         Ok(())
@@ -248,10 +259,12 @@ impl Keeper {
 
     /// Reads what is on disk after a failed write, whose outcome may be unknown, or after another control's write.
     async fn reload(&self, head: &mut Head) {
-        let read =
-            async { Ok::<_, StoreError>((self.store.audit_head().await?, self.store.newest().await?)) };
+        let read = async {
+            let head = self.store.audit_head().await?;
+            Ok::<_, StoreError>((head, self.store.newest().await?, self.store.newest_decision().await?))
+        };
         match read.await {
-            Ok((stored_head, stored)) => {
+            Ok((stored_head, stored, decided)) => {
                 *head = stored_head;
                 let newer = stored.map(Kept::from);
                 let newer = newer.filter(|kept| kept.book.version() > self.newest().book.version());
@@ -259,6 +272,7 @@ impl Keeper {
                     tracing::info!(version = kept.book.version().0, "taken over from the store");
                     self.show(Arc::new(kept), *head);
                 }
+                self.decided.send_if_modified(|known| std::mem::replace(known, decided) != decided);
             }
             Err(error) => tracing::error!(%error, "store cannot be read"),
         }

@@ -3,6 +3,9 @@
 //! A rule's way through it: `api` (the only place that knows messages) -> `keeper` (one write at a time) ->
 //! [`policy_book`] (pure: what would the next state be?) -> [`store`] (durable, with its audit entry) ->
 //! [`distributor`] (who has what) -> every host's stream.
+//!
+//! A suggestion's way: `api` -> `keeper` -> [`inbox`] (pure: is the draft taken?) -> [`store`] -> a person, who sees it
+//! replayed against the roll-ups ([`replay`]) -> `keeper` -> [`policy_book`] and, as a decision, the learner's stream.
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -12,10 +15,14 @@ pub mod config;
 pub mod distributor;
 pub mod explain;
 pub mod flow_book;
+pub mod inbox;
 pub mod keeper;
+pub mod learner;
 pub mod policy_book;
+pub mod replay;
 pub mod report;
 pub mod server;
 pub mod state_dir;
 pub mod store;
+pub mod suggestion;
 mod words;

@@ -4,12 +4,16 @@
 //! SQLite has one connection that writes and several that read, so that a long query never holds up a commit; a commit
 //! is on disk before it returns (write-ahead log with `synchronous = FULL`).
 
+mod decisions;
 mod flows;
 mod hosts;
+mod learners;
+mod suggestions;
 mod trail;
 mod versions;
 
 pub use hosts::StoredHost;
+pub use suggestions::SuggestionPage;
 pub use versions::{NewVersion, StoredVersion, VersionLine};
 
 use crate::config::Retention;
@@ -25,7 +29,7 @@ const READERS_MAX: u32 = 4;
 /// Time to wait for a free connection, and for another process's lock on a SQLite file.
 const WAIT_MAX_S: u64 = 10;
 /// The schema this program writes; [`Store::open`] refuses a newer one.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 /// What the table `meta` says of a store of ours.
 const APPLICATION: &str = "meshgate-control";
 
@@ -61,8 +65,8 @@ pub enum StoreError {
         /// What went wrong.
         source: sqlx::migrate::MigrateError,
     },
-    /// Another control committed first.
-    #[error("store: another control committed this version first")]
+    /// Another control wrote first.
+    #[error("store: another control wrote first")]
     Conflict,
     /// A query failed.
     #[error("store: {doing}: {source}")]

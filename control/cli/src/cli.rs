@@ -6,12 +6,14 @@ use crate::explain::Explain;
 use crate::failure::Failure;
 use crate::flows::Flows;
 use crate::groups::{self, GroupsCommand};
+use crate::learner::{self, LearnerCommand};
 use crate::relationships::{self, RelationshipsCommand};
 use crate::rules::{self, RulesCommand};
 use crate::segments::{self, SegmentsCommand};
 use crate::server::{DEFAULT_SERVER, Server};
 use crate::session::{Output, Reply, Session};
 use crate::status::Status;
+use crate::suggestions::{self, SuggestionsCommand};
 use crate::units::parse_span;
 use crate::versions::{Audit, DefaultAction, History, Rollback};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -112,6 +114,12 @@ enum Command {
   meshgate flows --since 5m
   meshgate flows --to-group DatabaseServers --action deny --since 1d --limit 10")]
     Flows(Flows),
+    /// Rules that the learner suggests, to be accepted or rejected
+    #[command(subcommand, alias = "suggestion")]
+    Suggestions(SuggestionsCommand),
+    /// How the learner is doing
+    #[command(subcommand, alias = "learners")]
+    Learner(LearnerCommand),
     /// Write a completion script for a shell
     #[command(after_help = "Examples:
   meshgate completions bash > /etc/bash_completion.d/meshgate
@@ -144,6 +152,8 @@ impl Cli {
             Command::Status(command) => command.run(&session).await,
             Command::Explain(command) => command.run(&session).await,
             Command::Flows(command) => command.run(&session).await,
+            Command::Suggestions(command) => suggestions::run(command, &session).await,
+            Command::Learner(command) => learner::run(command, &session).await,
             Command::Completions { shell } => Ok(completions(shell).into()),
         }
     }

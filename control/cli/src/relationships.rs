@@ -247,7 +247,7 @@ fn find(snapshot: &Snapshot, id: u32) -> Result<&AuthoredRelationship, Failure> 
 }
 
 /// Returns the relationship in one line: `allow WebServers -> DatabaseServers TCP 5432`.
-fn summary(relationship: &AuthoredRelationship) -> String {
+pub fn summary(relationship: &AuthoredRelationship) -> String {
     let AuthoredRelationship { source_group_name, destination_group_name, action, .. } = relationship;
     format!("{action} {source_group_name} -> {destination_group_name} {}", l4_text(relationship))
 }

@@ -258,7 +258,7 @@ fn find(snapshot: &Snapshot, id: u32) -> Result<&AuthoredGroupRule, Failure> {
 }
 
 /// Returns the rule in one line: `allow 192.0.2.0/24 -> WebServers TCP 443`.
-fn summary(rule: &AuthoredGroupRule) -> String {
+pub fn summary(rule: &AuthoredGroupRule) -> String {
     let (group, peer) = (rule.group_name.to_string(), peer_text(&rule.peer));
     let (from, to) = match rule.direction {
         Direction::Ingress => (peer, group),

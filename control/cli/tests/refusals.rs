@@ -56,6 +56,13 @@ fn flags_that_do_not_go_together_are_usage_errors() {
         ("groups update g --member a --add-member b".into(), "--member replaces the whole list"),
         ("explain --from a --to b --protocol TCP".into(), "--port is missing"),
         ("explain --from a --to b --protocol ICMP --port 80".into(), "port_range: ICMP has no ports"),
+        ("suggestions edit 3".into(), "nothing to change: give at least one flag"),
+        (
+            "suggestions reject 3".into(),
+            "the following required arguments were not provided: --reason <REASON>",
+        ),
+        ("suggestions reject 3 --reason never".into(), "invalid value 'never' for '--reason <REASON>'"),
+        ("suggestions list --state shut".into(), "invalid value 'shut' for '--state <STATE>'"),
         ("status --version 3".into(), "the following required arguments were not provided: --wait"),
         (
             "relationships create --json {} --source a".into(),

@@ -2,7 +2,7 @@
 
 use crate::distributor::JoinFault;
 use crate::explain::QuestionFault;
-use crate::keeper::KeeperFault;
+use crate::keeper::{AnswerFault, KeeperFault};
 use crate::policy_book::BookFault;
 use crate::store::StoreError;
 use meshgate_proto::WireFault;
@@ -55,6 +55,11 @@ impl From<KeeperFault> for Status {
                 BookFault::Exists(..) => Code::AlreadyExists,
                 BookFault::Twice(..) | BookFault::Policy(_) => Code::InvalidArgument,
                 BookFault::Referenced { .. } => Code::FailedPrecondition,
+            },
+            KeeperFault::Answer(answer) => match answer {
+                AnswerFault::Unknown(_) => Code::NotFound,
+                AnswerFault::Decided { .. } | AnswerFault::Obstacle(..) => Code::FailedPrecondition,
+                AnswerFault::Numbered(_) => Code::InvalidArgument,
             },
             KeeperFault::Store(StoreError::Conflict) => Code::Aborted,
             KeeperFault::Store(StoreError::TooLarge(..)) | KeeperFault::Comment(_) => Code::InvalidArgument,

@@ -6,9 +6,11 @@
 use super::{Store, StoreError, TENANT, failed, number, stored, text};
 use crate::config::Retention;
 use crate::flow_book::{Bucket, Delivery, FlowAnswer, FlowKey, FlowQuery, FlowSum, Width};
-use meshgate_policy::{Action, GroupId};
+use crate::replay::{Matchable, Replay};
+use meshgate_policy::{Action, EffectCounts, GroupId};
 use sqlx::any::AnyRow;
 use sqlx::{Any, AssertSqlSafe, Transaction};
+use tokio_stream::StreamExt;
 
 /// Sums of one INSERT: 200 rows of 21 parameters stay far below SQLite's 32,766 and PostgreSQL's 65,535.
 const ROWS_PER_INSERT: usize = 200;
@@ -84,6 +86,41 @@ impl Store {
         let records_lost = number(&span(lost).fetch_one(&self.reads).await.map_err(&doing)?, "lost")?;
         let given = u64::try_from(sums.len()).unwrap_or(u64::MAX);
         Ok(FlowAnswer { sums, left_out: count.saturating_sub(given), records_lost })
+    }
+
+    /// Replays flows since a time: those that can be matched one key after the other, the others as a total. Rows come
+    /// one by one, so that a week of many keys costs no memory.
+    pub async fn replay(
+        &self,
+        from_s: u64,
+        matchable: Matchable,
+        mut replay: Replay<'_>,
+    ) -> Result<EffectCounts, StoreError> {
+        let keys = format!(
+            "SELECT {KEY}, CAST(SUM(s.flows) AS BIGINT) AS flows FROM {JOIN} WHERE {COUNTED} AND {ASKED} GROUP BY {KEY}"
+        );
+        let total =
+            format!("SELECT COALESCE(CAST(SUM(s.flows) AS BIGINT), 0) AS flows FROM {JOIN} WHERE {COUNTED}");
+        let Matchable { source_group, destination_group, protocol } = matchable;
+        let doing = failed("replaying roll-ups");
+        let from = i64::try_from(from_s).unwrap_or(i64::MAX);
+        let mut rows = sqlx::query(AssertSqlSafe(keys))
+            .bind(TENANT)
+            .bind(from)
+            .bind(i64::MAX)
+            .bind(pattern(source_group))
+            .bind(pattern(destination_group))
+            .bind(-1_i64)
+            .bind(protocol.map_or(-1, |protocol| i64::from(protocol.0)))
+            .bind(-1_i64)
+            .fetch(&self.reads);
+        while let Some(row) = rows.try_next().await.map_err(&doing)? {
+            replay.add(&flow_key(&row)?, number(&row, "flows")?);
+        }
+        drop(rows);
+        let total = sqlx::query(AssertSqlSafe(total)).bind(TENANT).bind(from).bind(i64::MAX);
+        let total = total.fetch_one(&self.reads).await.map_err(&doing)?;
+        Ok(replay.into_counts(number(&total, "flows")?))
     }
 
     /// Deletes buckets that have been kept long enough.
@@ -198,23 +235,27 @@ async fn insert(
     Ok(())
 }
 
+fn flow_key(row: &AnyRow) -> Result<FlowKey, StoreError> {
+    Ok(FlowKey {
+        segment: small(row, "segment")?,
+        source_groups: groups(row, "source_groups")?,
+        destination_groups: groups(row, "destination_groups")?,
+        protocol: small(row, "protocol")?,
+        service_port: small(row, "service_port")?,
+        action: match number(row, "action")? {
+            1 => Action::Allow,
+            2 => Action::Deny,
+            _ => Action::Reject,
+        },
+        stage: small(row, "stage")?,
+        rule: small(row, "rule")?,
+        shadow_rule: small(row, "shadow_rule")?,
+    })
+}
+
 fn flow_sum(row: &AnyRow) -> Result<FlowSum, StoreError> {
     Ok(FlowSum {
-        key: FlowKey {
-            segment: small(row, "segment")?,
-            source_groups: groups(row, "source_groups")?,
-            destination_groups: groups(row, "destination_groups")?,
-            protocol: small(row, "protocol")?,
-            service_port: small(row, "service_port")?,
-            action: match number(row, "action")? {
-                1 => Action::Allow,
-                2 => Action::Deny,
-                _ => Action::Reject,
-            },
-            stage: small(row, "stage")?,
-            rule: small(row, "rule")?,
-            shadow_rule: small(row, "shadow_rule")?,
-        },
+        key: flow_key(row)?,
         flows: number(row, "flows")?,
         packets_forward: number(row, "packets_forward")?,
         bytes_forward: number(row, "bytes_forward")?,

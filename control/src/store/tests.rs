@@ -4,8 +4,12 @@ use super::*;
 use crate::audit::{Draft, Event, Head};
 use crate::config::sqlite_url;
 use crate::flow_book::{Bucket, Delivery, FlowKey, FlowQuery, FlowSum, Width};
+use crate::learner::{LEARNERS_MAX, LearnerLine, LearnerReport};
 use crate::policy_book::PolicyBook;
-use meshgate_policy::{Action, GroupId, Name};
+use crate::replay::{Matchable, Replay};
+use meshgate_policy::{
+    Action, EffectCounts, GroupId, L4Match, Name, Policy, Priority, Protocol, Rule, RuleId, RuleKind, Side,
+};
 use std::path::PathBuf;
 
 /// A directory that is gone with the test.
@@ -71,12 +75,97 @@ async fn a_foreign_database_and_a_newer_schema_are_refused_by_name() {
     let store = Store::open(&scratch.url()).await.unwrap();
     store.run("UPDATE meta SET value = '99' WHERE name = 'schema'").await;
     let newer = Store::open(&scratch.url()).await.unwrap_err().to_string();
-    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 1"), "{newer}");
+    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 2"), "{newer}");
     store.run("UPDATE meta SET value = 'bank' WHERE name = 'application'").await;
     assert!(matches!(Store::open(&scratch.url()).await, Err(StoreError::NotOurs(..))));
     store.run("DROP TABLE meta").await;
     let foreign = Store::open(&scratch.url()).await.unwrap_err().to_string();
     assert!(foreign.contains("is not a database of meshgate-control (it has a table"), "{foreign}");
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_is_brought_up_to_date() {
+    let scratch = Scratch::new("upgrade");
+    let url = format!("{}?mode=rwc", scratch.url());
+    sqlx::any::install_default_drivers();
+    let mut connection = AnyConnection::connect(&url).await.unwrap();
+    let first: Vec<_> = MIGRATIONS.iter().filter(|migration| migration.version == 1).cloned().collect();
+    sqlx::migrate::Migrator::with_migrations(first).run(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let store = Store::open(&scratch.url()).await.unwrap();
+    assert_eq!(store.newest_decision().await.unwrap(), 0);
+    store.close().await;
+    Store::open(&scratch.url()).await.unwrap();
+}
+
+fn silent() -> LearnerReport {
+    let text = r#"{"learner":"x","epoch":0,"model_version":"","records_read":0,"records_lost":0,"window_s":60,
+        "windows_closed":0,"windows_left_out":0,"series_live":0,"series_left_out":0,"training_steps":0,
+        "training_loss":null,"calibration_scores":0,"calibration_scores_needed":0,"suggestions_submitted":0,
+        "drafts_dropped":[],"decision_sequence":0,"uptime_ns":0}"#;
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn the_newest_report_of_each_learner_is_kept() {
+    let scratch = Scratch::new("learners");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let report = |name: &str, epoch, records_read| LearnerReport {
+        learner: Name::new(name).unwrap(),
+        epoch,
+        records_read,
+        training_loss: Some(0.1 + 0.2),
+        ..silent()
+    };
+    assert!(store.keep_learner(&report("b", 2, u64::MAX), 10).await.unwrap());
+    assert!(store.keep_learner(&report("b", 2, 7), 11).await.unwrap());
+    assert!(!store.keep_learner(&report("b", 1, 9), 12).await.unwrap(), "from an older start");
+    let lines = store.learners().await.unwrap();
+    assert_eq!(lines, [LearnerLine { report: report("b", 2, 7), reported_ns: 11 }]);
+    for number in 0..LEARNERS_MAX {
+        let name = format!("a{number}");
+        assert!(store.keep_learner(&report(&name, 1, 0), 100 + u64::from(number)).await.unwrap());
+    }
+    let lines = store.learners().await.unwrap();
+    assert!(lines.len() == 64 && lines.iter().all(|line| line.report.learner.as_str() != "b"));
+}
+
+#[tokio::test]
+async fn a_draft_is_replayed_against_every_flow_once() {
+    let scratch = Scratch::new("replay");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let of = |source, port, action, flows| {
+        let one = sum(1, &[source]);
+        FlowSum { key: FlowKey { service_port: port, action, rule: 0, ..one.key.clone() }, flows, ..one }
+    };
+    let sums = vec![
+        of(16, 443, Action::Allow, 3),
+        of(16, 443, Action::Deny, 2),
+        of(16, 80, Action::Allow, 1),
+        of(18, 443, Action::Allow, 4),
+    ];
+    // The same flows in two widths, and others before the span.
+    let buckets = vec![
+        bucket(Width::Minute, 7_200, sums.clone()),
+        bucket(Width::Hour, 7_200, sums.clone()),
+        bucket(Width::Hour, 3_600, sums),
+    ];
+    store.ingest(&delivery(buckets)).await.unwrap();
+    let draft = Rule {
+        id: RuleId(9),
+        kind: RuleKind::Relationship,
+        priority: Priority(1_000),
+        action: Action::Deny,
+        shadow: false,
+        source: Side::Group(GroupId(16)),
+        destination: Side::Group(GroupId(17)),
+        l4: L4Match::Ports(Protocol::TCP, "443".parse().unwrap()),
+    };
+    let policy = Policy::empty(Action::Allow);
+    let replay = Replay::new(&policy, &draft);
+    let counts = store.replay(7_200, Matchable::by(&draft), replay).await.unwrap();
+    let expected = EffectCounts { seen: 10, matched: 5, newly_denied: 3, attributed: 2, newly_allowed: 0 };
+    assert_eq!(counts, expected);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use crate::audit::{Draft, Head};
 use crate::policy_book::PolicyBook;
 use meshgate_policy::{AuthoredPolicy, Digest, Numbering, PolicyVersion};
 use sqlx::any::AnyRow;
+use sqlx::{Any, Transaction};
 
 /// A version to be kept.
 #[derive(Clone, Copy, Debug)]
@@ -56,31 +57,9 @@ const LINES: &str = "SELECT version, digest, author, comment, committed_ns FROM 
 impl Store {
     /// Keeps a version and its audit entry, both or none, on disk when it returns.
     pub async fn commit(&self, new: NewVersion<'_>, head: Head, audit: Draft) -> Result<Head, StoreError> {
-        let NewVersion { book, digest, author, comment, committed_ns } = new;
         let doing = "keeping the version";
-        let json = |error: serde_json::Error| StoreError::Corrupt("authored", error.to_string());
-        let authored = serde_json::to_string(book.authored()).map_err(json)?;
-        let numbering = serde_json::to_string(book.numbering()).map_err(json)?;
         let mut transaction = self.writes.begin().await.map_err(failed(doing))?;
-        let insert = "INSERT INTO versions (tenant, version, digest, author, comment, committed_ns, authored, \
-            numbering) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-        let inserted = sqlx::query(insert)
-            .bind(TENANT)
-            .bind(stored("version", book.version().0)?)
-            .bind(digest.to_string())
-            .bind(author)
-            .bind(comment)
-            .bind(stored("committed_ns", committed_ns)?)
-            .bind(authored)
-            .bind(numbering)
-            .execute(&mut *transaction)
-            .await;
-        match inserted {
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                return Err(StoreError::Conflict);
-            }
-            outcome => outcome.map_err(failed(doing))?,
-        };
+        insert_version(&mut transaction, new).await?;
         let head = append(&mut transaction, head, audit).await?;
         transaction.commit().await.map_err(failed(doing))?;
         Ok(head)
@@ -127,6 +106,34 @@ impl Store {
             .await
             .map_err(failed("deleting old versions"))?;
         Ok(())
+    }
+}
+
+/// Adds a version within a transaction.
+pub(super) async fn insert_version(
+    transaction: &mut Transaction<'_, Any>,
+    new: NewVersion<'_>,
+) -> Result<(), StoreError> {
+    let NewVersion { book, digest, author, comment, committed_ns } = new;
+    let json = |error: serde_json::Error| StoreError::Corrupt("authored", error.to_string());
+    let authored = serde_json::to_string(book.authored()).map_err(json)?;
+    let numbering = serde_json::to_string(book.numbering()).map_err(json)?;
+    let insert = "INSERT INTO versions (tenant, version, digest, author, comment, committed_ns, authored, \
+        numbering) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let inserted = sqlx::query(insert)
+        .bind(TENANT)
+        .bind(stored("version", book.version().0)?)
+        .bind(digest.to_string())
+        .bind(author)
+        .bind(comment)
+        .bind(stored("committed_ns", committed_ns)?)
+        .bind(authored)
+        .bind(numbering)
+        .execute(&mut **transaction)
+        .await;
+    match inserted {
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => Err(StoreError::Conflict),
+        outcome => outcome.map(drop).map_err(failed("keeping the version")),
     }
 }
 

@@ -5,4 +5,5 @@ mod distribution;
 mod postgres;
 mod program;
 mod services;
+mod suggestions;
 mod suite;

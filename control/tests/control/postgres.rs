@@ -1,6 +1,7 @@
 //! The same suite on PostgreSQL, where one can be started; else it says that it was skipped.
 
 use crate::program::{Program, Scratch, commit, group};
+use crate::suggestions;
 use crate::suite;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -91,6 +92,12 @@ async fn the_suite_holds_on_postgresql() {
     suite::refusals_have_a_code_and_name_the_thing_at_fault(&postgres.store("refusals")).await;
     suite::roll_ups_are_counted_once_and_named(&postgres.store("flows")).await;
     suite::a_killed_program_loses_no_acknowledged_commit(&postgres.store("killed"), 5).await;
+    suggestions::suggestions_live_from_submission_to_decision(&postgres.store("suggestions")).await;
+    suggestions::refused_decisions_say_why(&postgres.store("refused")).await;
+    suggestions::decisions_are_watched_without_loss(&postgres.store("watched")).await;
+    suggestions::a_look_replays_the_draft(&postgres.store("replayed")).await;
+    suggestions::learners_are_remembered(&postgres.store("learners")).await;
+    suggestions::a_killed_program_loses_no_acknowledged_answer(&postgres.store("answered"), 5).await;
     two_controls_serve_one_policy(&postgres.store("shared")).await;
 }
 
@@ -116,4 +123,5 @@ async fn two_controls_serve_one_policy(store: &str) {
         }
         tokio::task::yield_now().await;
     }
+    suggestions::two_controls_serve_one_inbox(&first, &second).await;
 }

@@ -1,6 +1,7 @@
 //! The services of the real program on SQLite, over a Unix socket.
 
 use crate::program::{Program, Scratch, command, commit, group, relationship};
+use crate::suggestions;
 use crate::suite;
 use meshgate_proto::wire;
 use std::os::unix::fs::PermissionsExt;
@@ -26,6 +27,36 @@ async fn roll_ups_are_counted_once_and_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_program_loses_no_acknowledged_commit() {
     suite::a_killed_program_loses_no_acknowledged_commit("", 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn suggestions_live_from_submission_to_decision() {
+    suggestions::suggestions_live_from_submission_to_decision("").await;
+}
+
+#[tokio::test]
+async fn refused_decisions_say_why() {
+    suggestions::refused_decisions_say_why("").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn decisions_are_watched_without_loss() {
+    suggestions::decisions_are_watched_without_loss("").await;
+}
+
+#[tokio::test]
+async fn a_look_replays_the_draft() {
+    suggestions::a_look_replays_the_draft("").await;
+}
+
+#[tokio::test]
+async fn learners_are_remembered() {
+    suggestions::learners_are_remembered("").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_program_loses_no_acknowledged_answer() {
+    suggestions::a_killed_program_loses_no_acknowledged_answer("", 20).await;
 }
 
 fn refusal(output: &Output) -> String {
@@ -106,10 +137,14 @@ async fn files_are_private_and_the_socket_goes_with_the_program() {
 async fn health_and_reflection_answer() {
     let scratch = Scratch::new();
     let program = Program::start(&scratch, "");
-    let service = "meshgate.v1.PolicyService".to_owned();
+    let services = ["Policy", "Distribution", "Flow", "Explain", "Suggestion"];
+    let services = services.map(|name| format!("meshgate.v1.{name}Service"));
     let mut health = HealthClient::new(program.channel().await);
-    let answer = health.check(HealthCheckRequest { service: service.clone() }).await.unwrap().into_inner();
-    assert_eq!(answer.status, 1);
+    for service in &services {
+        let answer =
+            health.check(HealthCheckRequest { service: service.clone() }).await.unwrap().into_inner();
+        assert_eq!(answer.status, 1, "{service}");
+    }
     use tonic_reflection::pb::v1 as reflection;
     let mut client =
         reflection::server_reflection_client::ServerReflectionClient::new(program.channel().await);
@@ -117,11 +152,12 @@ async fn health_and_reflection_answer() {
     let request = reflection::ServerReflectionRequest { host: String::new(), message_request: Some(list) };
     let answer = client.server_reflection_info(tokio_stream::once(request)).await.unwrap();
     let answer = answer.into_inner().message().await.unwrap().unwrap().message_response.unwrap();
-    let reflection::server_reflection_response::MessageResponse::ListServicesResponse(services) = answer
-    else {
+    let reflection::server_reflection_response::MessageResponse::ListServicesResponse(listed) = answer else {
         panic!("{answer:?}");
     };
-    assert!(services.service.iter().any(|found| found.name == service), "{services:?}");
+    for service in &services {
+        assert!(listed.service.iter().any(|found| found.name == *service), "{listed:?}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 mod change;
 mod error;
 mod reading;
+mod suggestions;
 
 use crate::answers::{AuditEntry, Committed, Explanation, FlowSums, Hosts, Plan, Snapshot, VersionEntry};
 use crate::edits::{Edit, Transaction};

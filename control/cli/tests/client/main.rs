@@ -6,6 +6,7 @@ mod control;
 mod host;
 mod real;
 mod recorder;
+mod suggestions;
 
 use meshgate_proto::wire::{self, change::Change};
 use recorder::{Answers, Asked, Served};

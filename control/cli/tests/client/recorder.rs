@@ -6,6 +6,7 @@ use meshgate_proto::wire::{
     explain_service_server::{ExplainService, ExplainServiceServer},
     flow_service_server::{FlowService, FlowServiceServer},
     policy_service_server::{PolicyService, PolicyServiceServer},
+    suggestion_service_server::{SuggestionService, SuggestionServiceServer},
 };
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -25,6 +26,11 @@ pub enum Asked {
     Rollback(wire::RollbackRequest),
     Explain(wire::ExplainRequest),
     Flows(wire::QueryFlowsRequest),
+    ListSuggestions(wire::ListSuggestionsRequest),
+    GetSuggestion(wire::GetSuggestionRequest),
+    Accept(wire::AcceptSuggestionRequest),
+    Reject(wire::RejectSuggestionRequest),
+    ListLearners(wire::ListLearnersRequest),
 }
 
 /// What is answered.
@@ -33,6 +39,7 @@ pub struct Answers {
     pub policy: wire::GetPolicyResponse,
     pub plan: wire::PlanResponse,
     pub hosts: wire::ListHostsResponse,
+    pub suggestion: wire::Suggestion,
     /// Refusal of every write, if any.
     pub refusal: Option<(tonic::Code, &'static str)>,
 }
@@ -68,7 +75,8 @@ impl Served {
                 .add_service(PolicyServiceServer::new(recorder.clone()))
                 .add_service(DistributionServiceServer::new(recorder.clone()))
                 .add_service(ExplainServiceServer::new(recorder.clone()))
-                .add_service(FlowServiceServer::new(recorder));
+                .add_service(FlowServiceServer::new(recorder.clone()))
+                .add_service(SuggestionServiceServer::new(recorder));
             tokio::spawn(router.serve_with_incoming(UnixListenerStream::new(listener)));
         });
         Self { directory, asked, _runtime: runtime }
@@ -229,5 +237,91 @@ impl FlowService for Recorder {
     ) -> Result<Response<wire::QueryFlowsResponse>, Status> {
         self.note(Asked::Flows(request.into_inner()));
         Ok(Response::new(wire::QueryFlowsResponse::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl SuggestionService for Recorder {
+    type WatchDecisionsStream = tokio_stream::Empty<Result<wire::DecidedSuggestion, Status>>;
+
+    async fn submit(
+        &self,
+        _: Request<wire::SubmitRequest>,
+    ) -> Result<Response<wire::SubmitResponse>, Status> {
+        Err(Status::unimplemented("not for this test"))
+    }
+
+    async fn watch_decisions(
+        &self,
+        _: Request<wire::WatchDecisionsRequest>,
+    ) -> Result<Response<Self::WatchDecisionsStream>, Status> {
+        Err(Status::unimplemented("not for this test"))
+    }
+
+    async fn report_learner(
+        &self,
+        _: Request<wire::ReportLearnerRequest>,
+    ) -> Result<Response<wire::ReportLearnerResponse>, Status> {
+        Err(Status::unimplemented("not for this test"))
+    }
+
+    async fn list_suggestions(
+        &self,
+        request: Request<wire::ListSuggestionsRequest>,
+    ) -> Result<Response<wire::ListSuggestionsResponse>, Status> {
+        self.note(Asked::ListSuggestions(request.into_inner()));
+        Ok(Response::new(wire::ListSuggestionsResponse::default()))
+    }
+
+    async fn get_suggestion(
+        &self,
+        request: Request<wire::GetSuggestionRequest>,
+    ) -> Result<Response<wire::GetSuggestionResponse>, Status> {
+        self.note(Asked::GetSuggestion(request.into_inner()));
+        let suggestion = Some(self.answers.suggestion.clone());
+        Ok(Response::new(wire::GetSuggestionResponse { suggestion, ..Default::default() }))
+    }
+
+    async fn accept_suggestion(
+        &self,
+        request: Request<wire::AcceptSuggestionRequest>,
+    ) -> Result<Response<wire::AcceptSuggestionResponse>, Status> {
+        let request = request.into_inner();
+        let verdict = if request.edited.is_some() { "edited" } else { "accepted" };
+        let made =
+            request.edited.clone().or_else(|| self.answers.suggestion.draft.clone()).unwrap_or_default();
+        let decision = wire::Decision {
+            sequence: 5,
+            suggestion_id: request.id,
+            verdict: verdict.into(),
+            version: 7,
+            relationship: Some(wire::GroupRelationship { id: 41, ..made }),
+            ..Default::default()
+        };
+        self.note(Asked::Accept(request));
+        let (decision, digest) = (Some(decision), vec![0xcd; 32]);
+        Ok(Response::new(wire::AcceptSuggestionResponse { decision, committed_ns: 1, digest }))
+    }
+
+    async fn reject_suggestion(
+        &self,
+        request: Request<wire::RejectSuggestionRequest>,
+    ) -> Result<Response<wire::RejectSuggestionResponse>, Status> {
+        let request = request.into_inner();
+        let decision = wire::Decision {
+            verdict: "rejected".into(),
+            reason: request.reason.clone(),
+            ..Default::default()
+        };
+        self.note(Asked::Reject(request));
+        Ok(Response::new(wire::RejectSuggestionResponse { decision: Some(decision) }))
+    }
+
+    async fn list_learners(
+        &self,
+        request: Request<wire::ListLearnersRequest>,
+    ) -> Result<Response<wire::ListLearnersResponse>, Status> {
+        self.note(Asked::ListLearners(request.into_inner()));
+        Ok(Response::new(wire::ListLearnersResponse::default()))
     }
 }

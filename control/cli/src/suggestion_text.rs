@@ -1,0 +1,339 @@
+//! Suggestions as text: one table of all, and one page for each.
+
+use crate::relationships::summary;
+use crate::suggestion_answers::{Decision, DraftEffect, Listed, Shown, Suggestion, Suggestions};
+use crate::table::{WIDTH_COLUMNS, numbers, or_dash, plural, printable, table, words};
+use crate::units::{count, time};
+
+/// Columns before a wrapped line of a page.
+const INDENT_COLUMNS: usize = 2;
+
+/// Returns the table of a list.
+pub fn list_text(answer: &Suggestions, state: &str) -> String {
+    if answer.suggestions.is_empty() {
+        return match state {
+            "open" => {
+                "no open suggestions; see with `meshgate learner status` whether a learner is at work\n"
+                    .to_owned()
+            }
+            "all" => "no suggestions yet\n".to_owned(),
+            state => format!("no {state} suggestions\n"),
+        };
+    }
+    let columns = [
+        numbers("ID"),
+        words("STATE"),
+        numbers("CONFIDENCE"),
+        numbers("RELEVANCE"),
+        words("DRAFT"),
+        words("WHY"),
+    ];
+    let rows = table(&columns, answer.suggestions.iter().map(row).collect());
+    let obstacles: String = answer.suggestions.iter().filter_map(obstacle_line).collect();
+    let left_out = match answer.left_out {
+        0 => String::new(),
+        count => format!(
+            "and {}; see more with --limit\n",
+            plural(usize::try_from(count).unwrap_or(usize::MAX), "more suggestion")
+        ),
+    };
+    format!("{rows}{left_out}{obstacles}")
+}
+
+fn row(Listed { suggestion, obstacle: _ }: &Listed) -> Vec<String> {
+    vec![
+        suggestion.id.to_string(),
+        suggestion.state.clone(),
+        percent(suggestion.confidence),
+        percent(suggestion.relevance),
+        summary(&suggestion.draft),
+        suggestion.justification.clone(),
+    ]
+}
+
+fn obstacle_line(Listed { suggestion, obstacle }: &Listed) -> Option<String> {
+    let line = || printable(format!("suggestion {} cannot be accepted as it is: {obstacle}", suggestion.id));
+    (!obstacle.is_empty()).then(|| line() + "\n")
+}
+
+/// Returns the page of one suggestion.
+pub fn show_text(shown: &Shown) -> String {
+    let Suggestion { id, state, origin, learner, draft, .. } = &shown.suggestion;
+    let mut page = Page::default();
+    page.line(format!("suggestion {id} ({state}): {}, priority {}", summary(draft), draft.priority));
+    page.wrapped(&shown.suggestion.justification);
+    page.line(String::new());
+    let ranked = format!("rank {} of its window", shown.suggestion.rank);
+    page.field("confidence", format!("{}, {ranked}", percent(shown.suggestion.confidence)));
+    page.field("relevance", format!("{} of the flows seen", percent(shown.suggestion.relevance)));
+    let version = shown.suggestion.base_version;
+    page.field("drafted", format!("by {learner} from {} against version {version}", origin_words(origin)));
+    page.field("model", or_dash(&shown.suggestion.model_version));
+    page.field("came in", time(shown.suggestion.submitted_ns));
+    if !draft.note.is_empty() {
+        page.field("note", draft.note.clone());
+    }
+    evidence_lines(&mut page, &shown.suggestion);
+    effect_lines(&mut page, shown);
+    if !shown.obstacle.is_empty() {
+        page.line(String::new());
+        page.wrapped(&format!("cannot be accepted as it is: {}", shown.obstacle));
+    }
+    page.line(String::new());
+    match &shown.suggestion.decision {
+        Some(decision) => decision_lines(&mut page, decision),
+        None => page.line(format!(
+            "answer with `meshgate suggestions accept {id}`, `edit {id} ...` or `reject {id} --reason ...`"
+        )),
+    }
+    page.text
+}
+
+fn origin_words(origin: &str) -> &str {
+    match origin {
+        "steady" => "a pattern that holds",
+        "anomaly" => "something unusual",
+        other => other,
+    }
+}
+
+fn evidence_lines(page: &mut Page, suggestion: &Suggestion) {
+    page.line(String::new());
+    if suggestion.evidence.is_empty() {
+        page.line("no evidence was given".to_owned());
+        return;
+    }
+    page.line("evidence:".to_owned());
+    for evidence in &suggestion.evidence {
+        let span = match evidence.until_ns {
+            0 => String::new(),
+            until_ns => format!(" ({} to {})", time(evidence.from_ns), time(until_ns)),
+        };
+        page.wrapped(&format!("{}. {}{span}", evidence.number, evidence.sentence));
+    }
+}
+
+fn effect_lines(page: &mut Page, shown: &Shown) {
+    let Suggestion { draft, effect, over_permissiveness, narrows, shadows, makes_explicit, .. } =
+        &shown.suggestion;
+    page.line(String::new());
+    page.line("what it would do:".to_owned());
+    page.wrapped(&format!("to what the learner remembers: {}", effect_words(effect)));
+    if let Some(effect) = &shown.effect {
+        let words = effect_words(effect);
+        page.wrapped(&format!("to the last 7 days under version {}: {words}", shown.version));
+    }
+    if *makes_explicit {
+        page.wrapped("denies what only the default refuses already");
+    }
+    if draft.action.is_allow() {
+        let never = percent(*over_permissiveness);
+        page.wrapped(&format!("{never} of what it permits was never seen"));
+    }
+    let name = |rule: &u32| match shown.rules.iter().find(|words| words.rule == *rule) {
+        Some(words) => format!("rule {rule} ({})", words.summary),
+        None => format!("rule {rule}, which is gone"),
+    };
+    for rule in narrows {
+        page.wrapped(&format!("narrows {}", name(rule)));
+    }
+    for rule in shadows {
+        page.wrapped(&format!("leaves nothing to decide for {}", name(rule)));
+    }
+}
+
+fn effect_words(effect: &DraftEffect) -> String {
+    let DraftEffect { flows_seen, flows_matched, flows_newly_allowed, flows_newly_denied, flows_attributed } =
+        *effect;
+    if flows_seen == 0 {
+        return "no flows were seen".to_owned();
+    }
+    format!(
+        "of {} flows seen it matches {}: {} newly allowed, {} newly denied, {} decided by it with the same verdict",
+        count(flows_seen),
+        count(flows_matched),
+        count(flows_newly_allowed),
+        count(flows_newly_denied),
+        count(flows_attributed)
+    )
+}
+
+fn decision_lines(page: &mut Page, decision: &Decision) {
+    let Decision { sequence: _, verdict, reason, comment, actor, time_ns, version, relationship } = decision;
+    let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
+    page.line(format!("{verdict}{reason} by {actor} at {}", time(*time_ns)));
+    if let Some(relationship) = relationship {
+        let id = relationship.id.unwrap_or_default();
+        page.wrapped(&format!("relationship {id} of version {version}: {}", summary(relationship)));
+    }
+    if !comment.is_empty() {
+        page.wrapped(comment);
+    }
+}
+
+/// Returns a share of 0 to 1 with one decimal: `97.5%`.
+fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+/// A page that grows line by line; what others wrote cannot drive the terminal.
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, line: String) {
+        self.text.push_str(&printable(line));
+        self.text.push('\n');
+    }
+
+    fn field(&mut self, name: &str, value: String) {
+        self.line(format!("{:13}{value}", format!("{name}:")));
+    }
+
+    /// Adds an indented paragraph, broken between words where it would be too wide.
+    fn wrapped(&mut self, text: &str) {
+        let indent = " ".repeat(INDENT_COLUMNS);
+        let width = usize::from(WIDTH_COLUMNS) - INDENT_COLUMNS;
+        let mut line = String::new();
+        for word in printable(text.to_owned()).split(' ') {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > width {
+                self.line(format!("{indent}{line}"));
+                line.clear();
+            }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        self.line(format!("{indent}{line}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::object;
+    use crate::suggestion_answers::{Evidence, RuleWords};
+
+    fn suggestion() -> Suggestion {
+        let draft = r#"{"source_group_name": "DevNodes", "destination_group_name": "ProductionServers",
+            "protocol": "TCP", "port_range": "22", "action": "deny"}"#;
+        let evidence = |number, sentence: &str| Evidence {
+            number,
+            kind: "volume".into(),
+            sentence: sentence.into(),
+            measures: Vec::new(),
+            from_ns: 1_769_860_740_000_000_000,
+            until_ns: 1_769_860_800_000_000_000,
+        };
+        Suggestion {
+            id: 12,
+            learner: "l1".into(),
+            state: "open".into(),
+            origin: "anomaly".into(),
+            draft: object(draft).unwrap(),
+            confidence: 0.9754,
+            relevance: 0.02,
+            rank: 1,
+            propensity: 1.0,
+            justification:
+                "Unusual SSH connection attempts from group 'DevNodes' to group 'ProductionServers'; \
+                            suggest denying SSH access"
+                    .into(),
+            evidence: vec![evidence(1, "48 attempts in 60 s"), evidence(2, "never seen before")],
+            effect: DraftEffect {
+                flows_seen: 2_400,
+                flows_matched: 48,
+                flows_newly_denied: 48,
+                ..Default::default()
+            },
+            over_permissiveness: 0.0,
+            narrows: vec![3],
+            shadows: vec![4],
+            makes_explicit: false,
+            features: Vec::new(),
+            base_version: 7,
+            model_version: "gru-1".into(),
+            window_end_ns: 0,
+            submitted_ns: 1_769_860_801_000_000_000,
+            decision: None,
+        }
+    }
+
+    #[test]
+    fn a_page_reads_from_the_draft_to_the_answer() {
+        let shown = Shown {
+            suggestion: suggestion(),
+            obstacle: String::new(),
+            effect: Some(DraftEffect { flows_seen: 9, ..Default::default() }),
+            version: 8,
+            rules: vec![RuleWords { rule: 3, summary: "allow any -> ProductionServers TCP".into() }],
+        };
+        let expected = "\
+suggestion 12 (open): deny DevNodes -> ProductionServers TCP 22, priority 1000
+  Unusual SSH connection attempts from group 'DevNodes' to group 'ProductionServers'; suggest
+  denying SSH access
+
+confidence:  97.5%, rank 1 of its window
+relevance:   2.0% of the flows seen
+drafted:     by l1 from something unusual against version 7
+model:       gru-1
+came in:     2026-01-31 12:00:01Z
+
+evidence:
+  1. 48 attempts in 60 s (2026-01-31 11:59:00Z to 2026-01-31 12:00:00Z)
+  2. never seen before (2026-01-31 11:59:00Z to 2026-01-31 12:00:00Z)
+
+what it would do:
+  to what the learner remembers: of 2,400 flows seen it matches 48: 0 newly allowed, 48 newly
+  denied, 0 decided by it with the same verdict
+  to the last 7 days under version 8: of 9 flows seen it matches 0: 0 newly allowed, 0 newly denied,
+  0 decided by it with the same verdict
+  narrows rule 3 (allow any -> ProductionServers TCP)
+  leaves nothing to decide for rule 4, which is gone
+
+answer with `meshgate suggestions accept 12`, `edit 12 ...` or `reject 12 --reason ...`
+";
+        assert_eq!(show_text(&shown), expected);
+        let decided = Suggestion {
+            state: "rejected".into(),
+            decision: Some(Decision {
+                sequence: 1,
+                verdict: "rejected".into(),
+                reason: "too-broad".into(),
+                comment: "only two of them".into(),
+                actor: "alice".into(),
+                time_ns: 1_769_860_900_000_000_000,
+                version: 0,
+                relationship: None,
+            }),
+            ..suggestion()
+        };
+        let page = show_text(&Shown { suggestion: decided, obstacle: "draft: x".into(), ..shown });
+        let end = "\n  cannot be accepted as it is: draft: x\n\nrejected (too-broad) by alice at \
+                   2026-01-31 12:01:40Z\n  only two of them\n";
+        assert!(page.ends_with(end), "{page}");
+    }
+
+    #[test]
+    fn the_table_is_as_documented() {
+        let short = Suggestion { justification: "48 attempts".into(), ..suggestion() };
+        let answer = Suggestions {
+            suggestions: vec![Listed {
+                suggestion: short,
+                obstacle: "draft: relationship 3 says the same".into(),
+            }],
+            left_out: 2,
+        };
+        let expected = "\
+ID  STATE  CONFIDENCE  RELEVANCE  DRAFT                                      WHY
+12  open        97.5%       2.0%  deny DevNodes -> ProductionServers TCP 22  48 attempts
+and 2 more suggestions; see more with --limit
+suggestion 12 cannot be accepted as it is: draft: relationship 3 says the same
+";
+        assert_eq!(list_text(&answer, "open"), expected);
+        assert!(list_text(&Suggestions::default(), "open").starts_with("no open suggestions; see with"));
+    }
+}

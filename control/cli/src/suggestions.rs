@@ -1,0 +1,196 @@
+//! `meshgate suggestions`: drafts of the learner, and what people say to them.
+
+use crate::answers::Snapshot;
+use crate::failure::{Failure, UsageError};
+use crate::flags::{RuleFlags, put};
+use crate::relationships::{self, RelationshipFields, fields};
+use crate::rules;
+use crate::session::{Reply, Session, WriteFlags};
+use crate::suggestion_answers::{Accepted, Rejected, RuleWords, Suggestion};
+use crate::suggestion_text::{list_text, show_text};
+use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
+use meshgate_policy::{AuthoredRelationship, RuleId};
+
+/// Commands of `meshgate suggestions`.
+#[derive(Subcommand, Clone, Debug)]
+pub enum SuggestionsCommand {
+    /// List suggestions, open ones by rank
+    #[command(
+        visible_alias = "ls",
+        after_help = "Examples:
+  meshgate suggestions list
+  meshgate suggestions list --state all --limit 200 --output json"
+    )]
+    List(List),
+    /// Show one suggestion: the rule, the evidence, and what it would do
+    #[command(after_help = "Examples:\n  meshgate suggestions show 12")]
+    Show(Numbered),
+    /// Make the suggested rule a relationship as it is
+    #[command(after_help = "Examples:
+  meshgate suggestions accept 12 --wait
+  meshgate suggestions accept 12 --comment 'agreed with the shop team'")]
+    Accept(Accept),
+    /// Change fields of the suggested rule and make it a relationship
+    #[command(after_help = "Examples:
+  meshgate suggestions edit 12 --port-range 5432 --wait
+  meshgate suggestions edit 12 --action reject --note 'tell the sender'")]
+    Edit(Edit),
+    /// Close a suggestion without a rule; the reason teaches the learner
+    #[command(after_help = "Examples:
+  meshgate suggestions reject 12 --reason too-broad
+  meshgate suggestions reject 12 --reason later --comment 'after the move'")]
+    Reject(Reject),
+}
+
+/// `suggestions list`.
+#[derive(Args, Clone, Debug)]
+pub struct List {
+    /// open, accepted, edited, rejected or all
+    #[arg(long, value_name = "STATE", default_value = "open", hide_possible_values = true)]
+    #[arg(value_parser = PossibleValuesParser::new(["open", "accepted", "edited", "rejected", "all"]))]
+    state: String,
+    /// At most this many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: u32,
+}
+
+/// A command on one suggestion.
+#[derive(Args, Clone, Debug)]
+pub struct Numbered {
+    /// Number of the suggestion
+    id: u64,
+}
+
+/// `suggestions accept`.
+#[derive(Args, Clone, Debug)]
+pub struct Accept {
+    /// Number of the suggestion
+    id: u64,
+    #[command(flatten)]
+    write: WriteFlags,
+}
+
+/// `suggestions edit`.
+#[derive(Args, Clone, Debug)]
+pub struct Edit {
+    /// Number of the suggestion
+    id: u64,
+    #[command(flatten)]
+    fields: RelationshipFields,
+    #[command(flatten)]
+    rule: RuleFlags,
+    #[command(flatten)]
+    write: WriteFlags,
+}
+
+/// `suggestions reject`.
+#[derive(Args, Clone, Debug)]
+pub struct Reject {
+    /// Number of the suggestion
+    id: u64,
+    /// wrong-anomaly: nothing unusual happened; wrong-rule: it did, and this is not the answer; too-broad: the rule
+    /// covers more than what happened; later: ask again tomorrow
+    #[arg(long, value_name = "REASON", hide_possible_values = true)]
+    #[arg(value_parser = PossibleValuesParser::new(["wrong-anomaly", "wrong-rule", "too-broad", "later"]))]
+    reason: String,
+    /// Kept with the decision and in the audit trail
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    comment: String,
+}
+
+/// Runs a command.
+pub async fn run(command: SuggestionsCommand, session: &Session) -> Result<Reply, Failure> {
+    match command {
+        SuggestionsCommand::List(list) => list.run(session).await,
+        SuggestionsCommand::Show(numbered) => numbered.run(session).await,
+        SuggestionsCommand::Accept(accept) => accept.run(session).await,
+        SuggestionsCommand::Edit(edit) => edit.run(session).await,
+        SuggestionsCommand::Reject(reject) => reject.run(session).await,
+    }
+}
+
+impl List {
+    async fn run(self, session: &Session) -> Result<Reply, Failure> {
+        let answer = session.connect().await?.suggestions(&self.state, self.limit).await?;
+        Ok(session.show(&answer, |answer| list_text(answer, &self.state))?.into())
+    }
+}
+
+impl Numbered {
+    async fn run(self, session: &Session) -> Result<Reply, Failure> {
+        let client = session.connect().await?;
+        let mut shown = client.suggestion(self.id).await?;
+        let named = [&shown.suggestion.narrows[..], &shown.suggestion.shadows].concat();
+        if !named.is_empty() {
+            shown.rules = in_words(&client.policy(None).await?, &named);
+        }
+        Ok(session.show(&shown, show_text)?.into())
+    }
+}
+
+impl Accept {
+    async fn run(self, session: &Session) -> Result<Reply, Failure> {
+        let client = session.connect().await?;
+        let accepted = client.accept(self.id, None, &self.write.comment_or("")).await?;
+        let text = session.show(&accepted, |accepted| accepted_text(self.id, accepted))?;
+        let version = accepted.committed.version;
+        Ok(Reply { text, lacking: session.wait_if(&client, version, self.write.wait).await? })
+    }
+}
+
+impl Edit {
+    async fn run(self, session: &Session) -> Result<Reply, Failure> {
+        if self.rule.is_empty() && self.fields.source.is_none() && self.fields.destination.is_none() {
+            return Err(UsageError::NothingToChange.into());
+        }
+        let client = session.connect().await?;
+        let edited = self.edited(client.suggestion(self.id).await?.suggestion)?;
+        let accepted = client.accept(self.id, Some(&edited), &self.write.comment_or("")).await?;
+        let text = session.show(&accepted, |accepted| accepted_text(self.id, accepted))?;
+        let version = accepted.committed.version;
+        Ok(Reply { text, lacking: session.wait_if(&client, version, self.write.wait).await? })
+    }
+
+    /// Returns the draft with the fields that were given.
+    fn edited(&self, suggestion: Suggestion) -> Result<AuthoredRelationship, UsageError> {
+        let mut edited = suggestion.draft;
+        let RelationshipFields { source, destination } = self.fields.clone();
+        put(&mut edited.source_group_name, source);
+        put(&mut edited.destination_group_name, destination);
+        self.rule.set(fields(&mut edited))?;
+        Ok(edited)
+    }
+}
+
+impl Reject {
+    async fn run(self, session: &Session) -> Result<Reply, Failure> {
+        let rejected = session.connect().await?.reject(self.id, &self.reason, &self.comment).await?;
+        Ok(session.show(&rejected, |rejected| rejected_text(self.id, rejected))?.into())
+    }
+}
+
+fn accepted_text(id: u64, Accepted { committed, decision }: &Accepted) -> String {
+    let made = decision.relationship.as_ref();
+    let words = made.map(relationships::summary).unwrap_or_default();
+    let number = made.and_then(|made| made.id).unwrap_or_default();
+    let verdict = if decision.verdict == "edited" { "accepted in another form" } else { "accepted" };
+    format!("suggestion {id} {verdict} as relationship {number}: {words} (version {})\n", committed.version)
+}
+
+fn rejected_text(id: u64, Rejected { decision }: &Rejected) -> String {
+    let rests = if decision.reason == "later" { "; it may come back after a day" } else { "" };
+    format!("suggestion {id} rejected: {}{rests}\n", decision.reason)
+}
+
+/// Returns the rules with these numbers in words, as far as the newest version has them.
+fn in_words(snapshot: &Snapshot, ids: &[u32]) -> Vec<RuleWords> {
+    let summary = |id: u32| {
+        let wanted = Some(RuleId(id));
+        let relationships = snapshot.policy.relationships.iter();
+        let relationship = relationships.filter(|r| r.id == wanted).map(relationships::summary).next();
+        let rules = || snapshot.policy.rules.iter().filter(|r| r.id == wanted).map(rules::summary).next();
+        relationship.or_else(rules)
+    };
+    ids.iter().filter_map(|id| Some(RuleWords { rule: *id, summary: summary(*id)? })).collect()
+}

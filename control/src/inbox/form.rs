@@ -1,0 +1,200 @@
+//! The form of a proposal: numbers, texts and lists within their limits, and a draft of the kind that learners may make.
+
+use crate::suggestion::{Evidence, Measure, Proposal};
+use meshgate_policy::limits::{DRAFT_PRIORITY_MIN, NOTE_BYTES_MAX, PROTECTED_ABOVE_PRIORITY};
+use meshgate_policy::{Action, AuthoredRelationship, EffectCounts, Mode, Name};
+
+/// Pieces of evidence of one suggestion: more than a person reads.
+pub const EVIDENCE_MAX: usize = 16;
+/// Numbers of one piece of evidence: more than a sentence holds.
+pub const MEASURES_MAX: usize = 32;
+/// Features of one suggestion: the window's features twice over.
+pub const FEATURES_MAX: usize = 64;
+/// Rules that one suggestion narrows, or shadows.
+pub const RULES_NAMED_MAX: usize = 256;
+/// Bytes of a name, a unit, a number as text, a version of a model.
+pub const WORD_BYTES_MAX: usize = 128;
+/// Bytes of the sentence of a piece of evidence.
+pub const SENTENCE_BYTES_MAX: usize = 1_024;
+/// Bytes of the justification.
+pub const JUSTIFICATION_BYTES_MAX: usize = 2_048;
+
+/// A field of a proposal that cannot be used.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum FormFault {
+    /// A share that is none, or not a number.
+    #[error("{0}: {1} is not within 0 to 1")]
+    Share(&'static str, f64),
+    /// A probability of something that happened.
+    #[error("propensity: {0} is not above 0 and at most 1")]
+    Propensity(f64),
+    /// Not a finite number.
+    #[error("{0}: {1} is not a finite number")]
+    NotFinite(String, f64),
+    /// A number below the least possible one.
+    #[error("{0}: {1} is below {2}")]
+    Below(&'static str, u64, u64),
+    /// A number above the largest possible one.
+    #[error("{0}: {1} is above {2}")]
+    Above(String, u64, u64),
+    /// A text that must say something.
+    #[error("{0}: is empty")]
+    Empty(String),
+    /// A text longer than the limit.
+    #[error("{0}: {1} bytes, at most {2} are possible")]
+    TooLong(String, usize, usize),
+    /// A list longer than the limit.
+    #[error("{0}: {1} entries, at most {2} are possible")]
+    TooMany(String, usize, usize),
+    /// A span that ends before it begins.
+    #[error("{0}: ends before it begins")]
+    Backwards(String),
+    /// A draft that brings a number along.
+    #[error("draft.id: control gives the number, a draft has none")]
+    Numbered,
+    /// A tenant that does not exist.
+    #[error("draft.tenant: no tenant \"{0}\"; this version has only \"default\"")]
+    Tenant(Name),
+    /// A mode that drafts may not have.
+    #[error("draft.mode: {0}; a draft has the mode enforce")]
+    Mode(Mode),
+    /// An action that drafts may not have.
+    #[error("draft.action: reject; a draft allows or denies")]
+    Reject,
+}
+
+/// Returns what of the proposal cannot be used, if anything.
+pub fn check_form(proposal: &Proposal) -> Result<(), FormFault> {
+    let Proposal {
+        origin: _,
+        draft,
+        confidence,
+        relevance,
+        rank,
+        propensity,
+        justification,
+        evidence,
+        effect,
+        over_permissiveness,
+        narrows,
+        shadows,
+        makes_explicit: _,
+        features,
+        base_version,
+        model_version,
+        window_end_ns,
+    } = proposal;
+    check_draft(draft)?;
+    share("confidence", *confidence)?;
+    share("relevance", *relevance)?;
+    share("over_permissiveness", *over_permissiveness)?;
+    if *rank == 0 {
+        return Err(FormFault::Below("rank", 0, 1));
+    }
+    if !(*propensity > 0.0 && *propensity <= 1.0) {
+        return Err(FormFault::Propensity(*propensity));
+    }
+    if justification.is_empty() {
+        return Err(FormFault::Empty("justification".to_owned()));
+    }
+    text("justification", justification, JUSTIFICATION_BYTES_MAX)?;
+    text("model_version", model_version, WORD_BYTES_MAX)?;
+    count("evidence", evidence.len(), EVIDENCE_MAX)?;
+    count("narrows", narrows.len(), RULES_NAMED_MAX)?;
+    count("shadows", shadows.len(), RULES_NAMED_MAX)?;
+    count("features", features.len(), FEATURES_MAX)?;
+    storable("base_version", base_version.0)?;
+    storable("window_end_ns", *window_end_ns)?;
+    check_effect(effect)?;
+    for (at, evidence) in evidence.iter().enumerate() {
+        check_evidence(&format!("evidence[{at}]"), evidence)?;
+    }
+    for (at, feature) in features.iter().enumerate() {
+        text(&format!("features[{at}].name"), &feature.name, WORD_BYTES_MAX)?;
+        finite(&format!("features[{at}].value"), feature.value)?;
+    }
+    Ok(())
+}
+
+fn check_draft(draft: &AuthoredRelationship) -> Result<(), FormFault> {
+    if draft.id.is_some() {
+        return Err(FormFault::Numbered);
+    }
+    if draft.tenant != Name::default_name() {
+        return Err(FormFault::Tenant(draft.tenant.clone()));
+    }
+    if draft.mode != Mode::Enforce {
+        return Err(FormFault::Mode(draft.mode));
+    }
+    if draft.action == Action::Reject {
+        return Err(FormFault::Reject);
+    }
+    let priority = draft.priority.0;
+    if priority < DRAFT_PRIORITY_MIN {
+        return Err(FormFault::Below("draft.priority", priority.into(), DRAFT_PRIORITY_MIN.into()));
+    }
+    if draft.priority.is_protected() {
+        let (field, max) = ("draft.priority".to_owned(), PROTECTED_ABOVE_PRIORITY.into());
+        return Err(FormFault::Above(field, priority.into(), max));
+    }
+    text("draft.note", &draft.note, NOTE_BYTES_MAX)
+}
+
+/// Checks counts that contain each other: a flow that changes is matched, one that is matched was seen.
+fn check_effect(effect: &EffectCounts) -> Result<(), FormFault> {
+    let EffectCounts { seen, matched, newly_allowed, newly_denied, attributed } = *effect;
+    storable("effect.flows_seen", seen)?;
+    let within = |field: &str, count, max| {
+        if count > max { Err(FormFault::Above(field.to_owned(), count, max)) } else { Ok(()) }
+    };
+    within("effect.flows_matched", matched, seen)?;
+    within("effect.flows_newly_allowed", newly_allowed, matched)?;
+    within("effect.flows_newly_denied", newly_denied, matched - newly_allowed)?;
+    within("effect.flows_attributed", attributed, matched - newly_allowed - newly_denied)
+}
+
+fn check_evidence(path: &str, evidence: &Evidence) -> Result<(), FormFault> {
+    let Evidence { kind: _, sentence, measures, from_ns, until_ns } = evidence;
+    if sentence.is_empty() {
+        return Err(FormFault::Empty(format!("{path}.sentence")));
+    }
+    text(&format!("{path}.sentence"), sentence, SENTENCE_BYTES_MAX)?;
+    count(&format!("{path}.measures"), measures.len(), MEASURES_MAX)?;
+    if from_ns > until_ns {
+        return Err(FormFault::Backwards(format!("{path}.until_ns")));
+    }
+    for (at, Measure { name, value, unit, text: shown }) in measures.iter().enumerate() {
+        let at = |field: &str| format!("{path}.measures[{at}].{field}");
+        text(&at("name"), name, WORD_BYTES_MAX)?;
+        finite(&at("value"), *value)?;
+        text(&at("unit"), unit, WORD_BYTES_MAX)?;
+        text(&at("text"), shown, WORD_BYTES_MAX)?;
+    }
+    Ok(())
+}
+
+fn share(field: &'static str, value: f64) -> Result<(), FormFault> {
+    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(FormFault::Share(field, value)) }
+}
+
+fn finite(field: &str, value: f64) -> Result<(), FormFault> {
+    if value.is_finite() { Ok(()) } else { Err(FormFault::NotFinite(field.to_owned(), value)) }
+}
+
+fn text(field: &str, text: &str, bytes_max: usize) -> Result<(), FormFault> {
+    if text.len() <= bytes_max {
+        Ok(())
+    } else {
+        Err(FormFault::TooLong(field.to_owned(), text.len(), bytes_max))
+    }
+}
+
+fn count(field: &str, count: usize, max: usize) -> Result<(), FormFault> {
+    if count <= max { Ok(()) } else { Err(FormFault::TooMany(field.to_owned(), count, max)) }
+}
+
+/// Refuses a number that the store cannot hold.
+fn storable(field: &str, number: u64) -> Result<(), FormFault> {
+    let max = i64::MAX.unsigned_abs();
+    if number <= max { Ok(()) } else { Err(FormFault::Above(field.to_owned(), number, max)) }
+}

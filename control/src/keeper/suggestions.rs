@@ -1,0 +1,344 @@
+//! The keeper's part in suggestions: they are taken in, looked at and decided under the same lock as every other write,
+//! so that a draft is judged by the version it would join.
+
+use super::{COMMENT_BYTES_MAX, Keeper, KeeperFault, Kept, audit_detail, one_line};
+use crate::audit::{Draft, Event};
+use crate::clock::{now_ns, utc};
+use crate::inbox::{Inbox, Judge, Listing, Obstacle, Refusal, Submitter, accepted_form, drafted_rule};
+use crate::policy_book::{BookFault, Change, NextState};
+use crate::replay::{Matchable, REPLAYED_S, Replay};
+use crate::store::{NewVersion, StoreError, SuggestionPage};
+use crate::suggestion::{Decision, DraftKey, Proposal, Reason, State, Suggestion, Verdict};
+use meshgate_policy::{AuthoredRelationship, Digest, EffectCounts, Name, PolicyVersion};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Why a suggestion is not decided.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum AnswerFault {
+    /// A number that no suggestion has.
+    #[error("id: there is no suggestion {0}")]
+    Unknown(u64),
+    /// It was decided before.
+    #[error("suggestion {id}: was {state} by {actor} at {time} already")]
+    Decided {
+        /// The suggestion.
+        id: u64,
+        /// What was decided.
+        state: State,
+        /// By whom.
+        actor: String,
+        /// When.
+        time: String,
+    },
+    /// The draft would be refused or without effect; a person who wants it all the same says so by an edited form.
+    #[error("suggestion {0}: {1}; accept an edited form of it, or reject it")]
+    Obstacle(u64, Obstacle),
+    /// An edited form that brings a number along: it would replace that relationship.
+    #[error("edited.id: {0} where none is possible: an accepted draft is a new relationship")]
+    Numbered(u32),
+}
+
+/// What a person says to accept a suggestion.
+#[derive(Clone, Debug)]
+pub struct Acceptance {
+    /// The suggestion.
+    pub id: u64,
+    /// The draft as the person wants it; none accepts it as it is.
+    pub edited: Option<AuthoredRelationship>,
+    /// The version the person looked at; none skips the check.
+    pub expected_version: Option<PolicyVersion>,
+    /// Who decides.
+    pub actor: String,
+    /// What the person says.
+    pub comment: String,
+}
+
+/// What a person says to reject a suggestion.
+#[derive(Clone, Debug)]
+pub struct Rejection {
+    /// The suggestion.
+    pub id: u64,
+    /// Why.
+    pub reason: Reason,
+    /// Who decides.
+    pub actor: String,
+    /// What the person says.
+    pub comment: String,
+}
+
+/// What became of an acceptance.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The decision.
+    pub decision: Decision,
+    /// When the version was committed, nanoseconds since 1970.
+    pub committed_ns: u64,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// A suggestion as a person looks at it.
+#[derive(Debug)]
+pub struct Look {
+    /// The suggestion.
+    pub suggestion: Suggestion,
+    /// What speaks against accepting it as it is.
+    pub obstacle: Option<Obstacle>,
+    /// The draft replayed against the roll-ups; none for one that was accepted or names groups that are gone.
+    pub effect: Option<EffectCounts>,
+    /// The version that obstacle and effect speak of.
+    pub version: PolicyVersion,
+}
+
+impl Keeper {
+    /// Returns what wakes when there is a newer decision; holds its sequence.
+    pub fn decisions(&self) -> watch::Receiver<u64> {
+        self.decided.subscribe()
+    }
+
+    /// Takes drafts in: each gets a number or is refused. On disk when it returns.
+    pub async fn submit(
+        self: &Arc<Self>,
+        learner: Name,
+        proposals: Vec<Proposal>,
+    ) -> Result<Vec<Result<u64, Refusal>>, KeeperFault> {
+        let keeper = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            match keeper.take_in(&learner, proposals.clone()).await {
+                // Another control was first; what it wrote is known by now.
+                Err(KeeperFault::Store(StoreError::Conflict)) => keeper.take_in(&learner, proposals).await,
+                outcome => outcome,
+            }
+        });
+        task.await.map_err(|_| KeeperFault::Stopping)?
+    }
+
+    /// Makes the draft, or the edited form of it, a relationship of the next version. On disk when it returns.
+    pub async fn accept(self: &Arc<Self>, acceptance: Acceptance) -> Result<Accepted, KeeperFault> {
+        let keeper = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            match keeper.make_relationship(acceptance.clone()).await {
+                Err(KeeperFault::Store(StoreError::Conflict)) => keeper.make_relationship(acceptance).await,
+                outcome => outcome,
+            }
+        });
+        task.await.map_err(|_| KeeperFault::Stopping)?
+    }
+
+    /// Closes a suggestion without effect on the policy. On disk when it returns.
+    pub async fn reject(self: &Arc<Self>, rejection: Rejection) -> Result<Decision, KeeperFault> {
+        let keeper = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            match keeper.close(rejection.clone()).await {
+                Err(KeeperFault::Store(StoreError::Conflict)) => keeper.close(rejection).await,
+                outcome => outcome,
+            }
+        });
+        task.await.map_err(|_| KeeperFault::Stopping)?
+    }
+
+    /// Lists suggestions, each with what speaks against accepting it.
+    pub async fn list(
+        &self,
+        listing: Listing,
+    ) -> Result<(SuggestionPage, Vec<Option<Obstacle>>), KeeperFault> {
+        let page = self.store.suggestions(listing).await?;
+        let newest = self.newest();
+        let judged = tokio::task::spawn_blocking(move || {
+            let judge = Judge::new(&newest.book);
+            let obstacle = |suggestion: &Suggestion| match suggestion.state() {
+                State::Open => judge.obstacle(&suggestion.proposal.draft),
+                State::Accepted | State::Edited | State::Rejected => None,
+            };
+            let obstacles = page.suggestions.iter().map(obstacle).collect();
+            (page, obstacles)
+        });
+        judged.await.map_err(|_| KeeperFault::Stopping)
+    }
+
+    /// Returns a suggestion with what speaks against it and what it would have done to the flows of the last days.
+    pub async fn look(&self, id: u64, now_ns: u64) -> Result<Look, KeeperFault> {
+        let suggestion = self.store.suggestion(id).await?.ok_or(AnswerFault::Unknown(id))?;
+        let newest = self.newest();
+        let (draft, state) = (suggestion.proposal.draft.clone(), suggestion.state());
+        let judged = Arc::clone(&newest);
+        let judged = tokio::task::spawn_blocking(move || {
+            let obstacle = match state {
+                State::Open => Judge::new(&judged.book).obstacle(&draft),
+                State::Accepted | State::Edited | State::Rejected => None,
+            };
+            (obstacle, drafted_rule(&judged.book, &draft).ok())
+        });
+        let (obstacle, rule) = judged.await.map_err(|_| KeeperFault::Stopping)?;
+        let would = rule.filter(|_| !matches!(state, State::Accepted | State::Edited));
+        let effect = match would {
+            None => None,
+            Some(rule) => {
+                let from_s = (now_ns / 1_000_000_000).saturating_sub(REPLAYED_S);
+                let replay = Replay::new(newest.book.policy(), &rule);
+                Some(self.store.replay(from_s, Matchable::by(&rule), replay).await?)
+            }
+        };
+        Ok(Look { suggestion, obstacle, effect, version: newest.book.version() })
+    }
+
+    async fn take_in(
+        &self,
+        learner: &Name,
+        proposals: Vec<Proposal>,
+    ) -> Result<Vec<Result<u64, Refusal>>, KeeperFault> {
+        let mut head = self.writing.lock().await;
+        let keys: Vec<DraftKey> = proposals.iter().map(|proposal| DraftKey::of(&proposal.draft)).collect();
+        let inbox = self.store.inbox(&keys).await?;
+        let newest = self.newest();
+        let submitter = Submitter { learner: learner.clone(), now_ns: now_ns() };
+        let time_ns = submitter.now_ns;
+        let judged = tokio::task::spawn_blocking(move || judge(&newest, inbox, &submitter, proposals));
+        let judged = judged.await.map_err(|_| KeeperFault::Stopping)?;
+        let answers = judged.iter().map(|one| one.as_ref().map(|s| s.id).map_err(Clone::clone)).collect();
+        let taken: Vec<Suggestion> = judged.into_iter().filter_map(Result::ok).collect();
+        if taken.is_empty() {
+            return Ok(answers);
+        }
+        let ids = taken.iter().map(|suggestion| suggestion.id.to_string()).collect::<Vec<_>>().join(", ");
+        let audit = Draft {
+            time_ns,
+            actor: format!("learner {learner}"),
+            event: Event::SuggestionSubmit,
+            detail: format!("suggestions {ids}"),
+        };
+        match self.store.take_in(&taken, *head, audit).await {
+            Ok(next) => *head = next,
+            Err(error) => {
+                tracing::error!(%error, "suggestions refused");
+                self.reload(&mut head).await;
+                return Err(error.into());
+            }
+        }
+        tracing::info!(%learner, ids, "suggestions taken in");
+        Ok(answers)
+    }
+
+    async fn make_relationship(&self, acceptance: Acceptance) -> Result<Accepted, KeeperFault> {
+        check_comment(&acceptance.comment)?;
+        if let Some(id) = acceptance.edited.as_ref().and_then(|edited| edited.id) {
+            return Err(AnswerFault::Numbered(id.0).into());
+        }
+        let mut head = self.writing.lock().await;
+        let suggestion = self.open_one(acceptance.id).await?;
+        let newest = self.newest();
+        let Acceptance { id, actor, comment, .. } = acceptance.clone();
+        let work = tokio::task::spawn_blocking(move || next_state(&newest, &suggestion, acceptance));
+        let (next, digest, edited) = work.await.map_err(|_| KeeperFault::Stopping)??;
+        let created = next.created_ids.first().copied();
+        let mut relationships = next.book.authored().relationships.iter();
+        let relationship = relationships.find(|relationship| relationship.id == created).cloned();
+        let relationship = relationship.expect("a change that was applied created this relationship");
+        let kept = Arc::new(Kept { book: next.book, digest, committed_ns: now_ns() });
+        let (version, committed_ns) = (kept.book.version(), kept.committed_ns);
+        let words = match comment.as_str() {
+            "" => format!("suggestion {id}"),
+            comment => format!("suggestion {id}: {comment}"),
+        };
+        let verdict = Verdict::Accepted { edited, version, relationship };
+        let decision = self.decision(id, verdict, (&actor, comment), committed_ns);
+        let event = if edited { Event::SuggestionEdit } else { Event::SuggestionAccept };
+        let detail = audit_detail(&kept, &words);
+        let audit = Draft { time_ns: committed_ns, actor: actor.clone(), event, detail };
+        let new = NewVersion { book: &kept.book, digest, author: &actor, comment: &words, committed_ns };
+        match self.store.decide(&decision, Some(new), *head, audit).await {
+            Ok(next) => *head = next,
+            Err(error) => {
+                tracing::error!(%error, id, "acceptance refused");
+                self.reload(&mut head).await;
+                return Err(error.into());
+            }
+        }
+        tracing::info!(id, version = version.0, digest = %digest.short(), actor, "suggestion accepted");
+        self.show(kept, *head);
+        self.decided.send_replace(decision.sequence);
+        Ok(Accepted { decision, committed_ns, digest })
+    }
+
+    async fn close(&self, rejection: Rejection) -> Result<Decision, KeeperFault> {
+        let Rejection { id, reason, actor, comment } = rejection;
+        check_comment(&comment)?;
+        let mut head = self.writing.lock().await;
+        self.open_one(id).await?;
+        let time_ns = now_ns();
+        let detail = match comment.as_str() {
+            "" => format!("suggestion {id}: {reason}"),
+            comment => format!("suggestion {id}: {reason}: {}", one_line(comment)),
+        };
+        let audit = Draft { time_ns, actor: actor.clone(), event: Event::SuggestionReject, detail };
+        let decision = self.decision(id, Verdict::Rejected(reason), (&actor, comment), time_ns);
+        match self.store.decide(&decision, None, *head, audit).await {
+            Ok(next) => *head = next,
+            Err(error) => {
+                tracing::error!(%error, id, "rejection refused");
+                self.reload(&mut head).await;
+                return Err(error.into());
+            }
+        }
+        tracing::info!(id, %reason, actor, "suggestion rejected");
+        self.decided.send_replace(decision.sequence);
+        Ok(decision)
+    }
+
+    /// Returns the suggestion if it is open; call it under the lock of writes.
+    async fn open_one(&self, id: u64) -> Result<Suggestion, KeeperFault> {
+        let suggestion = self.store.suggestion(id).await?.ok_or(AnswerFault::Unknown(id))?;
+        if let Some(Decision { verdict, actor, time_ns, .. }) = &suggestion.decision {
+            let (state, time) = (verdict.state(), utc(*time_ns));
+            return Err(AnswerFault::Decided { id, state, actor: actor.clone(), time }.into());
+        }
+        Ok(suggestion)
+    }
+
+    /// Returns a decision with its place in the sequence; call it under the lock of writes.
+    fn decision(&self, id: u64, verdict: Verdict, said: (&str, String), time_ns: u64) -> Decision {
+        let (actor, comment) = said;
+        let sequence = *self.decided.borrow() + 1;
+        Decision { sequence, suggestion: id, verdict, comment, actor: actor.to_owned(), time_ns }
+    }
+}
+
+fn check_comment(comment: &str) -> Result<(), KeeperFault> {
+    if comment.len() > COMMENT_BYTES_MAX { Err(KeeperFault::Comment(comment.len())) } else { Ok(()) }
+}
+
+fn judge(
+    newest: &Kept,
+    mut inbox: Inbox,
+    submitter: &Submitter,
+    proposals: Vec<Proposal>,
+) -> Vec<Result<Suggestion, Refusal>> {
+    let judge = Judge::new(&newest.book);
+    proposals.into_iter().map(|proposal| inbox.take(&judge, submitter, proposal)).collect()
+}
+
+/// Returns the state after an acceptance with its digest, and whether the draft was edited.
+fn next_state(
+    newest: &Kept,
+    suggestion: &Suggestion,
+    acceptance: Acceptance,
+) -> Result<(NextState, Digest, bool), KeeperFault> {
+    let Acceptance { id, edited, expected_version, actor: _, comment: _ } = acceptance;
+    let version = newest.book.version();
+    if let Some(expected) = expected_version.filter(|expected| *expected != version) {
+        return Err(BookFault::Conflict { expected, newest: version }.into());
+    }
+    if edited.is_none()
+        && let Some(obstacle) = Judge::new(&newest.book).obstacle(&suggestion.proposal.draft)
+    {
+        return Err(AnswerFault::Obstacle(id, obstacle).into());
+    }
+    let (relationship, is_edited) = accepted_form(suggestion, edited);
+    let next = newest.book.apply(vec![Change::PutRelationship(relationship)], expected_version)?;
+    let digest = next.book.digest();
+    Ok((next, digest, is_edited))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! Suggestions on a store of their own, from submission to decision.
+
+use super::super::Write;
+use super::*;
+use crate::store::Store;
+use crate::suggestion::Origin;
+use meshgate_policy::{EffectCounts, RuleId};
+
+struct Kept {
+    keeper: Arc<Keeper>,
+    url: String,
+    directory: std::path::PathBuf,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+const POLICY: &str = "
+default_action = 'allow'
+[[groups]]
+name = 'Dev'
+prefixes = ['10.0.0.0/24']
+[[groups]]
+name = 'Prod'
+prefixes = ['10.0.1.0/24']
+";
+
+async fn kept(name: &str) -> Kept {
+    let directory = std::env::temp_dir().join(format!("meshgate-suggestions-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let url = crate::config::sqlite_url(&directory.join("control.sqlite"));
+    let keeper = Keeper::open(Store::open(&url).await.unwrap()).await.unwrap();
+    let policy = toml::from_str(POLICY).unwrap();
+    keeper.commit(write(Change::ReplaceAll(Box::new(policy)))).await.unwrap();
+    Kept { keeper, url, directory }
+}
+
+fn write(change: Change) -> Write {
+    Write { changes: vec![change], expected_version: None, author: "root".into(), comment: String::new() }
+}
+
+fn draft(port: u16) -> AuthoredRelationship {
+    toml::from_str(&format!(
+        "action = 'deny'\nsource_group_name = 'Dev'\ndestination_group_name = 'Prod'\nprotocol = 'TCP'\n\
+         port_range = '{port}'"
+    ))
+    .unwrap()
+}
+
+fn proposal(port: u16) -> Proposal {
+    Proposal {
+        origin: Origin::Anomaly,
+        draft: draft(port),
+        confidence: 0.1 + 0.2,
+        relevance: 0.25,
+        rank: u32::from(port),
+        propensity: 1.0,
+        justification: "why".into(),
+        evidence: Vec::new(),
+        effect: EffectCounts::default(),
+        over_permissiveness: 0.0,
+        narrows: vec![RuleId(3), RuleId(5)],
+        shadows: Vec::new(),
+        makes_explicit: true,
+        features: Vec::new(),
+        base_version: PolicyVersion(1),
+        model_version: String::new(),
+        window_end_ns: 0,
+    }
+}
+
+async fn submitted(keeper: &Arc<Keeper>, ports: &[u16]) -> Vec<u64> {
+    let proposals = ports.iter().map(|port| proposal(*port)).collect();
+    let answers = keeper.submit(Name::new("l1").unwrap(), proposals).await.unwrap();
+    answers.into_iter().map(Result::unwrap).collect()
+}
+
+fn acceptance(id: u64) -> Acceptance {
+    Acceptance { id, edited: None, expected_version: None, actor: "alice".into(), comment: "yes".into() }
+}
+
+fn rejection(id: u64, reason: Reason) -> Rejection {
+    Rejection { id, reason, actor: "bob".into(), comment: String::new() }
+}
+
+async fn events(keeper: &Keeper) -> Vec<String> {
+    let entries = keeper.store.audit(u64::MAX, 100).await.unwrap();
+    entries
+        .into_iter()
+        .rev()
+        .map(|entry| format!("{} {} {}", entry.actor, entry.event, entry.detail))
+        .collect()
+}
+
+#[tokio::test]
+async fn an_accepted_draft_is_part_of_the_next_version_and_decided_once() {
+    let kept = kept("accept").await;
+    let keeper = &kept.keeper;
+    assert_eq!(submitted(keeper, &[22, 23]).await, [1, 2]);
+    let accepted = keeper.accept(acceptance(2)).await.unwrap();
+    let newest = keeper.newest();
+    assert_eq!((newest.book.version(), newest.digest), (PolicyVersion(2), accepted.digest));
+    assert_eq!(accepted.committed_ns, newest.committed_ns);
+    let relationship = &newest.book.authored().relationships[0];
+    assert_eq!(relationship.note, "suggestion 2: why");
+    let Verdict::Accepted { edited: false, version: PolicyVersion(2), relationship: told } =
+        &accepted.decision.verdict
+    else {
+        panic!("{accepted:?}");
+    };
+    assert_eq!(told, relationship);
+    let again = keeper.accept(acceptance(2)).await.unwrap_err().to_string();
+    let time = utc(accepted.committed_ns);
+    assert_eq!(again, format!("suggestion 2: was accepted by alice at {time} already"));
+    let again = keeper.reject(rejection(2, Reason::Later)).await.unwrap_err().to_string();
+    assert!(again.starts_with("suggestion 2: was accepted by alice"), "{again}");
+    let trail = events(keeper).await;
+    assert_eq!(trail[1], "learner l1 suggestion-submit suggestions 1, 2");
+    assert!(trail[2].starts_with("alice suggestion-accept version 2 digest "), "{}", trail[2]);
+    assert!(trail[2].ends_with(": suggestion 2: yes"), "{}", trail[2]);
+    assert_eq!(keeper.store.audit_break().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_edited_draft_is_checked_like_any_relationship() {
+    let kept = kept("edit").await;
+    let keeper = &kept.keeper;
+    submitted(keeper, &[22]).await;
+    let mut edited = draft(22);
+    edited.destination_group_name = Name::new("Nowhere").unwrap();
+    let with = |edited: &AuthoredRelationship| Acceptance { edited: Some(edited.clone()), ..acceptance(1) };
+    let refusal = keeper.accept(with(&edited)).await.unwrap_err().to_string();
+    assert_eq!(refusal, "relationship Dev -> Nowhere: destination_group_name: no group \"Nowhere\"");
+    edited = AuthoredRelationship { id: Some(RuleId(1)), ..draft(22) };
+    let refusal = keeper.accept(with(&edited)).await.unwrap_err().to_string();
+    assert!(refusal.starts_with("edited.id: 1 where none is possible"), "{refusal}");
+    let old = Acceptance { expected_version: Some(PolicyVersion(0)), ..with(&draft(22)) };
+    let refusal = keeper.accept(old).await.unwrap_err().to_string();
+    assert_eq!(refusal, "expected_version: 0 is not the newest version, which is 1");
+    edited = AuthoredRelationship { port_range: "22,2222".parse().unwrap(), ..draft(22) };
+    let accepted = keeper.accept(with(&edited)).await.unwrap();
+    assert_eq!(accepted.decision.verdict.state(), State::Edited);
+    assert!(events(keeper).await[2].starts_with("alice suggestion-edit "));
+}
+
+#[tokio::test]
+async fn an_obstacle_stops_acceptance_as_it_is_and_not_an_edited_one() {
+    let kept = kept("obstacle").await;
+    let keeper = &kept.keeper;
+    submitted(keeper, &[22]).await;
+    let allow = AuthoredRelationship { action: meshgate_policy::Action::Allow, ..draft(22) };
+    keeper.commit(write(Change::PutRelationship(allow))).await.unwrap();
+    let expected = "draft: matches the same packets as rule 1 (allow Dev -> Prod TCP 22, priority 1000), which \
+                    has the opposite action";
+    let look = keeper.look(1, now_ns()).await.unwrap();
+    assert_eq!((look.obstacle.unwrap().to_string().as_str(), look.version), (expected, PolicyVersion(2)));
+    let listing = Listing { state: Some(State::Open), limit: 10 };
+    let (page, obstacles) = keeper.list(listing).await.unwrap();
+    assert_eq!((page.suggestions.len(), obstacles[0].is_some()), (1, true));
+    let refusal = keeper.accept(acceptance(1)).await.unwrap_err().to_string();
+    assert_eq!(refusal, format!("suggestion 1: {expected}; accept an edited form of it, or reject it"));
+    assert_eq!(keeper.newest().book.version(), PolicyVersion(2));
+    let insists = Acceptance { edited: Some(draft(22)), ..acceptance(1) };
+    let accepted = keeper.accept(insists).await.unwrap();
+    assert_eq!(accepted.decision.verdict.state(), State::Accepted);
+}
+
+#[tokio::test]
+async fn a_rejected_draft_leaves_the_policy_and_does_not_come_back() {
+    let kept = kept("reject").await;
+    let keeper = &kept.keeper;
+    submitted(keeper, &[22, 23]).await;
+    let decision = keeper.reject(rejection(1, Reason::WrongRule)).await.unwrap();
+    assert_eq!((decision.sequence, &decision.verdict), (1, &Verdict::Rejected(Reason::WrongRule)));
+    keeper.reject(rejection(2, Reason::Later)).await.unwrap();
+    assert_eq!(keeper.newest().book.version(), PolicyVersion(1));
+    let learner = Name::new("l2").unwrap();
+    let answers = keeper.submit(learner, vec![proposal(22), proposal(23), proposal(24)]).await.unwrap();
+    assert_eq!(answers[0], Err(Refusal::Rejected(1, Reason::WrongRule)));
+    assert!(matches!(answers[1], Err(Refusal::Later(2, _))), "{answers:?}");
+    assert_eq!(answers[2], Ok(3));
+    assert_eq!(events(keeper).await[2], "bob suggestion-reject suggestion 1: wrong-rule");
+    let gone = keeper.reject(rejection(9, Reason::Later)).await.unwrap_err().to_string();
+    assert_eq!(gone, "id: there is no suggestion 9");
+    let long = Rejection { comment: "c".repeat(1_025), ..rejection(3, Reason::Later) };
+    assert!(matches!(keeper.reject(long).await, Err(KeeperFault::Comment(1_025))));
+}
+
+#[tokio::test]
+async fn nothing_of_a_refused_call_is_written() {
+    let kept = kept("quiet").await;
+    let keeper = &kept.keeper;
+    let before = events(keeper).await.len();
+    let odd = Proposal { rank: 0, ..proposal(22) };
+    let answers = keeper.submit(Name::new("l1").unwrap(), vec![odd]).await.unwrap();
+    assert!(matches!(answers[..], [Err(Refusal::Form(_))]));
+    assert_eq!(events(keeper).await.len(), before, "a learner that repeats itself does not fill the trail");
+}
+
+#[tokio::test]
+async fn an_aborted_decision_is_there_as_a_whole_or_not_at_all() {
+    let kept = kept("abort").await;
+    let ports: Vec<u16> = (1..=20).collect();
+    submitted(&kept.keeper, &ports).await;
+    for id in 1..=20 {
+        let keeper = Arc::clone(&kept.keeper);
+        let call = tokio::spawn(async move {
+            if id % 2 == 0 {
+                keeper.accept(acceptance(id)).await.map(drop)
+            } else {
+                keeper.reject(rejection(id, Reason::TooBroad)).await.map(drop)
+            }
+        });
+        for _ in 0..id {
+            tokio::task::yield_now().await;
+        }
+        call.abort();
+    }
+    // Waits for whatever is still being written.
+    drop(kept.keeper.writing.lock().await);
+    kept.keeper.store.close().await;
+    let store = Store::open(&kept.url).await.unwrap();
+    assert_eq!(store.audit_break().await.unwrap(), None);
+    let decided = store.decided("", 0, 100).await.unwrap();
+    let trail = store.audit(u64::MAX, 100).await.unwrap();
+    let entries = trail.iter().filter(|e| e.event != "commit" && e.event != "suggestion-submit").count();
+    assert_eq!(decided.len(), entries);
+    let newest = store.newest().await.unwrap().unwrap();
+    let accepted = decided.iter().filter(|one| one.state() == State::Accepted).count();
+    assert_eq!(newest.book.authored().relationships.len(), accepted);
+    let open = store.suggestions(Listing { state: Some(State::Open), limit: 100 }).await.unwrap();
+    assert_eq!(open.suggestions.len() + decided.len(), 20);
+    let sequences: Vec<u64> =
+        decided.iter().filter_map(|one| Some(one.decision.as_ref()?.sequence)).collect();
+    assert_eq!(sequences, (1..=u64::try_from(decided.len()).unwrap()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_read_back_is_what_was_handed_in() {
+    let kept = kept("back").await;
+    submitted(&kept.keeper, &[22]).await;
+    let back = kept.keeper.store.suggestion(1).await.unwrap().unwrap();
+    assert_eq!(back.proposal, proposal(22));
+    assert_eq!(kept.keeper.store.suggestion(u64::MAX).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn open_suggestions_are_listed_by_rank_and_decided_ones_newest_first() {
+    let kept = kept("order").await;
+    let keeper = &kept.keeper;
+    submitted(keeper, &[30, 20, 10, 40]).await;
+    keeper.reject(rejection(1, Reason::Later)).await.unwrap();
+    keeper.accept(acceptance(4)).await.unwrap();
+    let ids = async |state, limit| {
+        let page = keeper.store.suggestions(Listing { state, limit }).await.unwrap();
+        (page.suggestions.iter().map(|one| one.id).collect::<Vec<_>>(), page.left_out)
+    };
+    assert_eq!(ids(None, 10).await, (vec![3, 2, 4, 1], 0));
+    assert_eq!(ids(Some(State::Open), 1).await, (vec![3], 1));
+    assert_eq!(ids(Some(State::Rejected), 10).await, (vec![1], 0));
+}
