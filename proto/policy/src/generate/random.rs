@@ -10,6 +10,11 @@ impl Rng {
         Self(seed)
     }
 
+    /// Returns the seed of the rest of the sequence.
+    pub fn rest(&self) -> u64 {
+        self.0
+    }
+
     /// Returns the next number.
     pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -71,6 +76,13 @@ mod tests {
             numbers,
             [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]
         );
+    }
+
+    #[test]
+    fn the_rest_of_a_sequence_goes_on_where_it_stood() {
+        let mut rng = Rng::new(7);
+        rng.next_u64();
+        assert_eq!(Rng::new(rng.rest()).next_u64(), rng.next_u64());
     }
 
     #[test]

@@ -1,0 +1,91 @@
+//! How fast the learner learns and judges, on one thread: `cargo run --release -p meshgate-learner --example
+//! learning_speed`. Each line is the middle of several runs.
+#![expect(clippy::print_stdout, reason = "its output is what it is for")]
+
+use burn::tensor::{Device, Tensor, TensorData};
+use meshgate_learner::detector::{Detector, DetectorConfig};
+use meshgate_learner::features::{FEATURES, Row};
+use meshgate_learner::model::gru::Gru;
+use meshgate_learner::model::{HIDDEN, Hidden};
+use meshgate_learner::series::{PartyId, SeriesKey, SeriesSums, Window};
+use meshgate_learner::train::{Hyperparameters, Trainer};
+use meshgate_policy::generate::Rng;
+use std::time::Instant;
+
+/// Runs of which the middle one counts.
+const RUNS: usize = 21;
+/// Series of a window.
+const SERIES: u32 = 1_000;
+
+fn main() {
+    recurrence();
+    let mut trainer = Trainer::new(Hyperparameters::default());
+    let mut rng = Rng::new(1);
+    for window in 0..64 {
+        trainer.observe(&rows(&mut rng), window);
+    }
+    measure("learner.train_step_ms", || {
+        trainer.train(|steps| steps < 1);
+    });
+    let model = trainer.model();
+    let rows_of_window = rows(&mut rng);
+    let only_rows: Vec<Row> = rows_of_window.iter().map(|(_, row)| *row).collect();
+    let hidden: Vec<Hidden> = vec![[0.1; HIDDEN]; only_rows.len()];
+    measure("learner.score_1000_series_ms", || {
+        let predictions = model.predict(&hidden, &only_rows);
+        let total: f64 = (0..only_rows.len()).map(|at| predictions.log_likelihood(at, &only_rows[at])).sum();
+        assert!(total.is_finite());
+        model.step(&hidden, &only_rows);
+    });
+    let mut detector = Detector::new(DetectorConfig::default());
+    detector.adopt(model);
+    let sums = SeriesSums { flows: 5, ..SeriesSums::default() };
+    let series = rows_of_window.iter().map(|(key, _)| (*key, sums)).collect();
+    let window = Window { width_s: 60, series, ..Window::default() };
+    measure("learner.inspect_1000_series_ms", || {
+        detector.inspect(&window, &rows_of_window);
+    });
+}
+
+/// A step of the recurrence alone, there and back: 32 inputs, 64 states, 32 times, 64 chunks.
+fn recurrence() {
+    let device = Device::flex();
+    let mut rng = Rng::new(1);
+    let mut matrix = |rows: usize, columns: usize| -> Tensor<2> {
+        let values: Vec<f32> = (0..rows * columns).map(|_| f32::from(rng.byte()) / 1_000.0 - 0.128).collect();
+        Tensor::from_data(TensorData::new(values, [rows, columns]), &device)
+    };
+    let gru = Gru::new(matrix(32, 192), matrix(64, 192), matrix(1, 192), matrix(1, 64));
+    let inputs = matrix(32 * 64, 32);
+    measure("learner.gru_32_64_seq_32_batch_64_train_ms", || {
+        let trace = gru.unroll(inputs.clone(), 64);
+        let slopes = trace.before().to_vec();
+        assert_eq!(gru.gradient(trace, &slopes).len(), 32 * 192 + 64 * 192 + 192 + 64);
+    });
+}
+
+fn rows(rng: &mut Rng) -> Vec<(SeriesKey, Row)> {
+    let row = |series: u32| {
+        let (source, destination) = (PartyId(series % 40), PartyId(series / 40));
+        let key = SeriesKey { source, destination, segment: 1, protocol: 6, service_port: 80 };
+        let mut row = [0.0; FEATURES];
+        row.fill_with(|| f32::from(rng.byte()) / 64.0);
+        (key, row)
+    };
+    let mut rows: Vec<(SeriesKey, Row)> = (0..SERIES).map(row).collect();
+    rows.sort_by_key(|(key, _)| *key);
+    rows
+}
+
+fn measure(name: &str, mut run: impl FnMut()) {
+    run();
+    let mut times_ms: Vec<f64> = (0..RUNS)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64() * 1_000.0
+        })
+        .collect();
+    times_ms.sort_by(f64::total_cmp);
+    println!("bar: {name} = {:.3} ms", times_ms[RUNS / 2]);
+}

@@ -1,0 +1,124 @@
+//! What is thought of one row: scores, p-values, and whether they are enough for an anomaly.
+
+use super::flow_baseline::log1p;
+use super::novelty::Novelty;
+use super::series_state::{Seen, SeriesState};
+use super::{Anomaly, Detector, MODEL_ALONE_P_VALUE, MODEL_WEIGHT, Surprise};
+use crate::calibration::weight_of_evidence;
+use crate::model::Predictions;
+use crate::series::{SeriesKey, SeriesSums, Window};
+
+/// What is thought of one row. The evaluation reads scores; everybody else reads anomalies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judgement {
+    /// The series.
+    pub key: SeriesKey,
+    /// What it did.
+    pub sums: SeriesSums,
+    /// The sum of the weighted evidence: the larger, the more unusual.
+    pub score: f64,
+    /// The calibrated score; none while there are too few of them.
+    pub p_value: Option<f64>,
+    /// See [`Anomaly::model_p_value`].
+    pub model_p_value: Option<f64>,
+    /// See [`Anomaly::novelty_p_value`].
+    pub novelty_p_value: f64,
+    /// See [`Anomaly::count_p_value`]; none while counts are not calibrated.
+    pub count_p_value: Option<f64>,
+    /// Whether it is reported.
+    pub is_anomalous: bool,
+    /// Whether the series appeared a few windows ago.
+    pub(super) is_young: bool,
+    /// How new it was then.
+    pub(super) novelty: Novelty,
+    /// Whether every calibration that the score rests on had enough scores.
+    pub(super) is_complete: bool,
+    /// What enters the calibration of counts.
+    pub(super) count_score: Option<f64>,
+    /// What enters the calibration of the model.
+    pub(super) density_score: Option<f64>,
+    /// Flows that count as evidence, and how many are needed.
+    pub(super) flows: f64,
+    /// See [`Anomaly::surprises`].
+    pub(super) surprises: Vec<Surprise>,
+}
+
+impl Judgement {
+    /// Returns the anomaly that this row is.
+    pub(super) fn anomaly(&self, window: &Window) -> Anomaly {
+        Anomaly {
+            key: self.key,
+            sums: self.sums,
+            start_s: window.start_s,
+            width_s: window.width_s,
+            p_value: self.p_value.unwrap_or(1.0),
+            model_p_value: self.model_p_value,
+            novelty_p_value: self.novelty_p_value,
+            count_p_value: self.count_p_value.unwrap_or(1.0),
+            is_new_source: self.novelty >= Novelty::Source,
+            is_new_pair: self.novelty >= Novelty::Pair,
+            is_new_series: self.novelty >= Novelty::Series,
+            surprises: self.surprises.clone(),
+        }
+    }
+}
+
+impl Detector {
+    /// Returns what is thought of a row, by calibrations that do not know it. `young_flows` are the flows that its source
+    /// spends on young series.
+    pub(super) fn judgement(
+        &self,
+        seen: &Seen<'_>,
+        state: &SeriesState,
+        young_flows: u64,
+        prediction: Option<(&Predictions, usize)>,
+    ) -> Judgement {
+        let Seen { key, sums, row, .. } = *seen;
+        let is_young = self.is_young(seen, state);
+        let birth = state.birth.filter(|_| is_young);
+        let novelty_p_value = birth.map_or(1.0, |birth| birth.p_value);
+        let (count_score, count_p_value, flows) = if is_young {
+            let score = log1p(young_flows);
+            let p_value = self
+                .calibrations
+                .young_counts
+                .p_value(score)
+                .or_else(|| self.calibrations.all_counts.p_value(score));
+            (Some(score), p_value, young_flows as f64)
+        } else {
+            let score = state.baseline.score(sums.flows);
+            let p_value = score.and_then(|score| self.calibrations.counts.p_value(score));
+            (score, p_value, sums.flows as f64 - 2.0 * state.baseline.expected())
+        };
+        let density_score = prediction.map(|(predictions, at)| -predictions.log_likelihood(at, row));
+        let model_p_value = density_score.and_then(|score| self.calibrations.densities.p_value(score));
+        let evidence = |p_value: Option<f64>| p_value.map_or(0.0, weight_of_evidence);
+        let score = weight_of_evidence(novelty_p_value)
+            + evidence(count_p_value)
+            + MODEL_WEIGHT * evidence(model_p_value);
+        Judgement {
+            key,
+            sums,
+            score,
+            p_value: self.calibrations.scores.p_value(score),
+            model_p_value,
+            novelty_p_value,
+            count_p_value,
+            is_anomalous: false,
+            is_young,
+            novelty: birth.map_or(Novelty::None, |birth| birth.novelty),
+            is_complete: count_p_value.is_some() && density_score.is_some() == model_p_value.is_some(),
+            count_score,
+            density_score,
+            flows,
+            surprises: Vec::new(),
+        }
+    }
+
+    /// Returns whether a row is unusual enough, and whether there is enough to show for it.
+    pub(super) fn is_anomalous(&self, judgement: &Judgement) -> bool {
+        let is_unusual = judgement.p_value.is_some_and(|p_value| p_value <= self.config.p_value_max);
+        let is_unlikely = judgement.model_p_value.is_some_and(|p_value| p_value <= MODEL_ALONE_P_VALUE);
+        is_unusual && (judgement.flows >= self.config.flows_min as f64 || is_unlikely)
+    }
+}

@@ -1,0 +1,358 @@
+//! The detector in small worlds: a few groups that talk, and something that happens to them.
+
+use super::*;
+use crate::features::FEATURES;
+use crate::train::{Hyperparameters, Trainer};
+use meshgate_policy::generate::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+
+const WEB: u32 = 1;
+const DATABASE: u32 = 2;
+const DEV: u32 = 3;
+const PRODUCTION: u32 = 4;
+const SSH: u16 = 22;
+
+/// Ten services, with their flows a window.
+const STEADY: [(u32, u32, u16, u64); 10] = [
+    (WEB, DATABASE, 5432, 12),
+    (WEB, DATABASE, 80, 30),
+    (WEB, PRODUCTION, 443, 6),
+    (DEV, WEB, 80, 8),
+    (DEV, WEB, 443, 4),
+    (DEV, DATABASE, 5432, 2),
+    (PRODUCTION, DATABASE, 5432, 15),
+    (PRODUCTION, WEB, 80, 10),
+    (DATABASE, DATABASE, 7000, 20),
+    (PRODUCTION, PRODUCTION, 8080, 3),
+];
+
+/// A number scattered like arrivals at random.
+fn poisson(mean: u64, rng: &mut Rng) -> u64 {
+    let mut product = 1.0;
+    let least = (-(mean as f64)).exp();
+    for count in 0.. {
+        product *= (rng.below(1 << 32) + 1) as f64 / (1u64 << 32) as f64;
+        if product <= least {
+            return count;
+        }
+    }
+    unreachable!("a product of shares falls below every bound")
+}
+
+fn key(source: u32, destination: u32, service_port: u16) -> SeriesKey {
+    let (source, destination) = (PartyId(source), PartyId(destination));
+    SeriesKey { source, destination, segment: 1, protocol: 6, service_port }
+}
+
+fn answered(flows: u64) -> SeriesSums {
+    SeriesSums {
+        flows,
+        answered: flows,
+        packets_forward: flows * 6,
+        packets_reverse: flows * 5,
+        bytes_forward: flows * 700,
+        bytes_reverse: flows * 4_000,
+        sources: 2,
+        destinations: 2,
+        ..SeriesSums::default()
+    }
+}
+
+fn attempts(flows: u64) -> SeriesSums {
+    let bytes_forward = flows * 60;
+    SeriesSums {
+        flows,
+        packets_forward: flows,
+        bytes_forward,
+        sources: 2,
+        destinations: 2,
+        ..SeriesSums::default()
+    }
+}
+
+/// Everything that is needed to live through windows.
+struct World {
+    rng: Rng,
+    detector: Detector,
+    trainer: Option<Trainer>,
+    number: u64,
+    seen: BTreeMap<SeriesKey, (u64, u64)>,
+    pairs: BTreeMap<(PartyId, PartyId), u64>,
+    sources: BTreeSet<PartyId>,
+}
+
+impl World {
+    fn new(seed: u64, learns: bool) -> Self {
+        let hyperparameters =
+            Hyperparameters { batch_chunks: 32, rate_steps: 300, ..Hyperparameters::default() };
+        Self {
+            rng: Rng::new(seed),
+            detector: Detector::new(DetectorConfig::default()),
+            trainer: learns.then(|| Trainer::new(hyperparameters)),
+            number: 0,
+            seen: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            sources: BTreeSet::new(),
+        }
+    }
+
+    fn steady(&mut self) -> BTreeMap<SeriesKey, SeriesSums> {
+        self.steady_without(u32::MAX)
+    }
+
+    fn steady_without(&mut self, quiet: u32) -> BTreeMap<SeriesKey, SeriesSums> {
+        let loud = STEADY.into_iter().filter(|(source, ..)| *source != quiet);
+        let series = loud.map(|(source, destination, port, mean)| {
+            (key(source, destination, port), answered(poisson(mean, &mut self.rng)))
+        });
+        series.filter(|(_, sums)| sums.flows > 0).collect()
+    }
+
+    /// Lives through a window: judged first, learned from then.
+    fn live(&mut self, series: &BTreeMap<SeriesKey, SeriesSums>) -> Vec<Anomaly> {
+        let window = Window {
+            start_s: self.number,
+            width_s: 1,
+            series: series.iter().map(|(key, sums)| (*key, *sums)).collect(),
+            ..Window::default()
+        };
+        let rows: Vec<(SeriesKey, Row)> =
+            window.series.iter().map(|(key, sums)| (*key, self.row(*key, sums, series))).collect();
+        for (key, _) in &window.series {
+            let (last, count) = self.seen.entry(*key).or_default();
+            (*last, *count) = (self.number, *count + 1);
+            *self.pairs.entry((key.source, key.destination)).or_default() += 1;
+            self.sources.insert(key.source);
+        }
+        let anomalies = self.detector.inspect(&window, &rows);
+        if let Some(trainer) = &mut self.trainer {
+            trainer.observe(&rows, self.number);
+            trainer.train(|steps| steps < 5);
+            if self.number % 5 == 4 {
+                self.detector.adopt(trainer.model());
+            }
+        }
+        self.number += 1;
+        anomalies
+    }
+
+    fn row(&self, key: SeriesKey, sums: &SeriesSums, all: &BTreeMap<SeriesKey, SeriesSums>) -> Row {
+        let log = |value: u64| single_log(value);
+        let of_source = |other: &&SeriesKey| other.source == key.source;
+        let of_destination = |other: &&SeriesKey| other.destination == key.destination;
+        let flows_of = |keys: Vec<&SeriesKey>| keys.into_iter().map(|key| all[key].flows).sum::<u64>();
+        let flag = |is_set: bool| f32::from(u8::from(is_set));
+        let seen = self.seen.get(&key);
+        let pair = self.pairs.get(&(key.source, key.destination)).copied().unwrap_or(0);
+        let row: [f32; FEATURES] = [
+            log(sums.flows),
+            log(sums.packets_forward),
+            log(sums.packets_reverse),
+            log(sums.bytes_forward),
+            log(sums.bytes_reverse),
+            flag(sums.answered > 0),
+            flag(sums.refused > 0),
+            log(sums.sources.into()),
+            log(sums.destinations.into()),
+            log(all.keys().filter(of_source).count() as u64),
+            log(all.keys().filter(of_destination).count() as u64),
+            log(flows_of(all.keys().filter(of_source).collect())),
+            log(flows_of(all.keys().filter(of_destination).collect())),
+            log(seen.map_or(0, |(last, _)| self.number - last)),
+            flag(!self.sources.contains(&key.source)),
+            flag(pair == 0),
+            flag(seen.is_none()),
+            log(seen.map_or(0, |(_, count)| *count)),
+            log(pair),
+            0.5,
+            0.5,
+        ];
+        row
+    }
+}
+
+fn single_log(value: u64) -> f32 {
+    crate::model::single((value as f64).ln_1p())
+}
+
+/// Lives through steady windows, then through attempts at SSH from a group that never did that.
+fn burst(seed: u64, learns: bool, quiet: u32) -> (Vec<Anomaly>, Vec<Vec<Anomaly>>) {
+    let mut world = World::new(seed, learns);
+    let mut before = Vec::new();
+    for _ in 0..40 {
+        let steady = world.steady_without(quiet);
+        before.extend(world.live(&steady));
+    }
+    let during = (0..3).map(|_| {
+        let mut series = world.steady_without(quiet);
+        series.insert(key(DEV, PRODUCTION, SSH), attempts(4 + world.rng.below(8)));
+        world.live(&series)
+    });
+    (before, during.collect())
+}
+
+#[test]
+fn attempts_at_a_service_that_was_never_used_are_found_within_three_windows() {
+    for (seed, learns) in [(1, false), (2, false), (3, false), (4, true), (5, true)] {
+        let (before, during) = burst(seed, learns, u32::MAX);
+        assert_eq!(before, [], "seed {seed}");
+        let found: Vec<&Anomaly> =
+            during.iter().flatten().filter(|found| found.key == key(DEV, PRODUCTION, SSH)).collect();
+        let first = found.first().unwrap_or_else(|| panic!("nothing found, seed {seed}: {during:#?}"));
+        assert!(first.p_value < 3e-4, "seed {seed}: {first:#?}");
+        assert!(first.is_new_pair && first.is_new_series && !first.is_new_source);
+        assert_eq!(first.model_p_value.is_some(), learns);
+        assert_eq!(first.surprises.is_empty(), !learns);
+        assert!(
+            during.iter().flatten().all(|other| other.key.service_port == SSH),
+            "seed {seed}: {during:#?}"
+        );
+    }
+}
+
+#[test]
+fn attempts_of_a_source_that_never_spoke_are_found_as_well() {
+    for seed in 1..4 {
+        let (before, during) = burst(seed, true, DEV);
+        assert_eq!(before, [], "seed {seed}");
+        let found = during.iter().flatten().find(|found| found.key.service_port == SSH);
+        let found = found.unwrap_or_else(|| panic!("nothing found, seed {seed}"));
+        assert!(found.is_new_source && found.p_value < 0.001, "seed {seed}: {found:#?}");
+        assert!(found.surprises.iter().all(|surprise| surprise.nats > 0.0));
+        assert!(found.surprises.is_sorted_by(|a, b| a.nats >= b.nats));
+    }
+}
+
+#[test]
+fn steady_traffic_raises_no_alarm() {
+    let mut world = World::new(11, false);
+    for _ in 0..5_000 {
+        let steady = world.steady();
+        let found = world.live(&steady);
+        assert!(found.is_empty(), "window {}: {found:#?}", world.number);
+    }
+}
+
+#[test]
+fn steady_traffic_raises_no_alarm_while_the_network_learns() {
+    let mut world = World::new(12, true);
+    for _ in 0..250 {
+        let steady = world.steady();
+        let found = world.live(&steady);
+        assert!(found.is_empty(), "window {}: {found:#?}", world.number);
+    }
+}
+
+#[test]
+fn a_slow_drift_and_a_service_that_comes_every_half_minute_raise_no_alarm() {
+    let mut world = World::new(13, true);
+    for number in 0..300 {
+        let mut series = world.steady();
+        let drifting = poisson(5 + number / 6, &mut world.rng);
+        series.insert(key(PRODUCTION, WEB, 9_000), answered(drifting.max(1)));
+        if number % 30 == 3 {
+            series.insert(key(DATABASE, PRODUCTION, 873), answered(40));
+        }
+        let found = world.live(&series);
+        assert!(found.is_empty(), "window {number}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_burst_on_a_known_service_is_found() {
+    let mut world = World::new(14, false);
+    for _ in 0..200 {
+        let steady = world.steady();
+        assert!(world.live(&steady).is_empty());
+    }
+    let mut series = world.steady();
+    series.insert(key(DEV, WEB, 80), answered(600));
+    let found = world.live(&series);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].key, key(DEV, WEB, 80));
+    assert!(found[0].count_p_value < 1e-4 && found[0].novelty_p_value == 1.0);
+    assert!(!found[0].is_new_series);
+}
+
+#[test]
+fn a_scan_of_one_attempt_each_counts_as_one_thing() {
+    let mut world = World::new(15, false);
+    for _ in 0..60 {
+        let steady = world.steady();
+        world.live(&steady);
+    }
+    let mut series = world.steady();
+    (0..500).for_each(|number| {
+        series.insert(key(DEV, 1_000 + number, SSH), attempts(1));
+    });
+    let found = world.live(&series);
+    assert_eq!(found.len(), ANOMALIES_MAX);
+    assert!(found.iter().all(|found| found.key.source == PartyId(DEV) && found.is_new_pair));
+    // One attempt alone is too little to speak of.
+    let mut series = world.steady();
+    series.insert(key(WEB, 2_000, SSH), attempts(1));
+    assert!(world.live(&series).iter().all(|found| found.key.source != PartyId(WEB)));
+}
+
+#[test]
+fn an_attack_does_not_make_itself_usual_but_a_world_that_changed_is_accepted() {
+    let mut world = World::new(16, false);
+    let after = |world: &mut World, windows: u64, extra: u64| {
+        let mut alarms = 0;
+        for number in 0..windows {
+            let mut series = world.steady();
+            // A new pair each time, as a worm would.
+            let target = 10_000 + u32::try_from(world.number).unwrap();
+            if number % 2 == 0 && extra > 0 {
+                series.insert(key(DEV, target, SSH), attempts(extra));
+            }
+            alarms += world.live(&series).len();
+        }
+        alarms
+    };
+    assert_eq!(after(&mut world, 100, 0), 0);
+    // Ten minutes of seconds: every one of 300 is found.
+    assert!(after(&mut world, 600, 20) >= 290);
+    // It takes much more than that until it is what is usual.
+    let later = after(&mut world, 8_000, 20);
+    assert!(later < 4_000, "{later}");
+}
+
+#[test]
+fn rows_that_cannot_be_judged_are_refused_and_counted() {
+    let mut detector = Detector::new(DetectorConfig::default());
+    let window = Window { series: vec![(key(WEB, DEV, 80), answered(1))], width_s: 1, ..Window::default() };
+    let rows = [
+        (key(WEB, DEV, 80), [f32::NAN; FEATURES]),
+        (key(WEB, DEV, 81), [0.0; FEATURES]),
+        (key(WEB, DEV, 80), [0.0; FEATURES]),
+    ];
+    assert_eq!(detector.judge(&window, &rows).len(), 1);
+    assert_eq!(detector.status().rows_refused, 2);
+    assert!(detector.inspect(&Window::default(), &[]).is_empty());
+    assert_eq!(detector.status().windows, 2);
+}
+
+#[test]
+fn a_flood_of_series_leaves_the_known_ones_in_place() {
+    let mut detector = Detector::new(DetectorConfig { warm_up_windows: 0, ..DetectorConfig::default() });
+    let steady = key(WEB, DATABASE, 80);
+    for number in 0..3u32 {
+        let mut keys: Vec<SeriesKey> =
+            (0..40_000).map(|at| key(1_000 + number * 40_000 + at, DATABASE, 80)).collect();
+        keys.push(steady);
+        keys.sort();
+        let window = Window {
+            series: keys.iter().map(|key| (*key, attempts(1))).collect(),
+            width_s: 1,
+            ..Window::default()
+        };
+        let mut row = [0.0; FEATURES];
+        row[14..17].fill(1.0);
+        let rows: Vec<(SeriesKey, Row)> = keys.iter().map(|key| (*key, row)).collect();
+        detector.judge(&window, &rows);
+    }
+    assert!(detector.series.len() <= SERIES_MAX);
+    assert!(detector.series.get(&steady).is_some());
+    assert!(detector.status().series_left_out >= 120_001 - SERIES_MAX as u64);
+}
