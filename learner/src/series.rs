@@ -5,6 +5,7 @@
 
 use crate::policies::GroupSet;
 use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use std::sync::Arc;
 pub const PARTIES_MAX: usize = 1 << 18;
 
 /// Number of a party, given by [`Parties`] in order of appearance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PartyId(pub u32);
 
 /// One side of a series.
@@ -77,7 +78,7 @@ impl Parties {
 }
 
 /// Tells one series from every other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SeriesKey {
     /// Who began the flows.
     pub source: PartyId,

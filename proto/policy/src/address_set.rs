@@ -68,6 +68,14 @@ impl GroupSets {
         segments.extend(other);
         segments
     }
+
+    /// Returns [`Self::distinct_segments`], each with how many segments it stands for.
+    pub(crate) fn weighted_segments(&self, sets: &[&AddressSet]) -> Vec<(SegmentId, usize)> {
+        let is_named = |segment: &SegmentId| sets.iter().any(|set| set.exceptions.contains_key(segment));
+        let others = self.segments.iter().filter(|segment| !is_named(segment)).count();
+        let weight = |segment| (segment, if is_named(&segment) { 1 } else { others });
+        self.distinct_segments(sets).into_iter().map(weight).collect()
+    }
 }
 
 impl AddressSet {
@@ -119,6 +127,12 @@ impl Families {
     pub(crate) fn both(&self) -> [&[(u128, u128)]; 2] {
         [&self.v4, &self.v6]
     }
+}
+
+/// Returns how many numbers the ranges hold, rounded beyond 2^53.
+#[expect(clippy::cast_precision_loss, reason = "IPv6 has more addresses than any exact number here needs")]
+pub(crate) fn ranges_size(ranges: &[(u128, u128)]) -> f64 {
+    ranges.iter().map(|(first, last)| (last - first) as f64 + 1.0).sum()
 }
 
 /// Returns whether every number of `inner` is in `outer`.

@@ -5,7 +5,8 @@
 //! does so in every dimension. The addresses are those of the policy's groups as they are in this version. The answers
 //! are exact, with one reading of layer 4: `any` is every protocol number.
 
-use crate::address_set::{AddressSet, GroupSets, ranges_contain, ranges_overlap};
+use crate::address_set::{AddressSet, GroupSets, ranges_contain, ranges_overlap, ranges_size};
+use crate::ids::SegmentId;
 use crate::policy::Policy;
 use crate::protocol::L4Match;
 use crate::rule::{Rule, Side};
@@ -142,6 +143,30 @@ impl Extents<'_> {
         Relation::new(contains, within, overlaps)
     }
 
+    /// Returns how many addresses a side has, those of each segment counted for themselves; rounded beyond 2^53.
+    pub fn addresses(&self, side: &Side) -> f64 {
+        let set = self.sets.side(side);
+        let of = |segment| set.segment(segment).both().into_iter().map(ranges_size).sum::<f64>();
+        self.sum_over_segments(&[&set], of)
+    }
+
+    /// Returns how many pairs of a source and a destination address fit the rule; rounded beyond 2^53.
+    pub fn address_pairs(&self, rule: &Rule) -> f64 {
+        let Extent { rule: _, source, destination } = self.extent(rule);
+        let of = |segment| {
+            let families =
+                source.segment(segment).both().into_iter().zip(destination.segment(segment).both());
+            families.map(|(source, destination)| ranges_size(source) * ranges_size(destination)).sum::<f64>()
+        };
+        self.sum_over_segments(&[&source, &destination], of)
+    }
+
+    fn sum_over_segments(&self, sets: &[&AddressSet], of: impl Fn(SegmentId) -> f64) -> f64 {
+        let weighted = self.sets.weighted_segments(sets).into_iter();
+        let weighted = weighted.map(|(segment, weight)| (segment, u32::try_from(weight).unwrap_or(u32::MAX)));
+        weighted.map(|(segment, weight)| f64::from(weight) * of(segment)).sum()
+    }
+
     pub(crate) fn extent<'r>(&'r self, rule: &'r Rule) -> Extent<'r> {
         Extent { rule, source: self.sets.side(&rule.source), destination: self.sets.side(&rule.destination) }
     }
@@ -236,6 +261,42 @@ mod tests {
                 assert_eq!((a.overlaps(b), a.contains(b)), (i == j, i == j), "{a} {b}");
             }
         }
+    }
+
+    #[test]
+    fn addresses_and_pairs_are_counted_segment_by_segment() {
+        use crate::{Action, Group, GroupId, IntraGroup, Name, Priority, RuleId, RuleKind, Segment};
+        let group = |id: u32, prefixes: &[&str]| Group {
+            id: GroupId(id),
+            name: Name::new(&format!("g{id}")).unwrap(),
+            segment: SegmentId::DEFAULT,
+            prefixes: prefixes.iter().map(|text| text.parse().unwrap()).collect(),
+            endpoints: Vec::new(),
+            intra_group: IntraGroup::Allow,
+        };
+        let second =
+            Segment { id: SegmentId(2), name: Name::new("b").unwrap(), tenant: Name::default_name() };
+        let mut policy = Policy::empty(Action::Deny);
+        policy.segments.push(second);
+        policy.groups = vec![
+            group(16, &["10.0.0.0/30", "10.0.0.0/31", "fd00::/127"]),
+            group(17, &["10.1.0.0/31", "fd01::/128"]),
+        ];
+        let extents = policy.extents();
+        assert!((extents.addresses(&Side::Group(GroupId(16))) - 6.0).abs() < 0.5);
+        let any = extents.addresses(&Side::Group(GroupId::ANY));
+        assert!((any / (2.0 * 2f64.powi(128)) - 1.0).abs() < 1e-9);
+        let rule = Rule {
+            id: RuleId(1),
+            kind: RuleKind::Relationship,
+            priority: Priority::default(),
+            action: Action::Allow,
+            shadow: false,
+            source: Side::Group(GroupId(16)),
+            destination: Side::Group(GroupId(17)),
+            l4: L4Match::Any,
+        };
+        assert!((extents.address_pairs(&rule) - 10.0).abs() < 0.5, "4 x 2 and 2 x 1");
     }
 
     #[test]

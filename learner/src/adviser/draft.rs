@@ -1,0 +1,151 @@
+//! From a cause to a draft: which groups, which service, which action.
+
+use super::DropReason;
+use super::desk::Desk;
+use crate::detector::Anomaly;
+use crate::profile::{Exchange, SteadyPattern};
+use crate::series::SeriesKey;
+use crate::suggestion::{DraftKey, Origin};
+use meshgate_policy::{
+    Action, AuthoredRelationship, EffectCounts, Mode, PortRange, PortSet, Priority, Protocol, ProtocolMatch,
+    Rule, RuleId, RuleKind, Side, limits,
+};
+
+/// Number of a draft until control gives it one: behind every rule that is equal otherwise, as a new rule will be.
+pub(super) const DRAFT_ID: RuleId = RuleId(u32::MAX);
+/// Below this p-value of the number of flows, which is that of many and not of few, a window counts as one of many.
+const MANY_P_VALUE: f64 = 0.05;
+
+/// What leads to a draft.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cause<'a> {
+    /// A pattern that holds.
+    Steady(&'a SteadyPattern),
+    /// Something unusual.
+    Anomaly(&'a Anomaly),
+}
+
+impl Cause<'_> {
+    pub(crate) fn key(&self) -> &SeriesKey {
+        match self {
+            Self::Steady(pattern) => &pattern.key,
+            Self::Anomaly(anomaly) => &anomaly.key,
+        }
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        match self {
+            Self::Steady(_) => Origin::Steady,
+            Self::Anomaly(_) => Origin::Anomaly,
+        }
+    }
+}
+
+/// A draft on its way to a suggestion.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft<'a> {
+    pub(crate) cause: Cause<'a>,
+    /// What the series did so far; of an anomaly, without the windows that were unusual.
+    pub(crate) past: Exchange,
+    pub(crate) relationship: AuthoredRelationship,
+    pub(crate) rule: Rule,
+    pub(crate) key: DraftKey,
+    pub(crate) narrows: Vec<RuleId>,
+    pub(crate) makes_explicit: bool,
+    pub(crate) effect: EffectCounts,
+    pub(crate) confidence: f64,
+    pub(crate) over_permissiveness: f64,
+}
+
+impl Draft<'_> {
+    /// Returns what drafts are ranked by.
+    pub(super) fn score(&self) -> f64 {
+        self.confidence * self.effect.relevance()
+    }
+}
+
+/// Returns the draft for a steady pattern (an allow) or an anomaly (a deny), at the lowest priority there is.
+pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<Draft<'a>, DropReason> {
+    let key = cause.key();
+    let action = match cause {
+        Cause::Steady(_) => Action::Allow,
+        Cause::Anomaly(anomaly) if shows_more(anomaly) => Action::Deny,
+        Cause::Anomaly(_) => return Err(DropReason::LackOfTraffic),
+    };
+    let (source, destination) = (desk.group_of(key.source)?, desk.group_of(key.destination)?);
+    let (port_range, icmp_type) = service(key)?;
+    let relationship = AuthoredRelationship {
+        id: None,
+        tenant: desk.tenant_of(key.segment)?,
+        source_group_name: desk.name_of(source)?,
+        destination_group_name: desk.name_of(destination)?,
+        protocol: ProtocolMatch::Is(Protocol(key.protocol)),
+        port_range,
+        icmp_type,
+        icmp_code: None,
+        action,
+        priority: Priority(limits::DRAFT_PRIORITY_MIN),
+        mode: Mode::Enforce,
+        note: String::new(),
+    };
+    let rule = Rule {
+        id: DRAFT_ID,
+        kind: RuleKind::Relationship,
+        priority: relationship.priority,
+        action,
+        shadow: false,
+        source: Side::Group(source),
+        destination: Side::Group(destination),
+        l4: relationship.l4_match().map_err(|_| DropReason::NoService)?,
+    };
+    let past = match cause {
+        Cause::Steady(pattern) => pattern.exchange,
+        Cause::Anomaly(_) => {
+            desk.input.profile.exchange(key).map(Exchange::without_unusual).unwrap_or_default()
+        }
+    };
+    Ok(Draft {
+        cause,
+        past,
+        key: DraftKey::of(&relationship),
+        relationship,
+        rule,
+        narrows: Vec::new(),
+        makes_explicit: false,
+        effect: EffectCounts::default(),
+        confidence: 0.0,
+        over_permissiveness: 0.0,
+    })
+}
+
+/// Returns the port or ICMP type of a series as a rule names it.
+fn service(key: &SeriesKey) -> Result<(PortSet, Option<u8>), DropReason> {
+    let protocol = Protocol(key.protocol);
+    if protocol.has_ports() {
+        let port = PortRange::new(key.service_port, key.service_port).map_err(|_| DropReason::NoService)?;
+        let ports = PortSet::new(vec![port]).map_err(|_| DropReason::NoService)?;
+        return Ok((ports, None));
+    }
+    if protocol.is_icmp() {
+        let kind = u8::try_from(key.service_port).map_err(|_| DropReason::NoService)?;
+        return Ok((PortSet::all(), Some(kind)));
+    }
+    Ok((PortSet::all(), None))
+}
+
+/// Returns whether there was something in an unusual window that is not usual. One that is unusual only because less
+/// came than was expected gives no reason to forbid what came.
+fn shows_more(anomaly: &Anomaly) -> bool {
+    let sums = &anomaly.sums;
+    let is_empty = sums.flows == 0 && sums.packets_forward == 0 && sums.packets_reverse == 0;
+    let is_new = anomaly.is_new_source || anomaly.is_new_pair || anomaly.is_new_series;
+    let is_many = anomaly.count_p_value < MANY_P_VALUE;
+    let largest = anomaly.surprises.first().map_or(0.0, |surprise| surprise.nats);
+    let mut weighty = anomaly.surprises.iter().filter(|surprise| surprise.nats >= largest / 2.0);
+    let is_surprising = weighty.any(|surprise| match surprise.feature {
+        // Fewer answers than usual are more failures.
+        "answered_share" => surprise.seen < surprise.expected,
+        _ => surprise.seen > surprise.expected,
+    });
+    !is_empty && (is_new || is_many || is_surprising)
+}

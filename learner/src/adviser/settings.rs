@@ -1,0 +1,39 @@
+//! What an administrator may set of the adviser.
+
+use serde::{Deserialize, Serialize};
+
+/// Settings of profile and adviser. Spans are counted in windows, so that they fit any width of window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdviserSettings {
+    /// Suggestions of one round at most, best first.
+    pub suggestions_max: usize,
+    /// Windows in which an exchange must have been answered before it is steady.
+    pub steady_windows: u32,
+    /// Windows between the first and the last time it was seen. Above [`Self::steady_windows`], so that one busy half
+    /// hour makes no rule.
+    pub steady_span_windows: u32,
+    /// Seconds for which a steady exchange may be silent; a nightly one must not be forgotten by day.
+    pub steady_silence_s: u64,
+    /// Share of the flows that must have been answered, 0 to 1. Below it, counting what was refused as not answered, no
+    /// allow draft has a confidence above 0.5.
+    pub steady_answered_share: f64,
+    /// Windows for which an anomaly keeps its series from being steady.
+    pub anomaly_open_windows: u32,
+    /// Drafts below this confidence are dropped, 0 to 1.
+    pub confidence_min: f64,
+}
+
+impl Default for AdviserSettings {
+    fn default() -> Self {
+        Self {
+            suggestions_max: 10,
+            steady_windows: 30,
+            steady_span_windows: 60,
+            steady_silence_s: 86_400,
+            steady_answered_share: 0.9,
+            anomaly_open_windows: 60,
+            confidence_min: 0.05,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What people answered: kept with everything that was known of the suggestion, so that a ranking can learn from it later.
+//! The answers do not change the ranking; they keep drafts from coming back.
+//!
+//! Decisions come from control numbered, and again from the start of what was not acknowledged after a restart. Each is
+//! applied once and in order; a checkpoint holds the answers, the log and the number of the last one together.
+
+use crate::draft_log::{DraftLog, DraftLogState};
+use crate::suggestion::{DraftKey, RankFeature};
+use meshgate_policy::AuthoredRelationship;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
+
+/// Answers that are kept, newest last. A ranking that learns from them looks at some hundreds.
+pub const ANSWERS_MAX: usize = 10_000;
+
+/// What a person said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// The draft was taken as it is.
+    Accepted,
+    /// Another form of it was taken.
+    Edited,
+    /// It was not taken.
+    Rejected,
+}
+
+/// Why a person did not take a draft.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RejectReason {
+    /// What was seen is not unusual.
+    WrongAnomaly,
+    /// It is, and the draft is not the cure.
+    WrongRule,
+    /// The draft takes in too much.
+    TooBroad,
+    /// Not today.
+    Later,
+}
+
+/// A word that is none of a field's. Holds the field and the word.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: {1:?} is not known")]
+pub struct UnknownAnswer(pub &'static str, pub String);
+
+/// An answer with what was known when it was given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answer {
+    /// Place among the decisions of the tenant, from 1.
+    pub sequence: u64,
+    /// Number of the suggestion.
+    pub suggestion: u64,
+    /// What the draft said.
+    pub draft: DraftKey,
+    /// What the ranking saw of it.
+    pub features: Vec<RankFeature>,
+    /// Place at which it was shown, 1 = first.
+    pub rank: u32,
+    /// Probability with which the ranking put it there.
+    pub propensity: f64,
+    /// Confidence that was shown.
+    pub confidence: f64,
+    /// What was said.
+    pub verdict: Verdict,
+    /// Why, of a rejection.
+    pub reason: Option<RejectReason>,
+    /// The draft as the person wanted it, where edited.
+    pub edited: Option<AuthoredRelationship>,
+    /// When, nanoseconds since 1970.
+    pub time_ns: u64,
+}
+
+/// What became of an answer that was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// It is kept.
+    Taken,
+    /// It was applied before.
+    Known,
+}
+
+/// All answers and what they bar.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Feedback {
+    answers: VecDeque<Answer>,
+    sequence: u64,
+    draft_log: DraftLog,
+}
+
+/// What a checkpoint keeps of a [`Feedback`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeedbackState {
+    answers: Vec<Answer>,
+    sequence: u64,
+    draft_log: DraftLogState,
+}
+
+impl Feedback {
+    /// Takes in an answer, unless its number was reached before. Numbers may be left out: those of other learners.
+    pub fn apply(&mut self, answer: Answer) -> Applied {
+        if answer.sequence <= self.sequence {
+            return Applied::Known;
+        }
+        self.sequence = answer.sequence;
+        let now_s = answer.time_ns / 1_000_000_000;
+        self.draft_log.answer(answer.draft.clone(), answer.verdict, answer.reason, now_s);
+        if self.answers.len() >= ANSWERS_MAX {
+            self.answers.pop_front();
+        }
+        self.answers.push_back(answer);
+        Applied::Taken
+    }
+
+    /// Takes note that a draft waits for an answer.
+    pub fn submitted(&mut self, draft: DraftKey, now_s: u64) {
+        self.draft_log.open(draft, now_s);
+    }
+
+    /// Returns the number of the last decision that was applied.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Returns what was suggested and what became of it.
+    pub fn draft_log(&self) -> &DraftLog {
+        &self.draft_log
+    }
+
+    /// Returns the answers, oldest first.
+    pub fn answers(&self) -> impl ExactSizeIterator<Item = &Answer> {
+        self.answers.iter()
+    }
+
+    /// Returns what a checkpoint keeps.
+    pub fn state(&self) -> FeedbackState {
+        FeedbackState {
+            answers: self.answers.iter().cloned().collect(),
+            sequence: self.sequence,
+            draft_log: self.draft_log.checkpoint(),
+        }
+    }
+
+    /// Returns what a checkpoint kept, within the bounds of this one.
+    pub fn restore(state: FeedbackState) -> Self {
+        let FeedbackState { answers, sequence, draft_log } = state;
+        let first = answers.len().saturating_sub(ANSWERS_MAX);
+        let answers = answers.into_iter().skip(first).collect();
+        Self { answers, sequence, draft_log: DraftLog::restore(draft_log) }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Accepted => "accepted",
+            Self::Edited => "edited",
+            Self::Rejected => "rejected",
+        })
+    }
+}
+
+impl FromStr for Verdict {
+    type Err = UnknownAnswer;
+    fn from_str(text: &str) -> Result<Self, UnknownAnswer> {
+        let all = [Self::Accepted, Self::Edited, Self::Rejected];
+        let found = all.into_iter().find(|verdict| verdict.to_string() == text);
+        found.ok_or_else(|| UnknownAnswer("verdict", text.to_owned()))
+    }
+}
+
+impl fmt::Display for RejectReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::WrongAnomaly => "wrong-anomaly",
+            Self::WrongRule => "wrong-rule",
+            Self::TooBroad => "too-broad",
+            Self::Later => "later",
+        })
+    }
+}
+
+impl FromStr for RejectReason {
+    type Err = UnknownAnswer;
+    fn from_str(text: &str) -> Result<Self, UnknownAnswer> {
+        let all = [Self::WrongAnomaly, Self::WrongRule, Self::TooBroad, Self::Later];
+        let found = all.into_iter().find(|reason| reason.to_string() == text);
+        found.ok_or_else(|| UnknownAnswer("reason", text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(sequence: u64, verdict: Verdict, reason: Option<RejectReason>) -> Answer {
+        Answer {
+            sequence,
+            suggestion: sequence + 100,
+            draft: DraftKey {
+                source: "a".into(),
+                destination: "b".into(),
+                service: "TCP 22 - -".into(),
+                action: "deny".into(),
+            },
+            features: vec![RankFeature { name: "confidence".into(), value: 0.75 }],
+            rank: 1,
+            propensity: 1.0,
+            confidence: 0.75,
+            verdict,
+            reason,
+            edited: None,
+            time_ns: 5_000_000_000,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_applied_once() {
+        let mut feedback = Feedback::default();
+        let rejected = answer(2, Verdict::Rejected, Some(RejectReason::WrongRule));
+        assert_eq!(feedback.apply(rejected.clone()), Applied::Taken);
+        assert_eq!(feedback.apply(rejected), Applied::Known);
+        assert_eq!(feedback.apply(answer(1, Verdict::Accepted, None)), Applied::Known);
+        assert_eq!((feedback.answers().len(), feedback.sequence()), (1, 2));
+        assert!(feedback.draft_log().is_barred(&answer(2, Verdict::Edited, None).draft, u64::MAX));
+    }
+
+    #[test]
+    fn the_oldest_answers_leave_and_a_checkpoint_brings_the_rest_back() {
+        let mut feedback = Feedback::default();
+        let max = u64::try_from(ANSWERS_MAX).unwrap();
+        for sequence in 1..=max + 5 {
+            feedback.apply(answer(sequence, Verdict::Accepted, None));
+        }
+        assert_eq!(feedback.answers().len(), ANSWERS_MAX);
+        assert_eq!(feedback.answers().next().map(|answer| answer.sequence), Some(6));
+        let text = serde_json::to_string(&feedback.state()).unwrap();
+        let mut again = Feedback::restore(serde_json::from_str(&text).unwrap());
+        assert_eq!(again, feedback);
+        assert_eq!(again.apply(answer(max + 5, Verdict::Accepted, None)), Applied::Known);
+    }
+
+    #[test]
+    fn words_are_those_of_control_and_others_are_refused_by_field() {
+        for verdict in ["accepted", "edited", "rejected"] {
+            assert_eq!(verdict.parse::<Verdict>().unwrap().to_string(), verdict);
+        }
+        for reason in ["wrong-anomaly", "wrong-rule", "too-broad", "later"] {
+            assert_eq!(reason.parse::<RejectReason>().unwrap().to_string(), reason);
+        }
+        let error = "perhaps".parse::<Verdict>().unwrap_err();
+        assert_eq!(error.to_string(), "verdict: \"perhaps\" is not known");
+    }
+}
