@@ -39,6 +39,8 @@ enum Conduct {
     Unanswered,
     /// Answered while all was allowed, and in the last windows as the policy says.
     Watched,
+    /// Answered while all was allowed, and not seen since the policy is what it is.
+    Stale,
     /// Unusual in the last window only, which is its first.
     New,
     /// As the policy says, and unusual for how much there is in the last window.
@@ -47,12 +49,13 @@ enum Conduct {
     Lull,
 }
 
-const CONDUCTS: [Conduct; 8] = [
+const CONDUCTS: [Conduct; 9] = [
     Conduct::Answered,
     Conduct::Answered,
     Conduct::Unanswered,
     Conduct::Watched,
     Conduct::Watched,
+    Conduct::Stale,
     Conduct::New,
     Conduct::Burst,
     Conduct::Lull,
@@ -100,10 +103,10 @@ type Tally = BTreeMap<&'static str, u64>;
 
 fn case(seed: u64) -> Case {
     let mut rng = Rng::new(seed);
-    let shape = Shape::new(2 + rng.index(7), 1 + rng.index(6), rng.index(9));
+    let shape = Shape::new(2 + rng.index(11), 1 + rng.index(10), rng.index(17));
     let mut policy = generate::policy(seed, shape);
     policy.default_action = rng.one_of([Action::Allow, Action::Deny, Action::Deny, Action::Reject]);
-    let plans = (0..=rng.index(6))
+    let plans = (0..=rng.index(8))
         .map(|_| Plan {
             packet: generate::packet(&policy, &mut rng),
             conduct: rng.one_of(CONDUCTS),
@@ -150,7 +153,12 @@ fn series(policy: &Policy, plan: &Plan, parties: &mut Parties) -> Series {
 /// Returns what a series does in a window; none when it is silent.
 fn sums(policy: &Policy, plan: &Plan, at: u64) -> Option<SeriesSums> {
     let decision = policy.decide(&plan.packet);
-    let is_watched = plan.conduct == Conduct::Watched && at < WINDOWS - 2;
+    let is_watched = match plan.conduct {
+        Conduct::Watched => at < WINDOWS - 2,
+        Conduct::Stale if at == WINDOWS => return None,
+        Conduct::Stale => true,
+        _ => false,
+    };
     let is_allowed = is_watched || decision.action.is_allow();
     let flows = match plan.conduct {
         Conduct::New if at < WINDOWS => return None,
@@ -366,7 +374,7 @@ fn check_cause(
         let is_cause = |series: &&Series| series.is_unusual && !series.is_lull;
         *tally.entry("deny of a burst").or_default() +=
             u64::from(fitting.iter().any(|series| series.is_unusual && series.flows > 50));
-        let is_caused = suggestion.origin == Origin::Anomaly && fitting.iter().any(|series| is_cause(series));
+        let is_caused = suggestion.origin == Origin::Anomaly && fitting.iter().any(is_cause);
         return if is_caused { Ok(()) } else { Err(format!("lack of traffic: {draft:?}")) };
     }
     let usual: Vec<_> = fitting.into_iter().filter(|series| !series.is_unusual).collect();

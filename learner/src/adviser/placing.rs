@@ -34,7 +34,7 @@ pub(super) fn policy_conflicts<'a>(desk: &Desk<'_>, mut draft: Draft<'a>) -> Res
             ConflictKind::Crosses | ConflictKind::Equal => DropReason::Conflict,
         });
     }
-    if !desk.extents.shadowed_by(&draft.rule).is_empty() {
+    if desk.extents.packet_decided_by(&draft.rule).is_none() {
         return Err(DropReason::Shadowed);
     }
     if !decides_its_cause(desk, &draft) {
@@ -52,8 +52,7 @@ pub(super) fn shadows(desk: &Desk<'_>, draft: &Rule) -> Vec<RuleId> {
     let loses = |rule: &&Rule| {
         draft.l4.contains(&rule.l4)
             && desk.extents.contains(draft, rule)
-            && !desk.extents.is_empty(rule)
-            && desk.extents.shadowed_by(rule).is_empty()
+            && desk.extents.packet_decided_by(rule).is_some()
     };
     behind.filter(loses).map(|rule| rule.id).collect()
 }

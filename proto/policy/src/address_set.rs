@@ -207,7 +207,7 @@ fn external_set(policy: &Policy) -> AddressSet {
 }
 
 /// Returns the ranges sorted and joined where they overlap or touch.
-fn merged(mut ranges: Ranges) -> Ranges {
+pub(crate) fn merged(mut ranges: Ranges) -> Ranges {
     ranges.sort_unstable();
     let mut joined: Ranges = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {

@@ -33,6 +33,7 @@ mod resolve;
 mod resolve_rules;
 mod rule;
 mod shadows;
+mod witness;
 
 pub use address::{AddressError, Mac, Prefix, is_group_address};
 pub use authored::{

@@ -84,14 +84,14 @@ impl L4Match {
 /// The address sets of one policy, worked out once for many comparisons.
 pub struct Extents<'a> {
     pub(crate) policy: &'a Policy,
-    sets: GroupSets,
+    pub(crate) sets: GroupSets,
 }
 
 /// A rule with the addresses of its sides worked out.
 pub(crate) struct Extent<'r> {
     pub(crate) rule: &'r Rule,
-    source: Cow<'r, AddressSet>,
-    destination: Cow<'r, AddressSet>,
+    pub(crate) source: Cow<'r, AddressSet>,
+    pub(crate) destination: Cow<'r, AddressSet>,
 }
 
 impl Policy {

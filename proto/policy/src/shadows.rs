@@ -57,8 +57,9 @@ impl Extents<'_> {
     /// may decide. The rule need not be one of the policy: its place is that of its [`Rule::order`].
     ///
     /// Enforced rules are shadowed by enforced ones only; a rule that is in shadow itself also by those. The answer is
-    /// sound, not complete: rules are put together over protocols, ports and types, not over addresses. A rule that
-    /// matches nothing is not shadowed; see [`Extents::is_empty`].
+    /// sound, not complete: rules are put together over protocols, ports and types, not over addresses; the exact answer,
+    /// without names, is [`Extents::packet_decided_by`]. A rule that matches nothing is not shadowed; see
+    /// [`Extents::is_empty`].
     pub fn shadowed_by(&self, rule: &Rule) -> Vec<RuleId> {
         let extent = self.extent(rule);
         if !self.do_overlap(&extent, &extent) {
@@ -176,7 +177,7 @@ impl L4Rest {
     }
 }
 
-fn l4_ranges(l4: &L4Match) -> (std::ops::RangeInclusive<u8>, Vec<(u16, u16)>) {
+pub(crate) fn l4_ranges(l4: &L4Match) -> (std::ops::RangeInclusive<u8>, Vec<(u16, u16)>) {
     let every = vec![(0, u16::MAX)];
     match l4 {
         L4Match::Any => (0..=u8::MAX, every),

@@ -222,3 +222,37 @@ fn a_shadowed_rule_never_decides() {
     }
     assert!(shadowed_rules > 50, "{shadowed_rules}");
 }
+
+/// Returns the policy with the rule under the number, or the rule of that number enforced alone among those in shadow.
+fn decides(policy: &Policy, rule: &meshgate_policy::Rule, packet: &meshgate_policy::PolicyKey) -> bool {
+    let mut all = policy.clone();
+    if rule.shadow {
+        all.rules.iter_mut().for_each(|rule| rule.shadow = false);
+    }
+    all.decide(packet).rule == Some(rule.id)
+}
+
+#[test]
+fn a_packet_that_a_rule_is_said_to_decide_it_decides_and_otherwise_it_decides_none() {
+    let (mut deciding, mut idle, mut idle_by_many) = (0, 0, 0);
+    for seed in 0..400 {
+        let mut rng = Rng::new(seed);
+        let shape = Shape::new(2 + rng.index(8), 1 + rng.index(6), 4 + rng.index(24));
+        let policy = generate::policy(seed, shape);
+        let extents = policy.extents();
+        let packets: Vec<_> = (0..150).map(|_| generate::packet(&policy, &mut rng)).collect();
+        for rule in &policy.rules {
+            if let Some(packet) = extents.packet_decided_by(rule) {
+                assert!(decides(&policy, rule, &packet), "seed {seed}: rule {} and {packet:?}", rule.id);
+                assert!(extents.shadowed_by(rule).is_empty(), "seed {seed}: rule {}", rule.id);
+                deciding += 1;
+                continue;
+            }
+            let decided = packets.iter().find(|packet| decides(&policy, rule, packet));
+            assert_eq!(decided, None, "seed {seed}: rule {}", rule.id);
+            idle += 1;
+            idle_by_many += u32::from(extents.shadowed_by(rule).is_empty() && !extents.is_empty(rule));
+        }
+    }
+    assert!(deciding > 1_000 && idle > 100 && idle_by_many > 5, "{deciding}, {idle}, {idle_by_many}");
+}
