@@ -1,11 +1,15 @@
-//! Reads flow records from the dataplane's ring and adds them into roll-ups.
+//! Reads flow records from the dataplane's ring, and hands on what became of them: buckets of the roll-ups to the
+//! reporter, closed windows to the analyst. Neither is waited for.
 //!
 //! Waits for a first policy before it reads anything: until then nobody can say which groups an address is in, and
 //! the ring keeps what comes.
 
-use crate::flow_totals::FlowTotals;
+use crate::collector_counts::{CollectorCounters, CollectorCounts};
+use crate::intake::Intake;
 use crate::policies::Policies;
-use crate::rollup::{Bucket, FlowSumKey, Rollup};
+use crate::rollup::Bucket;
+use crate::series::ClosedWindow;
+use crossbeam::channel::{Sender, TrySendError};
 use flow_ring::{AllowedUids, Consumer, Wake};
 use meshgate_policy::{FLOW_RECORD_VERSION, FlowRecord};
 use std::path::PathBuf;
@@ -41,56 +45,57 @@ pub enum CollectError {
     Wait(#[from] flow_ring::WaitError),
 }
 
-/// Figures of the collector, for its own log and for status.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CollectorCounts {
-    /// Records read.
-    pub records: u64,
-    /// Records that the ring says were lost.
-    pub lost: u64,
-    /// Records of no known kind.
-    pub unknown: u64,
-}
-
 /// Policies shared with the subscriber.
 pub type SharedPolicies = Arc<Mutex<Policies>>;
+
+/// Where the dataplane's ring is to be had.
+#[derive(Clone, Debug)]
+pub struct RingPlace {
+    /// Its socket.
+    pub socket: PathBuf,
+    /// Users beside our own as which the dataplane may run.
+    pub dataplane_uids: Vec<u32>,
+}
+
+/// Where the collector's results go.
+pub struct Outlets {
+    /// Grown buckets; when full, the next period tries again with more.
+    pub reports: tokio::sync::mpsc::Sender<Vec<Bucket>>,
+    /// Closed windows; when full, the window is left out and counted.
+    pub windows: Sender<ClosedWindow>,
+}
 
 /// The reading half of the learner.
 pub struct Collector {
     socket: PathBuf,
     allowed: AllowedUids,
     policies: SharedPolicies,
-    totals: FlowTotals,
-    rollup: Rollup,
-    counts: CollectorCounts,
+    intake: Intake,
     /// Run of the exporter whose records were read last.
     epoch: Option<u64>,
-    /// Where grown buckets go; when full, the next period tries again with more.
-    reports: tokio::sync::mpsc::Sender<Vec<Bucket>>,
+    outlets: Outlets,
     unsent: Option<Vec<Bucket>>,
     reported_s: u64,
 }
 
 impl Collector {
-    /// Returns a collector of the ring at this socket.
-    pub fn new(
-        socket: PathBuf,
-        dataplane_uids: &[u32],
-        policies: SharedPolicies,
-        reports: tokio::sync::mpsc::Sender<Vec<Bucket>>,
-    ) -> Self {
+    /// Returns a collector of the ring at this place. The intake must follow the same policies.
+    pub fn new(place: RingPlace, policies: SharedPolicies, intake: Intake, outlets: Outlets) -> Self {
         Self {
-            socket,
-            allowed: AllowedUids::own_and(dataplane_uids),
+            allowed: AllowedUids::own_and(&place.dataplane_uids),
+            socket: place.socket,
             policies,
-            totals: FlowTotals::new(now_s().saturating_mul(1_000_000_000)),
-            rollup: Rollup::default(),
-            counts: CollectorCounts::default(),
+            intake,
             epoch: None,
-            reports,
+            outlets,
             unsent: None,
             reported_s: 0,
         }
+    }
+
+    /// Returns the figures, which other threads may read while the collector runs.
+    pub fn counters(&self) -> Arc<CollectorCounters> {
+        self.intake.counters()
     }
 
     /// Reads until `stopping`, whatever becomes of dataplanes meanwhile.
@@ -107,13 +112,14 @@ impl Collector {
                     tracing::warn!(error = %text, "no flow records");
                     told = text;
                 }
-                self.report();
+                self.hand_on(now_s());
                 std::thread::park_timeout(RETRY_PAUSE);
             }
         }
+        self.intake.close_all_windows();
         self.reported_s = 0;
-        self.report();
-        self.counts
+        self.hand_on(now_s());
+        self.counters().read()
     }
 
     /// Reads one ring until its producer ends.
@@ -124,19 +130,19 @@ impl Collector {
         let epoch = ring.ring().epoch;
         tracing::info!(epoch, generation = ring.generation(), "reading flow records");
         if self.epoch.replace(epoch) != Some(epoch) {
-            self.totals.clear();
+            self.intake.forget_flows();
         }
+        self.intake.reads_host(ring.ring().host.as_str());
         let mut batch = Vec::with_capacity(BATCH_RECORDS);
         while !stopping.load(Ordering::Acquire) {
             batch.clear();
             let taken = ring.take(&mut batch, BATCH_RECORDS)?;
             let now_s = now_s();
             if taken.lost_since_last > 0 {
-                self.counts.lost += taken.lost_since_last;
-                self.rollup.add_lost(taken.lost_since_last, now_s);
+                self.intake.add_lost(taken.lost_since_last, now_s);
             }
-            batch.iter().for_each(|record| self.add(record, now_s));
-            self.report();
+            self.intake.add(&batch, now_s);
+            self.hand_on(now_s);
             if taken.count == 0 && ring.wait(Some(WAIT))? == Wake::ProducerGone {
                 tracing::warn!("the dataplane ended");
                 return Ok(());
@@ -146,38 +152,33 @@ impl Collector {
         Ok(())
     }
 
-    fn add(&mut self, record: &FlowRecord, now_s: u64) {
-        self.counts.records += 1;
-        let Some(increment) = self.totals.increment(record) else {
-            self.counts.unknown += u64::from(record.record_kind().is_none());
-            return;
-        };
-        let (source, destination) = record.addresses();
-        let (version, segment) = (record.policy_version(), record.segment());
-        let mut policies = lock(&self.policies);
-        let sets =
-            (policies.group_set(version, segment, source), policies.group_set(version, segment, destination));
-        if let (Some(source), Some(destination)) = sets {
-            self.rollup.add(&FlowSumKey::of(record, source, destination), &increment, record, now_s);
-        }
+    /// Hands on what has grown or closed. Windows close by the clock, whether records come or not.
+    fn hand_on(&mut self, now_s: u64) {
+        self.intake.close_windows(now_s);
+        let windows = &self.outlets.windows;
+        self.intake.hand_windows(|window| {
+            windows.try_send(window).map_err(|error| match error {
+                TrySendError::Full(window) | TrySendError::Disconnected(window) => window,
+            })
+        });
+        self.report(now_s);
     }
 
     /// Hands grown buckets on, at most once a period.
-    fn report(&mut self) {
-        let now_s = now_s();
+    fn report(&mut self, now_s: u64) {
         if now_s < self.reported_s + REPORT_PERIOD.as_secs() {
             return;
         }
         self.reported_s = now_s;
         if let Some(unsent) = self.unsent.take()
-            && let Err(error) = self.reports.try_send(unsent)
+            && let Err(error) = self.outlets.reports.try_send(unsent)
         {
             self.unsent = Some(error.into_inner());
             return;
         }
-        let grown = self.rollup.take(now_s);
+        let grown = self.intake.take_buckets(now_s);
         if !grown.is_empty()
-            && let Err(error) = self.reports.try_send(grown)
+            && let Err(error) = self.outlets.reports.try_send(grown)
         {
             self.unsent = Some(error.into_inner());
         }
@@ -189,6 +190,7 @@ pub fn lock(policies: &Mutex<Policies>) -> std::sync::MutexGuard<'_, Policies> {
     policies.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Returns the second since 1970.
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -33,6 +33,14 @@ pub struct Config {
     /// Users beside our own as which the dataplane may run.
     #[serde(default)]
     pub dataplane_uids: Vec<u32>,
+    /// Width of the windows that are analysed, in seconds.
+    #[serde(default = "default_window_s")]
+    pub window_s: u32,
+}
+
+/// A minute: long enough for a series to have a usual volume, short enough to act on.
+fn default_window_s() -> u32 {
+    60
 }
 
 fn default_control() -> String {

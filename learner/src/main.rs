@@ -2,9 +2,12 @@
 #![forbid(unsafe_code)]
 
 use clap::Parser;
-use meshgate_learner::collector::{Collector, SharedPolicies};
+use meshgate_learner::collector::{Collector, Outlets, RingPlace, SharedPolicies};
 use meshgate_learner::config::Config;
+use meshgate_learner::history::History;
+use meshgate_learner::intake::Intake;
 use meshgate_learner::reporter::Reporter;
+use meshgate_learner::series::Parties;
 use meshgate_learner::subscriber;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,8 +17,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// Messages of grown buckets that may wait for the reporter.
-const REPORTS_WAITING: usize = 4;
+/// Messages of grown buckets that may wait for the reporter: each can hold full buckets, 8 MiB a piece.
+const REPORTS_WAITING: usize = 1;
+/// Closed windows that may wait to be analysed: each can hold 57,344 series, 5 MiB.
+const WINDOWS_WAITING: usize = 4;
 
 /// Collects the flow records of a dataplane and hands their sums to control.
 #[derive(Parser)]
@@ -65,8 +70,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let epoch = u64::try_from(since_1970.as_nanos())?;
     let (reports, grown) = mpsc::channel(REPORTS_WAITING);
     let policies = SharedPolicies::default();
-    let uids = &config.dataplane_uids;
-    let collector = Collector::new(config.flow_ring.clone(), uids, Arc::clone(&policies), reports);
+    let history = History::new(config.window_s)?;
+    let (windows, _closed) = crossbeam::channel::bounded(WINDOWS_WAITING);
+    let intake = Intake::new(Arc::clone(&policies), history, Parties::default(), epoch);
+    let place = RingPlace { socket: config.flow_ring.clone(), dataplane_uids: config.dataplane_uids.clone() };
+    let collector = Collector::new(place, Arc::clone(&policies), intake, Outlets { reports, windows });
     let stopping = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&stopping);
     let collecting =

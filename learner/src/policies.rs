@@ -1,24 +1,20 @@
-//! The policies that flow records refer to, and the groups of an address under each.
+//! The policies that flow records refer to.
 
-use hashbrown::HashMap;
-use meshgate_policy::{GroupId, Policy, PolicyVersion, SegmentId};
+use meshgate_policy::{Policy, PolicyVersion};
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Policies that are kept: records of a long flow may name an old version.
-const VERSIONS_MAX: usize = 16;
-/// Addresses whose groups are remembered, over all versions.
-const MEMBERSHIPS_MAX: usize = 65_536;
+pub const VERSIONS_MAX: usize = 16;
 
 /// A set of groups: numbers in order, `any` left out.
 pub type GroupSet = Arc<[u32]>;
 
 /// The newest policies, oldest first.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Policies {
     versions: VecDeque<Arc<Policy>>,
-    memberships: HashMap<(PolicyVersion, SegmentId, IpAddr), GroupSet>,
+    revision: u64,
 }
 
 impl Policies {
@@ -29,8 +25,7 @@ impl Policies {
             self.versions.pop_front();
         }
         self.versions.push_back(policy);
-        let oldest = self.versions.front().map_or(PolicyVersion(0), |policy| policy.version);
-        self.memberships.retain(|(version, ..), _| *version >= oldest);
+        self.revision += 1;
     }
 
     /// Returns the newest policy.
@@ -38,29 +33,16 @@ impl Policies {
         self.versions.back()
     }
 
-    /// Returns the groups of an address under a version; under the nearest older one, or else the oldest kept, where
-    /// that version is not known. None before any policy is known.
-    pub fn group_set(
-        &mut self,
-        version: PolicyVersion,
-        segment: SegmentId,
-        address: IpAddr,
-    ) -> Option<GroupSet> {
+    /// Returns the policy of a version; the nearest older one, or else the oldest kept, where that version is not
+    /// known. None before any policy is known.
+    pub fn at(&self, version: PolicyVersion) -> Option<&Arc<Policy>> {
         let at_most = self.versions.iter().rev().find(|policy| policy.version <= version);
-        let policy = at_most.or_else(|| self.versions.front())?;
-        let key = (policy.version, segment, address);
-        if let Some(set) = self.memberships.get(&key) {
-            return Some(Arc::clone(set));
-        }
-        let groups = policy.groups_of(segment, address);
-        let set: GroupSet =
-            groups.into_iter().filter(|group| *group != GroupId::ANY).map(|group| group.0).collect();
-        if self.memberships.len() == MEMBERSHIPS_MAX {
-            // A flood of addresses: begin again rather than choose among strangers.
-            self.memberships.clear();
-        }
-        self.memberships.insert(key, Arc::clone(&set));
-        Some(set)
+        at_most.or_else(|| self.versions.front())
+    }
+
+    /// Returns how often a policy was taken in: who copies the policies copies again when it has changed.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 }
 
@@ -74,13 +56,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_nobody_is_external() {
+    fn a_version_that_is_not_kept_is_answered_by_the_nearest_older_one() {
         let mut policies = Policies::default();
-        let address = [192, 0, 2, 1].into();
-        assert_eq!(policies.group_set(PolicyVersion(1), SegmentId(1), address), None);
-        policies.insert(policy(1));
-        let set = policies.group_set(PolicyVersion(9), SegmentId(1), address).unwrap();
-        assert_eq!(*set, [GroupId::EXTERNAL.0]);
+        assert!(policies.at(PolicyVersion(1)).is_none());
+        policies.insert(policy(3));
+        policies.insert(policy(5));
+        let found = [1, 3, 4, 9].map(|version| policies.at(PolicyVersion(version)).unwrap().version.0);
+        assert_eq!(found, [3, 3, 3, 5]);
     }
 
     #[test]
@@ -89,5 +71,6 @@ mod tests {
         (1..=40).for_each(|version| policies.insert(policy(version)));
         assert_eq!(policies.versions.len(), VERSIONS_MAX);
         assert_eq!(policies.versions[0].version, PolicyVersion(25));
+        assert_eq!(policies.revision(), 40);
     }
 }

@@ -13,8 +13,15 @@ use std::collections::BTreeMap;
 pub const WIDTHS_S: [u32; 3] = [10, 60, 3_600];
 /// How long a bucket stays open after its end, for records that come late.
 const GRACE_S: u64 = 5;
-/// Sums of one bucket. Beyond that, records are counted as left out.
-pub const SUMS_MAX: usize = 65_536;
+/// Sums of one bucket: as many as a table of 2^16 places holds before it doubles, 8 MiB. Beyond that, records are
+/// counted as left out.
+pub const SUMS_MAX: usize = (1 << 16) / 8 * 7;
+/// Sums of all open buckets: two full ones of each width, as two are open while records may still come late.
+pub const SUMS_OPEN_MAX: usize = 2 * WIDTHS_S.len() * SUMS_MAX;
+/// Open buckets, and closed ones that nobody has taken: ten minutes of the narrowest. Then the oldest are left out.
+const BUCKETS_MAX: usize = 64;
+/// Sums that are handed out at once; the bucket that goes beyond is the last one. More wait a turn.
+const TAKE_SUMS: usize = SUMS_MAX;
 
 /// What sums are kept under.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +68,8 @@ pub struct Bucket {
     pub sums: HashMap<FlowSumKey, FlowSum>,
     /// Records that never came, as far as is known.
     pub records_lost: u64,
+    /// Records that went into it since it was handed out.
+    records: u64,
     /// Whether it grew since it was handed out.
     is_dirty: bool,
     /// When it was handed out last.
@@ -71,7 +80,9 @@ pub struct Bucket {
 #[derive(Default)]
 pub struct Rollup {
     open: BTreeMap<(u32, u64), Bucket>,
-    /// Records that found their bucket full.
+    /// Sums in all of them.
+    sums_open: usize,
+    /// Records that found no room, or whose bucket nobody took; one for each width.
     pub records_left_out: u64,
 }
 
@@ -101,26 +112,35 @@ impl Rollup {
         let seen_s = record.last_ns / 1_000_000_000;
         for width_s in WIDTHS_S {
             let is_open = seen_s <= now_s && end_s(start_of(seen_s, width_s), width_s) + GRACE_S > now_s;
-            let bucket = self.bucket(width_s, if is_open { seen_s } else { now_s });
-            bucket.is_dirty = true;
-            if bucket.sums.len() >= SUMS_MAX && !bucket.sums.contains_key(key) {
-                self.records_left_out += 1;
-                continue;
-            }
-            let sum = bucket
-                .sums
-                .entry(key.clone())
-                .or_insert(FlowSum { first_ns: u64::MAX, ..FlowSum::default() });
-            sum.total.add(increment);
-            sum.first_ns = sum.first_ns.min(record.first_ns);
-            sum.last_ns = sum.last_ns.max(record.last_ns);
+            self.add_to(width_s, if is_open { seen_s } else { now_s }, key, (increment, record));
         }
+    }
+
+    fn add_to(&mut self, width_s: u32, at_s: u64, key: &FlowSumKey, new: (&Increment, &FlowRecord)) {
+        let is_full = self.sums_open >= SUMS_OPEN_MAX;
+        let name = self.make(width_s, at_s);
+        let bucket = self.open.entry(name).or_default();
+        // Found by reference: nearly every record belongs to a sum that is there, and a key is costly to copy.
+        if let Some(sum) = bucket.sums.get_mut(key) {
+            sum.add(new);
+        } else if is_full || bucket.sums.len() >= SUMS_MAX {
+            self.records_left_out += 1;
+            return;
+        } else {
+            let mut sum = FlowSum { first_ns: u64::MAX, ..FlowSum::default() };
+            sum.add(new);
+            bucket.sums.insert(key.clone(), sum);
+            self.sums_open += 1;
+        }
+        bucket.is_dirty = true;
+        bucket.records += 1;
     }
 
     /// Takes note of records that never came.
     pub fn add_lost(&mut self, records: u64, now_s: u64) {
         for width_s in WIDTHS_S {
-            let bucket = self.bucket(width_s, now_s);
+            let name = self.make(width_s, now_s);
+            let bucket = self.open.entry(name).or_default();
             bucket.records_lost += records;
             bucket.is_dirty = true;
         }
@@ -130,32 +150,49 @@ impl Rollup {
     /// in its life: an hour's sums are many, and copying them every second would be most of the work.
     pub fn take(&mut self, now_s: u64) -> Vec<Bucket> {
         let mut taken = Vec::new();
+        let mut sums = 0;
         self.open.retain(|_, bucket| {
             let is_open = end_s(bucket.start_s, bucket.width_s) + GRACE_S > now_s;
             let is_due = !is_open || now_s >= bucket.handed_s + u64::from(bucket.width_s / 10);
-            if is_due && std::mem::take(&mut bucket.is_dirty) {
-                bucket.handed_s = now_s;
-                taken.push(if is_open { bucket.clone() } else { std::mem::take(bucket) });
+            if !is_due || !bucket.is_dirty {
+                return is_open;
             }
+            if sums >= TAKE_SUMS {
+                return true;
+            }
+            sums += bucket.sums.len();
+            bucket.is_dirty = false;
+            bucket.records = 0;
+            bucket.handed_s = now_s;
+            taken.push(if is_open { bucket.clone() } else { std::mem::take(bucket) });
             is_open
         });
+        self.sums_open = self.open.values().map(|bucket| bucket.sums.len()).sum();
         taken
     }
 
-    fn bucket(&mut self, width_s: u32, at_s: u64) -> &mut Bucket {
-        let start_s = start_of(at_s, width_s);
-        let new = || Bucket { width_s, start_s, ..Bucket::default() };
-        self.open.entry((width_s, start_s)).or_insert_with(new)
+    /// Makes the bucket of this width and time if there is none, and returns its name.
+    fn make(&mut self, width_s: u32, at_s: u64) -> (u32, u64) {
+        let name = (width_s, start_of(at_s, width_s));
+        if self.open.contains_key(&name) {
+            return name;
+        }
+        if self.open.len() >= BUCKETS_MAX
+            && let Some((_, bucket)) = self.open.pop_first()
+        {
+            self.records_left_out += bucket.records;
+            self.sums_open -= bucket.sums.len();
+        }
+        self.open.insert(name, Bucket { width_s, start_s: name.1, ..Bucket::default() });
+        name
     }
 }
 
-impl Increment {
-    fn add(&mut self, other: &Self) {
-        self.flows = self.flows.saturating_add(other.flows);
-        self.packets_forward = self.packets_forward.saturating_add(other.packets_forward);
-        self.bytes_forward = self.bytes_forward.saturating_add(other.bytes_forward);
-        self.packets_reverse = self.packets_reverse.saturating_add(other.packets_reverse);
-        self.bytes_reverse = self.bytes_reverse.saturating_add(other.bytes_reverse);
+impl FlowSum {
+    fn add(&mut self, (increment, record): (&Increment, &FlowRecord)) {
+        self.total.add(increment);
+        self.first_ns = self.first_ns.min(record.first_ns);
+        self.last_ns = self.last_ns.max(record.last_ns);
     }
 }
 
@@ -224,5 +261,31 @@ mod tests {
         }
         assert_eq!(rollup.records_left_out, WIDTHS_S.len() as u64);
         assert_eq!(rollup.take(NOW)[0].sums.len(), SUMS_MAX);
+    }
+
+    #[test]
+    fn what_nobody_takes_is_bounded_and_counted() {
+        let mut rollup = Rollup::default();
+        let turns = 200;
+        (0..turns).for_each(|turn| add(&mut rollup, NOW + turn * 10, NOW + turn * 10));
+        assert_eq!(rollup.open.len(), BUCKETS_MAX);
+        let mut kept = 0;
+        for _ in 0..BUCKETS_MAX {
+            kept += rollup.take(NOW + 1_000_000).iter().map(flows).sum::<u64>();
+        }
+        assert_eq!(kept + rollup.records_left_out, turns * WIDTHS_S.len() as u64);
+        assert_eq!(rollup.sums_open, 0);
+    }
+
+    #[test]
+    fn full_buckets_are_handed_out_in_turns() {
+        let mut rollup = Rollup::default();
+        let increment = Increment { flows: 1, ..Increment::default() };
+        for at in 0..u32::try_from(SUMS_MAX).unwrap() {
+            let record = FlowRecord { rule: at, last_ns: NOW * 1_000_000_000, ..FlowRecord::default() };
+            rollup.add(&FlowSumKey::of(&record, [].into(), [].into()), &increment, &record, NOW);
+        }
+        let turns: Vec<_> = std::iter::repeat_with(|| rollup.take(NOW + 10_000).len()).take(4).collect();
+        assert_eq!(turns, [1, 1, 1, 0]);
     }
 }

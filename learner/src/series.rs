@@ -75,6 +75,86 @@ impl Parties {
     pub fn iter(&self) -> impl Iterator<Item = &Party> {
         self.parties.iter().map(AsRef::as_ref)
     }
+
+    /// Returns the parties that got their numbers after the first `known`: what another copy lacks.
+    pub fn since(&self, known: usize) -> &[Arc<Party>] {
+        self.parties.get(known..).unwrap_or_default()
+    }
+
+    /// Takes in parties that another copy numbered, the first of them as `first`. Those that are known already must
+    /// be the same ones, and none may be missing between.
+    pub fn follow(&mut self, first: usize, parties: &[Arc<Party>]) -> Result<(), PartiesError> {
+        for (number, party) in (first..).zip(parties) {
+            match self.parties.get(number) {
+                Some(known) if known == party => {}
+                Some(_) => return Err(PartiesError::Other(number)),
+                None if number > self.parties.len() => return Err(PartiesError::Missing(self.parties.len())),
+                None if number >= PARTIES_MAX => return Err(PartiesError::TooMany),
+                None if self.numbers.contains_key(party) => return Err(PartiesError::Twice(number)),
+                None => {
+                    let id = PartyId(u32::try_from(number).map_err(|_| PartiesError::TooMany)?);
+                    self.parties.push(Arc::clone(party));
+                    self.numbers.insert(Arc::clone(party), id);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why numbers of parties do not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartiesError {
+    /// A number stands for another party here.
+    #[error("party {0} is another one here")]
+    Other(usize),
+    /// A number was left out.
+    #[error("party {0} is missing")]
+    Missing(usize),
+    /// A party has a number already.
+    #[error("party {0} has another number already")]
+    Twice(usize),
+    /// There are more than [`PARTIES_MAX`].
+    #[error("more than {PARTIES_MAX} parties")]
+    TooMany,
+}
+
+impl Serialize for Parties {
+    /// Writes the parties in order of their numbers.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter().map(|party| match party {
+            Party::Groups(groups) => StoredParty::Groups(groups.to_vec()),
+            Party::Address(address) => StoredParty::Address(*address),
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Parties {
+    /// Reads what `Serialize` wrote; refuses a party that occurs twice, and too many.
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = Vec::<StoredParty>::deserialize(deserializer)?;
+        let parties: Vec<_> = stored.into_iter().map(|party| Arc::new(Party::from(party))).collect();
+        let mut all = Self::default();
+        all.follow(0, &parties).map_err(serde::de::Error::custom)?;
+        Ok(all)
+    }
+}
+
+/// A party as checkpoints keep it.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StoredParty {
+    Groups(Vec<u32>),
+    Address(IpAddr),
+}
+
+impl From<StoredParty> for Party {
+    fn from(stored: StoredParty) -> Self {
+        match stored {
+            StoredParty::Groups(groups) => Self::Groups(groups.into()),
+            StoredParty::Address(address) => Self::Address(address),
+        }
+    }
 }
 
 /// Tells one series from every other.
@@ -136,6 +216,18 @@ pub struct Window {
     pub records_left_out: u64,
 }
 
+/// A window that closed, on its way from the collector to who analyses it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClosedWindow {
+    /// The window.
+    pub window: Window,
+    /// Number of the first of `parties`.
+    pub first_party: usize,
+    /// The parties that got numbers since the window that was handed over before: the receiver keeps its own copy
+    /// with [`Parties::follow`], and neither side waits for the other.
+    pub parties: Vec<Arc<Party>>,
+}
+
 impl Window {
     /// Returns the second after its last.
     pub fn end_s(&self) -> u64 {
@@ -156,5 +248,28 @@ mod tests {
         assert_eq!(parties.number(&web), Some(first));
         assert_eq!(parties.groups(first), [16, 17]);
         assert_eq!(parties.len(), 2);
+    }
+    #[test]
+    fn a_copy_follows_in_pieces_and_notices_what_is_missing() {
+        let mut parties = Parties::default();
+        (0..4).for_each(|group| _ = parties.number(&Party::Groups([group].into())));
+        let mut copy = Parties::default();
+        copy.follow(0, &parties.since(0)[..2]).unwrap();
+        assert_eq!(copy.follow(3, parties.since(3)), Err(PartiesError::Missing(2)));
+        copy.follow(1, parties.since(1)).unwrap();
+        assert!(copy.iter().eq(parties.iter()));
+        assert_eq!(copy.follow(0, parties.since(1)), Err(PartiesError::Other(0)));
+        assert_eq!(copy.follow(4, parties.since(3)), Err(PartiesError::Twice(4)));
+    }
+
+    #[test]
+    fn parties_survive_a_checkpoint_and_one_that_is_there_twice_does_not() {
+        let mut parties = Parties::default();
+        parties.number(&Party::Groups([16, 17].into()));
+        parties.number(&Party::Address([10, 0, 0, 1].into()));
+        let text = serde_json::to_string(&parties).unwrap();
+        assert!(serde_json::from_str::<Parties>(&text).unwrap().iter().eq(parties.iter()));
+        let twice = r#"[{"groups":[16]},{"groups":[16]}]"#;
+        assert!(serde_json::from_str::<Parties>(twice).unwrap_err().to_string().contains("party 1"));
     }
 }

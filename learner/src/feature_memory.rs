@@ -1,0 +1,504 @@
+//! Rows of features: what a window says of each series, and what was known of it before.
+//!
+//! Remembers when and how often series, pairs and sources were seen, bounded: when one of the three tables is full,
+//! those seen longest ago are forgotten, and count as new when they come again. A flood of strangers therefore drives
+//! out what has been silent, never what is active.
+
+use crate::features::{FEATURES, Row};
+use crate::series::{PartyId, SeriesKey, SeriesSums, Window};
+use hashbrown::HashMap;
+use serde::{Deserialize, Serialize};
+use std::hash::Hash;
+
+/// Entries of each table between windows. With what the largest window can add, a table of 2^18 places does not
+/// double: at most 8 MiB for the series, less for the others.
+pub const REMEMBERED_MAX: usize = (1 << 18) / 8 * 7 - crate::history::SERIES_MAX;
+/// Entries that are left when one is forgotten: an eighth goes at once, so that a flood does not search every window.
+const REMEMBERED_AFTER: usize = REMEMBERED_MAX / 8 * 7;
+/// Seconds of a day.
+const DAY_S: u32 = 86_400;
+
+/// When something was seen, and in how many windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seen {
+    last_s: u64,
+    windows: u32,
+}
+
+/// One of the three tables.
+#[derive(Clone, Debug)]
+struct Memory<K> {
+    seen: HashMap<K, Seen>,
+}
+
+/// What was seen, for the features.
+#[derive(Clone, Debug)]
+pub struct FeatureMemory {
+    width_s: u32,
+    /// End of the newest window taken in.
+    until_s: u64,
+    series: Memory<SeriesKey>,
+    pairs: Memory<(PartyId, PartyId)>,
+    sources: Memory<PartyId>,
+    /// Windows taken in.
+    windows: u64,
+    /// Entries that were forgotten for want of room.
+    forgotten: u64,
+}
+
+/// A feature memory as checkpoints keep it. Entries are in order of keys, each with its last window and the number of
+/// windows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryState {
+    width_s: u32,
+    until_s: u64,
+    windows: u64,
+    forgotten: u64,
+    series: Vec<(SeriesKey, u64, u32)>,
+    pairs: Vec<((PartyId, PartyId), u64, u32)>,
+    sources: Vec<(PartyId, u64, u32)>,
+}
+
+/// Why a state is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// It was made with windows of another width.
+    #[error("the memory is one of windows of {0} s, not of {1} s")]
+    Width(u32, u32),
+    /// A table has more entries than are ever kept.
+    #[error("{0}: {1} entries, more than {REMEMBERED_MAX}")]
+    TooMany(&'static str, usize),
+    /// An entry names a party that does not exist.
+    #[error("{0}: party {1} does not exist")]
+    Party(&'static str, u32),
+    /// Entries are out of order, or one occurs twice.
+    #[error("{0}: the entries are not in order")]
+    Order(&'static str),
+    /// An entry was seen in no window, in more than there were, or at no time a window starts.
+    #[error("{0}: an entry was seen at {1} s in {2} windows")]
+    Seen(&'static str, u64, u32),
+}
+
+/// Sums of all series of one party.
+#[derive(Clone, Copy, Default)]
+struct PartySums {
+    series: u64,
+    flows: u64,
+}
+
+impl FeatureMemory {
+    /// Returns a memory of nothing, for windows of this width.
+    pub fn new(width_s: u32) -> Self {
+        Self {
+            width_s: width_s.max(1),
+            until_s: 0,
+            series: Memory::default(),
+            pairs: Memory::default(),
+            sources: Memory::default(),
+            windows: 0,
+            forgotten: 0,
+        }
+    }
+
+    /// Returns the rows of a window, in its order, from what was known before it; then takes the window in.
+    pub fn describe(&mut self, window: &Window) -> Vec<(SeriesKey, Row)> {
+        let (mut sources, mut destinations) = (HashMap::new(), HashMap::new());
+        for (key, sums) in &window.series {
+            for (parties, party) in [(&mut sources, key.source), (&mut destinations, key.destination)] {
+                let of_party: &mut PartySums = parties.entry(party).or_default();
+                of_party.series += 1;
+                of_party.flows = of_party.flows.saturating_add(sums.flows);
+            }
+        }
+        let sums_of = |parties: &HashMap<PartyId, PartySums>, party| parties.get(&party).copied();
+        let rows = window.series.iter().map(|(key, sums)| {
+            let source = sums_of(&sources, key.source).unwrap_or_default();
+            let destination = sums_of(&destinations, key.destination).unwrap_or_default();
+            (*key, self.row(window, (key, sums), source, destination))
+        });
+        let rows = rows.collect();
+        self.take_in(window);
+        rows
+    }
+
+    /// Returns how many series, pairs and sources are remembered.
+    pub fn len(&self) -> (usize, usize, usize) {
+        (self.series.seen.len(), self.pairs.seen.len(), self.sources.seen.len())
+    }
+
+    /// Returns whether no window was taken in.
+    pub fn is_empty(&self) -> bool {
+        self.windows == 0
+    }
+
+    /// Returns how many windows were taken in.
+    pub fn windows(&self) -> u64 {
+        self.windows
+    }
+
+    /// Returns how many entries were forgotten for want of room.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    fn row(
+        &self,
+        window: &Window,
+        (key, sums): (&SeriesKey, &SeriesSums),
+        source: PartySums,
+        destination: PartySums,
+    ) -> Row {
+        let series = self.series.seen.get(key);
+        let pair = self.pairs.seen.get(&(key.source, key.destination));
+        let is_new = |is_known: bool| if is_known { 0.0 } else { 1.0 };
+        let gap =
+            series.map_or(0, |seen| window.start_s.saturating_sub(seen.last_s) / u64::from(self.width_s));
+        let (day_sine, day_cosine) = time_of_day(window.start_s);
+        let row: [f32; FEATURES] = [
+            log_count(sums.flows),
+            log_count(sums.packets_forward),
+            log_count(sums.packets_reverse),
+            log_count(sums.bytes_forward),
+            log_count(sums.bytes_reverse),
+            share(sums.answered, sums.flows),
+            share(sums.refused, sums.flows),
+            log_count(sums.sources.into()),
+            log_count(sums.destinations.into()),
+            log_count(source.series),
+            log_count(destination.series),
+            log_count(source.flows),
+            log_count(destination.flows),
+            log_count(gap),
+            is_new(self.sources.seen.contains_key(&key.source)),
+            is_new(pair.is_some()),
+            is_new(series.is_some()),
+            log_count(series.map_or(0, |seen| seen.windows.into())),
+            log_count(pair.map_or(0, |seen| seen.windows.into())),
+            day_sine,
+            day_cosine,
+        ];
+        row
+    }
+
+    fn take_in(&mut self, window: &Window) {
+        self.windows += 1;
+        self.until_s = self.until_s.max(window.end_s());
+        for (key, _) in &window.series {
+            self.series.see(*key, window.start_s);
+            self.pairs.see((key.source, key.destination), window.start_s);
+            self.sources.see(key.source, window.start_s);
+        }
+        self.forgotten += self.series.forget() + self.pairs.forget() + self.sources.forget();
+    }
+
+    /// Returns what a checkpoint keeps.
+    pub fn state(&self) -> MemoryState {
+        MemoryState {
+            width_s: self.width_s,
+            until_s: self.until_s,
+            windows: self.windows,
+            forgotten: self.forgotten,
+            series: self.series.entries(),
+            pairs: self.pairs.entries(),
+            sources: self.sources.entries(),
+        }
+    }
+
+    /// Returns the memory of a checkpoint, for windows of this width and so many parties; or what is wrong with it.
+    pub fn restore(state: MemoryState, width_s: u32, parties: usize) -> Result<Self, MemoryError> {
+        let MemoryState { width_s: stored_width_s, until_s, windows, forgotten, series, pairs, sources } =
+            state;
+        if stored_width_s != width_s || width_s == 0 {
+            return Err(MemoryError::Width(stored_width_s, width_s));
+        }
+        let bounds = Bounds { width_s, until_s, windows, parties };
+        Ok(Self {
+            series: bounds.memory("series", series, |key| [key.source, key.destination])?,
+            pairs: bounds.memory("pairs", pairs, |key| [key.0, key.1])?,
+            sources: bounds.memory("sources", sources, |key| [*key, *key])?,
+            width_s,
+            until_s,
+            windows,
+            forgotten,
+        })
+    }
+}
+
+impl<K> Default for Memory<K> {
+    fn default() -> Self {
+        Self { seen: HashMap::new() }
+    }
+}
+
+impl<K: Copy + Eq + Hash + Ord> Memory<K> {
+    /// Notes that something was seen in the window that starts then; once for each window.
+    fn see(&mut self, key: K, start_s: u64) {
+        let seen = self.seen.entry(key).or_insert(Seen { last_s: start_s, windows: 0 });
+        if seen.windows == 0 || seen.last_s < start_s {
+            seen.windows = seen.windows.saturating_add(1);
+            seen.last_s = start_s;
+        }
+    }
+
+    /// Forgets what was seen longest ago, if there is too much; of equals, what was seen in fewer windows. Returns how
+    /// many went.
+    fn forget(&mut self) -> u64 {
+        if self.seen.len() <= REMEMBERED_MAX {
+            return 0;
+        }
+        let many = self.seen.len() - REMEMBERED_AFTER;
+        let mut oldest: Vec<(Seen, K)> = self.seen.iter().map(|(key, seen)| (*seen, *key)).collect();
+        oldest.select_nth_unstable(many - 1);
+        oldest[..many].iter().for_each(|(_, key)| _ = self.seen.remove(key));
+        many as u64
+    }
+
+    fn entries(&self) -> Vec<(K, u64, u32)> {
+        let mut entries: Vec<_> =
+            self.seen.iter().map(|(key, seen)| (*key, seen.last_s, seen.windows)).collect();
+        entries.sort_unstable();
+        entries
+    }
+}
+
+/// What every entry of a state must keep to.
+struct Bounds {
+    width_s: u32,
+    until_s: u64,
+    windows: u64,
+    parties: usize,
+}
+
+impl Bounds {
+    fn memory<K: Copy + Eq + Hash + Ord>(
+        &self,
+        table: &'static str,
+        entries: Vec<(K, u64, u32)>,
+        parties_of: impl Fn(&K) -> [PartyId; 2],
+    ) -> Result<Memory<K>, MemoryError> {
+        if entries.len() > REMEMBERED_MAX {
+            return Err(MemoryError::TooMany(table, entries.len()));
+        }
+        if !entries.is_sorted_by(|one, next| one.0 < next.0) {
+            return Err(MemoryError::Order(table));
+        }
+        let mut seen = HashMap::with_capacity(entries.len());
+        for (key, last_s, windows) in entries {
+            let strangers = parties_of(&key).into_iter();
+            if let Some(stranger) = strangers.filter(|party| !self.has(*party)).next() {
+                return Err(MemoryError::Party(table, stranger.0));
+            }
+            let is_start = last_s.is_multiple_of(self.width_s.into()) && last_s < self.until_s;
+            if !is_start || windows == 0 || u64::from(windows) > self.windows {
+                return Err(MemoryError::Seen(table, last_s, windows));
+            }
+            seen.insert(key, Seen { last_s, windows });
+        }
+        Ok(Memory { seen })
+    }
+
+    fn has(&self, party: PartyId) -> bool {
+        usize::try_from(party.0).is_ok_and(|number| number < self.parties)
+    }
+}
+
+/// Returns `ln(1 + n)`.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a logarithm has few digits"
+)]
+fn log_count(count: u64) -> f32 {
+    (count as f64).ln_1p() as f32
+}
+
+/// Returns the share of a part in a whole. A part can be larger, where flows of an earlier window are answered in this
+/// one: then it is all.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "a share has few digits")]
+fn share(part: u64, whole: u64) -> f32 {
+    let whole = whole.max(part);
+    if whole == 0 { 0.0 } else { (part as f64 / whole as f64) as f32 }
+}
+
+/// Returns sine and cosine of the time of day (UTC).
+#[expect(clippy::cast_possible_truncation, reason = "a feature has few digits")]
+fn time_of_day(at_s: u64) -> (f32, f32) {
+    let second = u32::try_from(at_s % u64::from(DAY_S)).unwrap_or(0);
+    let angle = f64::from(second) / f64::from(DAY_S) * std::f64::consts::TAU;
+    (angle.sin() as f32, angle.cos() as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::features::NAMES;
+    use crate::history::SERIES_MAX;
+
+    const WIDTH: u32 = 60;
+    /// Six in the morning.
+    const SIX: u64 = 20_000 * 86_400 + 6 * 3_600;
+
+    fn key(source: u32, destination: u32, service_port: u16) -> SeriesKey {
+        let (source, destination) = (PartyId(source), PartyId(destination));
+        SeriesKey { source, destination, segment: 1, protocol: 6, service_port }
+    }
+
+    fn window(start_s: u64, series: Vec<(SeriesKey, SeriesSums)>) -> Window {
+        Window { start_s, width_s: WIDTH, series, ..Window::default() }
+    }
+
+    fn flows(flows: u64) -> SeriesSums {
+        SeriesSums { flows, ..SeriesSums::default() }
+    }
+
+    fn value(row: &Row, name: &str) -> f32 {
+        row[NAMES.iter().position(|feature| feature.name == name).unwrap()]
+    }
+
+    fn assert_near(row: &Row, expected: &[(&str, f64)]) {
+        for (name, expected) in expected {
+            let found = f64::from(value(row, name));
+            assert!((found - expected).abs() < 1e-6, "{name}: {found}, not {expected}");
+        }
+    }
+
+    #[test]
+    fn every_value_of_a_small_window_is_what_its_meaning_says() {
+        let mut memory = FeatureMemory::new(WIDTH);
+        let sums = SeriesSums {
+            flows: 8,
+            answered: 4,
+            refused: 2,
+            packets_forward: 30,
+            packets_reverse: 20,
+            bytes_forward: 3_000,
+            bytes_reverse: 9_000,
+            sources: 3,
+            destinations: 1,
+            ..SeriesSums::default()
+        };
+        let series = vec![(key(1, 2, 80), sums), (key(1, 3, 80), flows(1)), (key(4, 2, 22), flows(5))];
+        let rows = memory.describe(&window(SIX, series));
+        let ln = |n: f64| (1.0 + n).ln();
+        assert_eq!(
+            rows.iter().map(|row| row.0).collect::<Vec<_>>(),
+            [key(1, 2, 80), key(1, 3, 80), key(4, 2, 22)]
+        );
+        let expected = [
+            ("flows", ln(8.0)),
+            ("packets_forward", ln(30.0)),
+            ("packets_reverse", ln(20.0)),
+            ("bytes_forward", ln(3_000.0)),
+            ("bytes_reverse", ln(9_000.0)),
+            ("answered_share", 0.5),
+            ("refused_share", 0.25),
+            ("sources", ln(3.0)),
+            ("destinations", ln(1.0)),
+            ("source_fan_out", ln(2.0)),
+            ("destination_fan_in", ln(2.0)),
+            ("source_flows", ln(9.0)),
+            ("destination_flows", ln(13.0)),
+            ("gap", 0.0),
+            ("is_new_source", 1.0),
+            ("is_new_pair", 1.0),
+            ("is_new_series", 1.0),
+            ("windows_seen", 0.0),
+            ("pair_windows_seen", 0.0),
+            ("day_sine", 1.0),
+            ("day_cosine", 0.0),
+        ];
+        assert_eq!(expected.map(|(name, _)| name), NAMES.map(|feature| feature.name));
+        assert_near(&rows[0].1, &expected);
+    }
+
+    #[test]
+    fn what_was_seen_before_is_known_and_the_window_itself_is_not() {
+        let mut memory = FeatureMemory::new(WIDTH);
+        memory.describe(&window(SIX, vec![(key(1, 2, 80), flows(1)), (key(1, 2, 443), flows(1))]));
+        memory.describe(&window(SIX + 60, vec![(key(1, 2, 443), flows(1))]));
+        let rows = memory.describe(&window(
+            SIX + 240,
+            vec![(key(1, 2, 22), flows(1)), (key(1, 2, 80), flows(1)), (key(2, 1, 80), flows(1))],
+        ));
+        let old = [("is_new_source", 0.0), ("is_new_pair", 0.0), ("pair_windows_seen", 3_f64.ln())];
+        let new_series = [("is_new_series", 1.0), ("gap", 0.0), ("windows_seen", 0.0)];
+        let known_series = [("is_new_series", 0.0), ("gap", 5_f64.ln()), ("windows_seen", 2_f64.ln())];
+        let stranger = [("is_new_source", 1.0), ("is_new_pair", 1.0), ("is_new_series", 1.0)];
+        assert_near(&rows[0].1, &[old, new_series].concat());
+        assert_near(&rows[1].1, &[old, known_series].concat());
+        assert_near(&rows[2].1, &stranger);
+    }
+
+    #[test]
+    fn shares_are_shares_where_answers_come_a_window_later() {
+        let mut memory = FeatureMemory::new(WIDTH);
+        let late = SeriesSums { flows: 0, answered: 3, ..SeriesSums::default() };
+        let rows = memory.describe(&window(SIX, vec![(key(1, 2, 80), late), (key(1, 2, 81), flows(0))]));
+        assert_near(&rows[0].1, &[("answered_share", 1.0), ("refused_share", 0.0)]);
+        assert_near(&rows[1].1, &[("answered_share", 0.0)]);
+    }
+
+    fn flood(memory: &mut FeatureMemory, windows: u64) {
+        for at in 0..windows {
+            let first = u32::try_from(at * SERIES_MAX as u64).unwrap() + 10;
+            let strangers = (first..).take(SERIES_MAX).map(|source| (key(source, 2, 80), flows(1)));
+            let steady = std::iter::once((key(1, 2, 80), flows(1)));
+            memory.describe(&window(SIX + at * 60, steady.chain(strangers).collect()));
+        }
+    }
+
+    #[test]
+    fn a_flood_drives_out_the_silent_and_not_the_active() {
+        let mut memory = FeatureMemory::new(WIDTH);
+        memory.describe(&window(SIX - 60, vec![(key(1, 2, 80), flows(1)), (key(5, 2, 80), flows(1))]));
+        flood(&mut memory, 6);
+        let (series, pairs, sources) = memory.len();
+        assert!([series, pairs, sources].iter().all(|length| *length <= REMEMBERED_MAX));
+        let distinct = 6 * SERIES_MAX as u64 + 2;
+        assert_eq!(memory.forgotten(), 3 * distinct - (series + pairs + sources) as u64);
+        let end = window(SIX + 360, vec![(key(1, 2, 80), flows(1)), (key(5, 2, 80), flows(1))]);
+        let rows = memory.describe(&end);
+        assert_near(&rows[0].1, &[("is_new_series", 0.0), ("windows_seen", 8_f64.ln())]);
+        assert_near(&rows[1].1, &[("is_new_series", 1.0), ("is_new_source", 1.0)]);
+    }
+
+    fn small() -> FeatureMemory {
+        let mut memory = FeatureMemory::new(WIDTH);
+        memory.describe(&window(SIX, vec![(key(1, 2, 80), flows(1)), (key(3, 2, 80), flows(1))]));
+        memory.describe(&window(SIX + 60, vec![(key(3, 2, 80), flows(1))]));
+        memory
+    }
+
+    #[test]
+    fn a_restored_memory_describes_as_the_first_would_have() {
+        let mut memory = small();
+        let text = serde_json::to_string(&memory.state()).unwrap();
+        let mut restored = FeatureMemory::restore(serde_json::from_str(&text).unwrap(), WIDTH, 4).unwrap();
+        assert_eq!(restored.state(), memory.state());
+        let next = window(SIX + 120, vec![(key(1, 2, 80), flows(1)), (key(2, 2, 80), flows(1))]);
+        assert_eq!(restored.describe(&next), memory.describe(&next));
+    }
+
+    #[test]
+    fn nonsense_is_not_restored() {
+        let refused = |change: fn(&mut MemoryState)| {
+            let mut state = small().state();
+            change(&mut state);
+            FeatureMemory::restore(state, WIDTH, 4).unwrap_err()
+        };
+        assert_eq!(refused(|state| state.width_s = 1), MemoryError::Width(1, 60));
+        assert_eq!(refused(|state| state.series.swap(0, 1)), MemoryError::Order("series"));
+        assert_eq!(refused(|state| state.sources.push(state.sources[1])), MemoryError::Order("sources"));
+        assert_eq!(refused(|state| state.sources[1].0 = PartyId(4)), MemoryError::Party("sources", 4));
+        assert_eq!(refused(|state| state.pairs[0].2 = 0), MemoryError::Seen("pairs", SIX, 0));
+        assert_eq!(refused(|state| state.pairs[0].2 = 3), MemoryError::Seen("pairs", SIX, 3));
+        assert_eq!(refused(|state| state.pairs[0].1 += 1), MemoryError::Seen("pairs", SIX + 1, 1));
+        assert_eq!(refused(|state| state.until_s = SIX), MemoryError::Seen("series", SIX, 1));
+        let many = |state: &mut MemoryState| {
+            state.sources =
+                (0..=u32::try_from(REMEMBERED_MAX).unwrap()).map(|n| (PartyId(n), 0, 1)).collect();
+        };
+        assert_eq!(refused(many), MemoryError::TooMany("sources", REMEMBERED_MAX + 1));
+    }
+}
