@@ -54,6 +54,8 @@ pub struct AdviserInput<'a> {
     pub settings: &'a AdviserSettings,
     /// End of the window that closed, seconds since 1970.
     pub window_end_s: u64,
+    /// Version of the network that judged; empty before there was one.
+    pub model_version: &'a str,
 }
 
 /// What a round of advice gives.
@@ -234,7 +236,7 @@ fn rank_policies<'a>(mut drafts: Vec<Draft<'a>>, advice: &mut Advice) -> Vec<Dra
 
 /// Returns the draft in the form that goes to control.
 fn suggestion(desk: &Desk<'_>, draft: &Draft<'_>, rank: u32) -> Suggestion {
-    let AdviserInput { policy, profile, settings, window_end_s, .. } = *desk.input;
+    let AdviserInput { policy, profile, settings, window_end_s, model_version, .. } = *desk.input;
     let flows_remembered = profile.remembered().flows();
     let reasons = justification::of(draft, settings, flows_remembered);
     Suggestion {
@@ -253,6 +255,7 @@ fn suggestion(desk: &Desk<'_>, draft: &Draft<'_>, rank: u32) -> Suggestion {
         makes_explicit: draft.makes_explicit,
         features: draft.features(),
         base_version: policy.version,
+        model_version: model_version.to_owned(),
         window_end_ns: window_end_s.saturating_mul(1_000_000_000),
     }
 }

@@ -4,6 +4,7 @@ use crate::feedback::{RejectReason, Verdict};
 use crate::suggestion::DraftKey;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// Drafts that are remembered. A person answers a few a day; at some 200 bytes each this is a lifetime in 13 MB.
 pub const DRAFTS_MAX: usize = 1 << 16;
@@ -65,6 +66,19 @@ impl DraftLog {
             (Verdict::Edited | Verdict::Rejected, _) => DraftState::Closed,
         };
         self.set(key, state, now_s);
+    }
+
+    /// Takes note that an open draft reached nobody.
+    pub fn withdraw(&mut self, key: &DraftKey) {
+        if self.is_open(key) {
+            self.entries.remove(key);
+        }
+    }
+
+    /// Takes note that exactly these drafts are open. Answers stay: they may have come since somebody looked.
+    pub fn reconcile(&mut self, open: &BTreeSet<DraftKey>, now_s: u64) {
+        self.entries.retain(|key, entry| entry.state != DraftState::Open || open.contains(key));
+        open.iter().for_each(|key| self.open(key.clone(), now_s));
     }
 
     /// Returns what became of a draft, if it was suggested.

@@ -8,7 +8,7 @@ use crate::draft_log::{DraftLog, DraftLogState};
 use crate::suggestion::{DraftKey, RankFeature};
 use meshgate_policy::AuthoredRelationship;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 
@@ -119,6 +119,16 @@ impl Feedback {
     /// Takes note that a draft waits for an answer.
     pub fn submitted(&mut self, draft: DraftKey, now_s: u64) {
         self.draft_log.open(draft, now_s);
+    }
+
+    /// Takes note that a draft reached nobody, so that it may be suggested again.
+    pub fn withdraw(&mut self, draft: &DraftKey) {
+        self.draft_log.withdraw(draft);
+    }
+
+    /// Brings the open drafts in line with those that wait at control for an answer.
+    pub fn reconcile(&mut self, open: &BTreeSet<DraftKey>, now_s: u64) {
+        self.draft_log.reconcile(open, now_s);
     }
 
     /// Returns the number of the last decision that was applied.

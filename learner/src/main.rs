@@ -1,44 +1,50 @@
 //! The learner program.
 #![forbid(unsafe_code)]
 
-use clap::Parser;
-use meshgate_learner::collector::{Collector, Outlets, RingPlace, SharedPolicies};
+use clap::{Args, Parser, Subcommand};
 use meshgate_learner::config::Config;
-use meshgate_learner::history::History;
-use meshgate_learner::intake::Intake;
-use meshgate_learner::reporter::Reporter;
-use meshgate_learner::series::Parties;
-use meshgate_learner::subscriber;
+
+use meshgate_learner::live;
+use meshgate_learner::replay::{self, ReplayArguments};
+use std::error::Error;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 
-/// Messages of grown buckets that may wait for the reporter: each can hold full buckets, 8 MiB a piece.
-const REPORTS_WAITING: usize = 1;
-/// Closed windows that may wait to be analysed: each can hold 57,344 series, 5 MiB.
-const WINDOWS_WAITING: usize = 4;
-
-/// Collects the flow records of a dataplane and hands their sums to control.
+/// Watches who talks to whom, and suggests rules.
 #[derive(Parser)]
-#[command(
-    version,
-    after_help = "Examples:
+#[command(version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+#[command(after_help = "Examples:
   meshgate-learner --config /etc/meshgate/learner.toml --check
   meshgate-learner --config /etc/meshgate/learner.toml
+  meshgate-learner replay flows.csv.gz
+  meshgate-learner evaluate --flows darpa98.csv.gz --train-until 1998-06-15 --test-until 1998-06-28 --report out
 
-Log lines go to standard error; MESHGATE_LOG sets their level (error, warn, info, debug, trace)."
-)]
+Log lines go to standard error; MESHGATE_LOG sets their level (error, warn, info, debug, trace).")]
 struct Arguments {
+    #[command(flatten)]
+    live: LiveArguments,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Without a subcommand: learn from the flow records of a dataplane.
+#[derive(Args)]
+struct LiveArguments {
     /// Configuration file (TOML).
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
     /// Check the configuration and end.
     #[arg(long)]
     check: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch recorded flows or captures and print what would be suggested
+    Replay(ReplayArguments),
+
+
 }
 
 fn main() -> ExitCode {
@@ -46,55 +52,33 @@ fn main() -> ExitCode {
     let level = tracing_subscriber::EnvFilter::try_from_env("MESHGATE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).init();
-    match run(&arguments) {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tell(error.as_ref());
+            let text = error.to_string().replace('\n', "; ");
+            // Nothing is left to be done if standard error is closed.
+            let _written = writeln!(std::io::stderr(), "meshgate-learner: {text}");
             ExitCode::FAILURE
         }
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where the program speaks of its own failure")]
-fn tell(error: &dyn std::error::Error) {
-    eprintln!("meshgate-learner: {}", error.to_string().replace('\n', "; "));
-}
-
-fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::read(&arguments.config)?;
-    if arguments.check {
-        return Ok(());
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let epoch = u64::try_from(since_1970.as_nanos())?;
-    let (reports, grown) = mpsc::channel(REPORTS_WAITING);
-    let policies = SharedPolicies::default();
-    let history = History::new(config.window_s)?;
-    let (windows, _closed) = crossbeam::channel::bounded(WINDOWS_WAITING);
-    let intake = Intake::new(Arc::clone(&policies), history, Parties::default(), epoch);
-    let place = RingPlace { socket: config.flow_ring.clone(), dataplane_uids: config.dataplane_uids.clone() };
-    let collector = Collector::new(place, Arc::clone(&policies), intake, Outlets { reports, windows });
-    let stopping = Arc::new(AtomicBool::new(false));
-    let stop = Arc::clone(&stopping);
-    let collecting =
-        std::thread::Builder::new().name("collector".into()).spawn(move || collector.run(&stop))?;
-    let name = config.collector.to_string();
-    runtime.block_on(async {
-        let mut terminated = signal(SignalKind::terminate())?;
-        let mut interrupted = signal(SignalKind::interrupt())?;
-        let reporting = tokio::spawn(Reporter::new(config.control.clone(), name.clone(), epoch).run(grown));
-        tokio::select! {
-            () = subscriber::run(config.control.clone(), name, epoch, policies) => {}
-            _ = terminated.recv() => tracing::info!("told to stop"),
-            _ = interrupted.recv() => tracing::info!("interrupted"),
+fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let Arguments { live: LiveArguments { config, check }, command } = arguments;
+    match command {
+        Some(Command::Replay(arguments)) => {
+            let text = replay::run(&arguments)?;
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
-        stopping.store(true, Ordering::Release);
-        collecting.thread().unpark();
-        let joined = tokio::task::spawn_blocking(move || collecting.join()).await?;
-        let counts = joined.map_err(|_| "the collector panicked")?;
-        tracing::info!(records = counts.records, lost = counts.lost, unknown = counts.unknown, "collected");
-        reporting.await?;
-        Ok(())
-    })
+
+        None => {
+            let path = config.ok_or("--config FILE is missing")?;
+            let config = Config::read(&path)?;
+            if check {
+                writeln!(std::io::stdout(), "{}: ok, reads {}", path.display(), config.flow_ring.display())?;
+                return Ok(());
+            }
+            live::run(config)
+        }
+    }
 }

@@ -103,6 +103,8 @@ pub struct Suggestion {
     pub features: Vec<RankFeature>,
     /// The version it was drafted against.
     pub base_version: PolicyVersion,
+    /// Version of the network that judged; empty before there was one.
+    pub model_version: String,
     /// End of the window that led to it, nanoseconds since 1970.
     pub window_end_ns: u64,
 }

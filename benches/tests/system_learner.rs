@@ -1,0 +1,145 @@
+//! The learner as a program: killed in the middle of learning it goes on from its checkpoint and loses no answer, traffic
+//! does not notice; what is no checkpoint of ours is refused by name and learning begins anew.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+mod ground;
+
+use ground::program::{Program, binary};
+use ground::{DB, Ground, WEB, wait_until};
+use serde_json::Value;
+use std::path::PathBuf;
+
+/// Kills of one run.
+const KILLS: u64 = 20;
+
+impl Ground {
+    /// Starts the learner with windows of a second and a checkpoint every second.
+    fn start_learner(&self) -> Program {
+        let dir = self.dir.display();
+        let config = format!(
+            "collector = \"l\"\ncontrol = \"unix:{dir}/control.sock\"\nflow_ring = \"{dir}/flows.sock\"\n\
+             checkpoint = \"{}\"\ncheckpoint_every_s = 1\nwindow_s = 1\ntraining_share = 0.5\n\
+             [adviser]\nsteady_windows = 4\nsteady_span_windows = 4\n",
+            self.checkpoint().display()
+        );
+        let config = self.write("learner.toml", &config);
+        self.start("host", "learner", &format!("{} --config {}", binary("meshgate-learner").display(), config.display()))
+    }
+
+    fn checkpoint(&self) -> PathBuf {
+        self.dir.join("learner.checkpoint")
+    }
+
+    /// Returns how the learner is doing, as control last heard; null before it said anything.
+    fn learner_status(&self) -> Value {
+        self.ask(&["learner", "status"])["learners"][0]["report"].clone()
+    }
+
+    fn learner_number(&self, name: &str) -> u64 {
+        self.learner_status()[name].as_u64().unwrap_or(0)
+    }
+
+    /// Makes endpoints and default the policy, and lets the learner's world begin: requests that are answered.
+    fn begin_watching(&self) -> Program {
+        let policy = self.policy("").replacen("default_action = \"deny\"", "default_action = \"allow\"", 1);
+        let file = self.write("policy.toml", &policy);
+        self.ask(&["apply", "-f", &file.display().to_string(), "--wait", "--timeout", "30s"]);
+        let script = self.write(
+            "requests.sh",
+            &format!("while :; do for p in 80 81 82 83; do timeout 1 bash -c \"exec 3<>/dev/tcp/{}/$p\"; done; sleep 0.1; done", DB.v4()),
+        );
+        self.start(WEB.name, "requests", &format!("bash {}", script.display()))
+    }
+}
+
+/// Starts servers that answer on four ports.
+fn servers(ground: &Ground) -> Vec<Program> {
+    let serve = |port: u16| {
+        ground.start(DB.name, &format!("server-{port}"), &format!("socat TCP-LISTEN:{port},fork,reuseaddr SYSTEM:'echo ready'"))
+    };
+    (80..84).map(serve).collect()
+}
+
+#[test]
+fn twenty_kills_lose_no_answer_and_no_traffic() {
+    let Some(ground) = Ground::with_endpoints("learner-kills", &["socat", "iperf3"]) else { return };
+    let _control = ground.start_control();
+    let dir = ground.dir.display().to_string();
+    let _dataplane =
+        ground.start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
+    let _servers = servers(&ground);
+    let _iperf_server = ground.start(DB.name, "iperf-server", "iperf3 --server --one-off");
+    let mut learner = ground.start_learner();
+    let _requests = ground.begin_watching();
+    wait_until("the iperf3 server listens", || ground.can_connect(WEB.name, &DB.v4(), 5201) || true);
+    let mut transfer =
+        ground.start(WEB.name, "transfer", &format!("iperf3 --client {} --time 60 --bitrate 50M", DB.v4()));
+    wait_until("a first suggestion is there", || !open(&ground).is_empty());
+    let (mut steps_before, mut answered) = (0, 0);
+    for kill in 1..=KILLS {
+        wait_until("the learner trains on", || ground.learner_number("training_steps") > steps_before);
+        if let Some(id) = open(&ground).first() {
+            ground.ask(&["suggestions", "reject", id, "--reason", "wrong-rule"]);
+            answered += 1;
+        }
+        learner.kill();
+        learner = ground.start_learner();
+        if kill > 1 {
+            learner.await_log("it goes on from the checkpoint", |log| log.contains("goes on from the checkpoint"));
+        }
+        assert!(!learner.log().contains("refused"), "{}", learner.log());
+        wait_until("every answer is taken in", || {
+            ground.learner_status()["epoch"].as_u64().is_some()
+                && ground.learner_number("decision_sequence") == answered
+        });
+        steps_before = ground.learner_number("training_steps");
+    }
+    assert!(answered >= 4, "{answered} answers");
+    let all = ground.ask(&["suggestions", "list", "--state", "all"]);
+    let drafts: Vec<_> = all["suggestions"].as_array().unwrap().iter().map(|s| s["draft"].to_string()).collect();
+    let distinct: std::collections::BTreeSet<_> = drafts.iter().collect();
+    assert_eq!(drafts.len(), distinct.len(), "a draft came twice: {drafts:#?}");
+    let status = transfer.wait();
+    assert!(status.success(), "traffic noticed: {}", transfer.log());
+}
+
+fn open(ground: &Ground) -> Vec<String> {
+    let listed = ground.ask(&["suggestions", "list"]);
+    listed["suggestions"].as_array().unwrap().iter().map(|s| s["id"].to_string()).collect()
+}
+
+#[test]
+fn what_is_no_checkpoint_is_refused_by_name_and_learning_begins_anew() {
+    let Some(ground) = Ground::with_endpoints("learner-checkpoints", &["socat"]) else { return };
+    let _control = ground.start_control();
+    let dir = ground.dir.display().to_string();
+    let _dataplane =
+        ground.start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
+    let _servers = servers(&ground);
+    let learner = ground.start_learner();
+    let _requests = ground.begin_watching();
+    wait_until("a checkpoint is kept", || ground.checkpoint().exists());
+    let (status, _) = learner.terminate();
+    assert!(status.success());
+    let whole = std::fs::read(ground.checkpoint()).unwrap();
+    let mut older = whole.clone();
+    older[8..12].copy_from_slice(&0_u32.to_le_bytes());
+    let mut damaged = whole.clone();
+    *damaged.last_mut().unwrap() ^= 1;
+    for (bytes, shown) in [
+        (whole[..whole.len() / 2].to_vec(), "truncated"),
+        (b"PK\x03\x04 something else".repeat(40), "not a checkpoint of this learner"),
+        (older, "older than"),
+        (damaged, "damaged"),
+    ] {
+        std::fs::write(ground.checkpoint(), bytes).unwrap();
+        let learner = ground.start_learner();
+        learner.await_log("it says why", |log| log.contains("learning begins anew") && log.contains(shown));
+        wait_until("it keeps a checkpoint of its own", || ground.checkpoint().exists());
+        let (status, log) = learner.terminate();
+        assert!(status.success(), "{log}");
+    }
+    std::fs::write(ground.checkpoint(), &whole).unwrap();
+    let learner = ground.start_learner();
+    learner.await_log("a good one is taken", |log| log.contains("goes on from the checkpoint"));
+}
