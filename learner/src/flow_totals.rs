@@ -7,6 +7,12 @@ use meshgate_policy::{FlowRecord, Protocol, RecordKind};
 /// Flows that are remembered: as many as a table of 2^18 places holds before it doubles. Beyond that the newest are
 /// summed at their end only.
 pub const FLOWS_MAX: usize = (1 << 18) / 8 * 7;
+/// Silence after which a flow may be forgotten when there is no room: its end was lost. Ten reports of a flow that goes
+/// on, as exporters make them unless told otherwise; one that reports less often than this has flows counted again
+/// where the table is full.
+const FORGET_S: u32 = 600;
+/// Pause between two searches for such flows: each looks at all.
+const FORGET_PAUSE_S: u32 = 10;
 
 /// TCP flags, RFC 9293 section 3.1.
 pub(crate) const TCP_RST: u8 = 0x04;
@@ -59,6 +65,8 @@ struct FlowTotal {
     bytes_forward: u64,
     packets_reverse: u64,
     bytes_reverse: u64,
+    /// When it was told of, seconds since 1970; good until 2106.
+    heard_s: u32,
     is_answered: bool,
 }
 
@@ -67,12 +75,14 @@ pub struct FlowTotals {
     seen: HashMap<FlowName, FlowTotal>,
     /// When reading began. What an older flow did before is in the sums of an earlier run.
     since_ns: u64,
+    /// When flows whose ends were lost were looked for.
+    forgot_s: u32,
 }
 
 impl FlowTotals {
     /// Returns totals of no flow, as of a time in nanoseconds since 1970.
     pub fn new(since_ns: u64) -> Self {
-        Self { seen: HashMap::new(), since_ns }
+        Self { seen: HashMap::new(), since_ns, forgot_s: 0 }
     }
 
     /// Forgets everything: the exporter was restarted, and with it every flow.
@@ -90,8 +100,8 @@ impl FlowTotals {
         self.seen.is_empty()
     }
 
-    /// Returns what the record adds to what was seen of its flow.
-    pub fn increment(&mut self, record: &FlowRecord) -> Result<Increment, NothingNew> {
+    /// Returns what the record, read at `now_s` (seconds since 1970), adds to what was seen of its flow.
+    pub fn increment(&mut self, record: &FlowRecord, now_s: u64) -> Result<Increment, NothingNew> {
         let kind = record.record_kind().ok_or(NothingNew::UnknownKind)?;
         if kind == RecordKind::Denied {
             return Ok(Increment::of_refusals(record).times(record.sampling_rate));
@@ -103,7 +113,11 @@ impl FlowTotals {
             segment: record.segment,
             protocol: record.protocol,
         };
-        let total = FlowTotal::of(record);
+        let now_s = u32::try_from(now_s).unwrap_or(u32::MAX);
+        let total = FlowTotal::of(record, now_s);
+        if self.seen.len() >= FLOWS_MAX {
+            self.forget(now_s);
+        }
         let before = match kind {
             RecordKind::End => self.seen.remove(&name),
             _ if self.seen.len() < FLOWS_MAX => self.seen.insert(name, total),
@@ -122,6 +136,14 @@ impl FlowTotals {
         }
         .map(|new| new.times(record.sampling_rate))
     }
+
+    /// Forgets the flows of which nothing was heard for long.
+    fn forget(&mut self, now_s: u32) {
+        if now_s.abs_diff(self.forgot_s) >= FORGET_PAUSE_S {
+            self.forgot_s = now_s;
+            self.seen.retain(|_, total| now_s.saturating_sub(total.heard_s) < FORGET_S);
+        }
+    }
 }
 
 /// Returns whether the far side sent something that is not only a refusal: of TCP, whatever is no reset, or what a
@@ -133,12 +155,13 @@ pub(crate) fn is_answered(protocol: Protocol, packets_reverse: u64, tcp_flags_re
 }
 
 impl FlowTotal {
-    fn of(record: &FlowRecord) -> Self {
+    fn of(record: &FlowRecord, heard_s: u32) -> Self {
         Self {
             packets_forward: record.packets_forward,
             bytes_forward: record.bytes_forward,
             packets_reverse: record.packets_reverse,
             bytes_reverse: record.bytes_reverse,
+            heard_s,
             is_answered: is_answered(record.protocol(), record.packets_reverse, record.tcp_flags_reverse),
         }
     }
@@ -239,7 +262,7 @@ mod tests {
     fn a_flow_is_counted_once_and_its_packets_once() {
         let mut totals = FlowTotals::new(0);
         let kinds = [(RecordKind::Start, 1), (RecordKind::Active, 5), (RecordKind::End, 7)];
-        let sums = kinds.map(|(kind, packets)| totals.increment(&record(kind, packets)).unwrap());
+        let sums = kinds.map(|(kind, packets)| totals.increment(&record(kind, packets), 0).unwrap());
         assert_eq!(sums.map(|sum| sum.flows), [1, 0, 0]);
         assert_eq!(sums.map(|sum| sum.packets_forward), [1, 4, 2]);
         assert!(totals.is_empty());
@@ -248,26 +271,26 @@ mod tests {
     #[test]
     fn the_end_of_a_flow_whose_start_was_lost_counts_all_of_it() {
         let mut totals = FlowTotals::new(0);
-        let sum = totals.increment(&record(RecordKind::End, 7)).unwrap();
+        let sum = totals.increment(&record(RecordKind::End, 7), 0).unwrap();
         assert_eq!((sum.flows, sum.packets_forward), (1, 7));
     }
 
     #[test]
     fn what_a_flow_did_before_reading_began_is_not_counted_again() {
         let mut totals = FlowTotals::new(100);
-        let first = totals.increment(&with_reply(RecordKind::Active, 1_000, SYN_ACK));
+        let first = totals.increment(&with_reply(RecordKind::Active, 1_000, SYN_ACK), 0);
         assert_eq!(first, Err(NothingNew::BeforeReading));
-        let sum = totals.increment(&with_reply(RecordKind::End, 1_003, SYN_ACK)).unwrap();
+        let sum = totals.increment(&with_reply(RecordKind::End, 1_003, SYN_ACK), 0).unwrap();
         assert_eq!((sum.flows, sum.answered, sum.packets_reverse), (0, 0, 3));
     }
 
     #[test]
     fn refused_attempts_are_counted_one_by_one_and_unknown_kinds_not_at_all() {
         let mut totals = FlowTotals::new(0);
-        let sum = totals.increment(&record(RecordKind::Denied, 9)).unwrap();
+        let sum = totals.increment(&record(RecordKind::Denied, 9), 0).unwrap();
         assert_eq!((sum.flows, sum.refused, sum.answered), (9, 9, 0));
         let unknown = FlowRecord { kind: 77, ..FlowRecord::default() };
-        assert_eq!(totals.increment(&unknown), Err(NothingNew::UnknownKind));
+        assert_eq!(totals.increment(&unknown, 0), Err(NothingNew::UnknownKind));
     }
 
     #[test]
@@ -279,13 +302,13 @@ mod tests {
             with_reply(RecordKind::Active, 4, SYN_ACK | 0x08),
             with_reply(RecordKind::End, 5, SYN_ACK | RST_ACK),
         ];
-        let answered = records.map(|record| totals.increment(&record).unwrap().answered);
+        let answered = records.map(|record| totals.increment(&record, 0).unwrap().answered);
         assert_eq!(answered, [0, 1, 0, 0]);
     }
 
     #[test]
     fn a_reset_is_no_answer_and_any_packet_of_another_protocol_is_one() {
-        let answered = |record: FlowRecord| FlowTotals::new(0).increment(&record).unwrap().answered;
+        let answered = |record: FlowRecord| FlowTotals::new(0).increment(&record, 0).unwrap().answered;
         assert_eq!(answered(with_reply(RecordKind::End, 1, TCP_RST)), 0);
         assert_eq!(answered(with_reply(RecordKind::End, 2, RST_ACK)), 0);
         assert_eq!(answered(with_reply(RecordKind::End, 2, TCP_ACK)), 1);
@@ -297,13 +320,25 @@ mod tests {
     fn a_full_table_forgets_no_flow_and_says_so_of_each_new_one() {
         let mut totals = FlowTotals::new(0);
         let start = |at: u64| FlowRecord { first_ns: at, ..record(RecordKind::Start, 1) };
-        (0..FLOWS_MAX as u64).for_each(|at| assert!(totals.increment(&start(at)).is_ok()));
+        (0..FLOWS_MAX as u64).for_each(|at| assert!(totals.increment(&start(at), 0).is_ok()));
         let beyond = FLOWS_MAX as u64;
-        assert_eq!(totals.increment(&start(beyond)), Err(NothingNew::NoRoom));
+        assert_eq!(totals.increment(&start(beyond), 0), Err(NothingNew::NoRoom));
         let known = FlowRecord { first_ns: 7, ..record(RecordKind::Active, 4) };
-        assert_eq!(totals.increment(&known).unwrap().packets_forward, 3);
+        assert_eq!(totals.increment(&known, 0).unwrap().packets_forward, 3);
         let end = FlowRecord { first_ns: beyond, ..record(RecordKind::End, 5) };
-        assert_eq!(totals.increment(&end).unwrap().packets_forward, 5);
+        assert_eq!(totals.increment(&end, 0).unwrap().packets_forward, 5);
         assert_eq!(totals.len(), FLOWS_MAX);
+    }
+
+    #[test]
+    fn flows_whose_ends_were_lost_make_room_in_time() {
+        let mut totals = FlowTotals::new(0);
+        let start = |at: u64| FlowRecord { first_ns: at, ..record(RecordKind::Start, 1) };
+        (0..FLOWS_MAX as u64).for_each(|at| assert!(totals.increment(&start(at), 1_000).is_ok()));
+        let known = FlowRecord { first_ns: 7, ..record(RecordKind::Active, 4) };
+        assert!(totals.increment(&known, 1_500).is_ok());
+        assert_eq!(totals.increment(&start(u64::MAX), 1_599), Err(NothingNew::NoRoom));
+        assert!(totals.increment(&start(u64::MAX), 1_609).is_ok());
+        assert_eq!(totals.len(), 2);
     }
 }

@@ -96,7 +96,7 @@ impl Intake {
         if is_told_elsewhere(record, source, &self.hosts) {
             return self.counters.add(Count::ToldElsewhere, 1);
         }
-        let increment = match self.totals.increment(record) {
+        let increment = match self.totals.increment(record, now_s) {
             Ok(increment) => increment,
             Err(NothingNew::UnknownKind) => return self.counters.add(Count::UnknownKind, 1),
             Err(NothingNew::NoRoom) => return self.counters.add(Count::FlowsLeftOut, 1),

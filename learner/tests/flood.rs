@@ -30,8 +30,10 @@ fn peak_bytes() -> u64 {
 fn stranger(at: u64, now_s: u64) -> FlowRecord {
     let bits = u32::try_from(at).unwrap();
     let [_, segment, high, low] = bits.to_be_bytes();
+    // Most are refusals, of which no flow is remembered; of every sixteen, one begins and never ends.
+    let kind = if at.is_multiple_of(16) { RecordKind::Start } else { RecordKind::Denied };
     FlowRecord {
-        kind: RecordKind::Start as u8,
+        kind: kind as u8,
         source: address_bytes(std::net::IpAddr::V4((0x2000_0000 | bits).into())),
         destination: address_bytes([10, 0, 0, 1].into()),
         source_port: 1,
@@ -66,9 +68,9 @@ fn ten_million_strangers_stay_within_bounds_and_are_all_counted() {
         assert!(intake.take_buckets(now_s).iter().all(|bucket| bucket.sums.len() <= SUMS_MAX));
         let is_last = first + BATCH >= RECORDS;
         if is_last {
-            intake.close_all_windows()
+            intake.close_all_windows();
         } else {
-            intake.close_windows(now_s)
+            intake.close_windows(now_s);
         }
         intake.hand_windows(|closed| {
             let window = closed.window;
