@@ -1,6 +1,6 @@
 //! Puts the packets of a capture together into flows.
 //!
-//! A flow ends after [`IDLE_NS`] of silence, and a TCP connection that was closed or reset after [`LINGER_NS`]. One
+//! A flow ends after [`IDLE_NS`] of silence, and a TCP connection that was closed or reset after ten seconds. One
 //! that goes on is told in parts of [`PART_NS`]: otherwise the flows that began after it would have to wait for its
 //! end, since flows come out in order of their first packets. Both tables are bounded: a full one ends what was silent
 //! longest, or lets out what should have waited; nothing is lost, only told in more parts or out of order.
@@ -394,6 +394,29 @@ mod tests {
             ..RecordedFlow::between(5 * SECOND, CLIENT.into(), SERVER.into())
         };
         assert_eq!(capture.flows(), [expected]);
+    }
+
+    #[test]
+    fn the_other_format_is_read_alike() {
+        let block = |kind: u32, body: &[u8]| {
+            let length = u32::try_from(body.len() + 12).unwrap().to_le_bytes();
+            [&kind.to_le_bytes()[..], &length, body, &length].concat()
+        };
+        let mut frame = Vec::new();
+        let packet =
+            PacketBuilder::ethernet2([2; 6], [4; 6]).ipv6([1; 16], [2; 16], 64).icmpv6_echo_reply(1, 1);
+        packet.write(&mut frame, &[0; 2]).unwrap();
+        let length = u32::try_from(frame.len()).unwrap().to_le_bytes();
+        let ticks = [0_u32.to_le_bytes(), 3_000_000_u32.to_le_bytes()].concat();
+        let capture = [
+            block(0x0a0d_0d0a, &[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0, 255, 255, 255, 255, 255, 255, 255, 255]),
+            block(1, &[1, 0, 0, 0, 0, 0, 4, 0]),
+            block(6, &[&[0; 4][..], &ticks, &length, &length, &frame].concat()),
+        ];
+        assert!(crate::capture::is_capture(&capture[0]) && frame.len().is_multiple_of(4));
+        let flow = read(capture.concat()).next().unwrap().unwrap();
+        let asker: IpAddr = [2_u8; 16].into();
+        assert_eq!((flow.time_ns, flow.source, flow.service_port()), (3 * SECOND, asker, 128));
     }
 
     #[test]

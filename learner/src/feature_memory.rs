@@ -285,8 +285,8 @@ impl Bounds {
         }
         let mut seen = HashMap::with_capacity(entries.len());
         for (key, last_s, windows) in entries {
-            let strangers = parties_of(&key).into_iter();
-            if let Some(stranger) = strangers.filter(|party| !self.has(*party)).next() {
+            let mut parties = parties_of(&key).into_iter();
+            if let Some(stranger) = parties.find(|party| !self.has(*party)) {
                 return Err(MemoryError::Party(table, stranger.0));
             }
             let is_start = last_s.is_multiple_of(self.width_s.into()) && last_s < self.until_s;

@@ -253,9 +253,10 @@ fn nanoseconds_of_exponent(text: &str) -> Option<u64> {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "between 0 and TIME_S_MAX seconds, which fit as nanoseconds"
+        reason = "handed on only if between 0 and TIME_S_MAX seconds, which fit as nanoseconds"
     )]
-    is_time.then(|| (seconds * 1e9) as u64)
+    let time_ns = (seconds * 1e9) as u64;
+    is_time.then_some(time_ns)
 }
 
 /// Returns a count. Tables that passed through floating point write `3.0`.

@@ -1,6 +1,7 @@
 //! The recorded flows for developers, where they are: every row is read, and becomes part of a window.
 
 #![expect(clippy::unwrap_used, reason = "a file that cannot be read is a failed test")]
+#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 use meshgate_learner::history::History;
 use meshgate_learner::recorded::{Grouping, RecordedWindows};
