@@ -95,11 +95,6 @@ impl CaptureFlows {
         })
     }
 
-    /// Returns what was met in the capture so far.
-    pub fn counts(&self) -> CaptureCounts {
-        self.packets.counts()
-    }
-
     fn add(&mut self, packet: &CapturedPacket) {
         if packet.time_ns >= self.swept_ns + NS_PER_S {
             self.sweep(packet.time_ns);
@@ -169,6 +164,8 @@ impl CaptureFlows {
     /// Ends everything: the capture is over.
     fn finish_all(&mut self) {
         self.is_over = true;
+        let CaptureCounts { packets, other_frames, fragments, is_cut } = self.packets.counts();
+        tracing::info!(packets, other_frames, fragments, is_cut, "capture read");
         let keys: Vec<FlowKey> = self.open.keys().copied().collect();
         keys.iter().for_each(|key| _ = self.finish(key));
     }

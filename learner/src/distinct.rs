@@ -6,9 +6,6 @@
 //! counted instead (linear counting). The standard error is 1.04 / sqrt(64) = 13 %, or 0.12 in `ln(1 + n)`, less below
 //! a hundred; one address counts as 1 exactly. Four bits end at runs of 15, so that counts stop near 1.4 million.
 
-use meshgate_policy::address_bytes;
-use std::net::IpAddr;
-
 /// Registers. A power of two.
 const REGISTERS: usize = 64;
 /// Largest value of a register.
@@ -35,11 +32,6 @@ impl DistinctAddresses {
         if (*byte >> shift) & 0xf < rank {
             *byte = *byte & !(0xf << shift) | rank << shift;
         }
-    }
-
-    /// Shows it an address.
-    pub fn add_address(&mut self, address: IpAddr) {
-        self.add(address_bytes(address));
     }
 
     /// Returns the estimate.
@@ -84,10 +76,12 @@ fn finalize(mut bits: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meshgate_policy::address_bytes;
+    use std::net::IpAddr;
 
     fn estimate(addresses: impl Iterator<Item = u32>) -> u32 {
         let mut distinct = DistinctAddresses::default();
-        addresses.for_each(|bits| distinct.add_address(IpAddr::V4(bits.into())));
+        addresses.for_each(|bits| distinct.add(address_bytes(IpAddr::V4(bits.into()))));
         distinct.estimate()
     }
 
