@@ -101,7 +101,7 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
             state: match state.as_str() {
                 "" => Some(State::Open),
                 "all" => None,
-                word => Some(shown(word).parse().map_err(unknown)?),
+                word => Some(shown(word).parse().map_err(|word| unknown(&word))?),
             },
             limit: if limit == 0 { LISTED_DEFAULT } else { limit.min(LISTED_MAX) },
         };
@@ -154,7 +154,7 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
     ) -> Result<Response<wire::RejectSuggestionResponse>, Status> {
         let actor = caller(&request)?;
         let wire::RejectSuggestionRequest { id, reason, comment } = request.into_inner();
-        let reason: Reason = shown(&reason).parse().map_err(unknown)?;
+        let reason: Reason = shown(&reason).parse().map_err(|word| unknown(&word))?;
         let decision = self.keeper.reject(Rejection { id, reason, actor, comment }).await?;
         Ok(Response::new(wire::RejectSuggestionResponse { decision: Some(decision_message(decision)) }))
     }
@@ -183,7 +183,7 @@ fn in_words(obstacle: Option<Obstacle>) -> String {
 }
 
 /// Returns the status of a word that is none; it names its field itself.
-fn unknown(word: UnknownWord) -> Status {
+fn unknown(word: &UnknownWord) -> Status {
     Status::invalid_argument(word.to_string())
 }
 
