@@ -14,6 +14,8 @@ use crate::checkpoint::saved::saved;
 pub const SCORES_MAX: usize = 16_384;
 /// Largest -log10 of a p-value: no tail is known well enough to say more.
 pub const LOG10_MAX: f64 = 30.0;
+/// Scores that come before all are put in order again: one in so many. It moves no quantile that matters.
+const UNSORTED_SHARE: usize = 64;
 /// Share of the scores beyond which the tail begins.
 const TAIL_SHARE: f64 = 0.01;
 /// Weight of the tail's mean that was given beforehand, in scores.
@@ -29,14 +31,16 @@ pub struct Calibration {
     needed: usize,
     /// Mean of the tail that is believed as long as there are few scores.
     tail_prior: f64,
-    /// The scores in order, as of the last [`Calibration::settle`].
+    /// The scores in order, as of the last time that they were put in order.
     sorted: Vec<f64>,
+    /// Scores that came since.
+    unsorted: usize,
     /// Where the tail begins.
     quantile: f64,
     tail_mean: f64,
 }
 
-saved!(Calibration { scores, next, needed, tail_prior, sorted, quantile, tail_mean } if is_sound);
+saved!(Calibration { scores, next, needed, tail_prior, sorted, unsorted, quantile, tail_mean } if is_sound);
 
 impl Calibration {
     /// Returns a calibration that says nothing before it has `needed` scores, with the mean excess that scores beyond their
@@ -49,12 +53,13 @@ impl Calibration {
             needed,
             tail_prior,
             sorted: Vec::new(),
+            unsorted: 0,
             quantile: 0.0,
             tail_mean: tail_prior,
         }
     }
 
-    /// Takes a usual score in. It counts from the next [`Calibration::settle`] on.
+    /// Takes a usual score in. It counts after [`Calibration::settle`].
     pub fn push(&mut self, score: f64) {
         if !score.is_finite() {
             return;
@@ -65,10 +70,15 @@ impl Calibration {
             self.scores[self.next] = score;
         }
         self.next = (self.next + 1) % SCORES_MAX;
+        self.unsorted += 1;
     }
 
-    /// Makes what was taken in count.
+    /// Makes what was taken in count, once it is enough to be worth the sorting.
     pub fn settle(&mut self) {
+        if self.unsorted == 0 || self.unsorted * UNSORTED_SHARE < self.scores.len() {
+            return;
+        }
+        self.unsorted = 0;
         self.sorted.clone_from(&self.scores);
         self.sorted.sort_unstable_by(f64::total_cmp);
         let count = self.sorted.len();

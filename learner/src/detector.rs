@@ -15,12 +15,13 @@
 //!
 //! **Enough to speak of.** One row in a thousand has a p-value below a thousandth, be everything ever so quiet. A row becomes
 //! an anomaly only if there is something to show as well: `flows_min` flows of a young series' source, as many flows beyond
-//! twice the expected ones, or a model p-value below [`MODEL_ALONE_P_VALUE`].
+//! three times the expected ones, or a model p-value below [`MODEL_ALONE_P_VALUE`].
 
 mod calibrations;
 mod flow_baseline;
 mod judgement;
 mod novelty;
+mod quarantine;
 mod series_state;
 
 use crate::checkpoint::saved::saved;
@@ -30,9 +31,10 @@ use crate::recent::Recent;
 use crate::series::{PartyId, SeriesKey, SeriesSums, Window};
 use calibrations::Calibrations;
 use flow_baseline::FlowBaseline;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 pub use judgement::Judgement;
 use novelty::{Novelty, NoveltyRates};
+use quarantine::{Quarantine, Sample};
 use serde::Deserialize;
 use series_state::{Birth, Seen, SeriesState};
 
@@ -44,6 +46,9 @@ pub const ANOMALIES_MAX: usize = 256;
 pub const YOUNG_WINDOWS: u64 = 5;
 /// Weight of the model's evidence.
 const MODEL_WEIGHT: f64 = 0.1;
+/// What a known series is allowed to do, as a multiple of the expected flows, before flows count as evidence: services
+/// that serve two of something double by chance.
+const KNOWN_FLOWS_FACTOR: f64 = 3.0;
 /// A p-value of the model that needs no flows beside it.
 const MODEL_ALONE_P_VALUE: f64 = 1e-9;
 /// Surprises of an anomaly.
@@ -141,12 +146,23 @@ pub struct Detector {
     series: Recent<SeriesKey, SeriesState>,
     novelty: NoveltyRates,
     calibrations: Calibrations,
+    quarantine: Quarantine,
     windows: u64,
     rows_refused: u64,
     anomalies: u64,
 }
 
-saved!(Detector { config, model, series, novelty, calibrations, windows, rows_refused, anomalies });
+saved!(Detector {
+    config,
+    model,
+    series,
+    novelty,
+    calibrations,
+    quarantine,
+    windows,
+    rows_refused,
+    anomalies
+});
 
 impl Detector {
     /// Returns a detector that has seen nothing.
@@ -157,6 +173,7 @@ impl Detector {
             series: Recent::new(SERIES_MAX),
             novelty: NoveltyRates::default(),
             calibrations: Calibrations::default(),
+            quarantine: Quarantine::default(),
             windows: 0,
             rows_refused: 0,
             anomalies: 0,
@@ -199,8 +216,7 @@ impl Detector {
         if let Some(predictions) = &predictions {
             add_surprises(&mut judgements, &seen, predictions);
         }
-        self.anomalies += judgements.iter().filter(|judgement| judgement.is_anomalous).count() as u64;
-        self.calibrations.learn(&judgements, self.windows);
+        self.learn(&judgements, is_warm);
         self.remember(&seen, states, &judgements, &rows);
         self.windows += 1;
         judgements
@@ -284,14 +300,41 @@ impl Detector {
         }
     }
 
+    /// Learns from what is usual: of young series when they are no longer young, of anomalies only while they are so many
+    /// that they must be usual.
+    fn learn(&mut self, judgements: &[Judgement], is_warm: bool) {
+        let anomalous = judgements.iter().filter(|judgement| judgement.is_anomalous);
+        let alarmed: HashSet<SeriesKey> = anomalous.map(|judgement| judgement.key).collect();
+        self.anomalies += alarmed.len() as u64;
+        self.calibrations.watch(alarmed.len(), judgements.len());
+        let is_gate_open = self.calibrations.is_gate_open();
+        let mut usual: Vec<Sample> = Vec::with_capacity(judgements.len());
+        for judgement in judgements.iter().filter(|judgement| is_gate_open || !judgement.is_anomalous) {
+            if !is_warm {
+                // Everything is new at first, which says nothing about how rare that is, nor how it begins.
+                let count = judgement.sample.count.filter(|_| !judgement.sample.is_young);
+                usual.push(Sample { novelty: Novelty::None, count, ..judgement.sample });
+            } else if judgement.sample.is_young && !is_gate_open {
+                usual.extend(self.quarantine.push(judgement.key, judgement.sample, self.windows));
+            } else {
+                usual.push(judgement.sample);
+            }
+        }
+        self.quarantine.drop_series(&alarmed);
+        usual.extend(self.quarantine.release(self.windows));
+        for sample in &usual {
+            self.novelty.add(sample.source, sample.novelty, self.windows);
+        }
+        self.calibrations.learn(&usual, self.windows);
+    }
+
     /// Brings the states of all series forward.
     fn remember(&mut self, seen: &[Seen<'_>], states: Vec<SeriesState>, judged: &[Judgement], rows: &[Row]) {
         let hidden: Vec<Hidden> = states.iter().map(|state| state.hidden).collect();
         let after = self.model.as_ref().map(|model| model.step(&hidden, rows));
         for (at, mut state) in states.into_iter().enumerate() {
-            let Seen { key, sums, novelty, .. } = seen[at];
-            let is_anomalous = judged[at].is_anomalous;
-            state.baseline.add(sums.flows, is_anomalous);
+            let Seen { key, sums, .. } = seen[at];
+            state.baseline.add(sums.flows, judged[at].is_anomalous);
             state.birth = state.birth.filter(|birth| self.windows + 1 < birth.window + YOUNG_WINDOWS);
             if let Some(birth) = &mut state.birth {
                 birth.flows = birth.flows.saturating_add(sums.flows);
@@ -302,9 +345,6 @@ impl Detector {
             if let Some(kept) = self.series.entry(key, self.windows, || state.clone()) {
                 *kept = state;
             }
-            let is_learned = self.windows >= self.config.warm_up_windows;
-            let novelty = if is_learned && !is_anomalous { novelty } else { Novelty::None };
-            self.novelty.add(key.source, novelty, self.windows);
         }
     }
 }

@@ -90,6 +90,9 @@ impl Network {
     /// left out: an attack that was recorded must not become what is usual.
     pub fn gradient(&self, batch: &Batch, trimmed_share: f64) -> Option<Gradient> {
         let rows = batch.length * batch.chunks; //                                                N = T * B
+        if rows == 0 {
+            return None;
+        }
         let inputs = matrix(batch.rows.clone(), [rows, FEATURES], &self.device); //               [N, FEATURES]
         let trace = self.gru.unroll(inputs, batch.chunks);
         let before = matrix(trace.before().to_vec(), [rows, HIDDEN], &self.device); //            [N, HIDDEN]

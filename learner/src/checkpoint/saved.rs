@@ -2,6 +2,7 @@
 //! saved is what is read, to the bit. Reading never believes a length further than there are bytes.
 
 use meshgate_policy::generate::Rng;
+use std::collections::VecDeque;
 
 /// Why bytes are no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,6 +147,17 @@ impl<T: Saved> Saved for Vec<T> {
     fn read(from: &mut Reader<'_>) -> Result<Self, SavedError> {
         let length = from.length()?;
         (0..length).map(|_| T::read(from)).collect()
+    }
+}
+
+impl<T: Saved> Saved for VecDeque<T> {
+    fn write(&self, out: &mut Writer) {
+        self.len().write(out);
+        self.iter().for_each(|value| value.write(out));
+    }
+
+    fn read(from: &mut Reader<'_>) -> Result<Self, SavedError> {
+        Ok(Vec::read(from)?.into())
     }
 }
 

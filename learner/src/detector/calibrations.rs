@@ -7,8 +7,7 @@
 //! Only anomalies are kept out, not everything with a small p-value: cutting the tail off the scores that the tail is
 //! estimated from would shorten it a little more each time.
 
-use super::flow_baseline::log1p;
-use super::judgement::Judgement;
+use super::quarantine::Sample;
 use crate::calibration::Calibration;
 use crate::checkpoint::saved::saved;
 
@@ -58,27 +57,29 @@ impl Default for Calibrations {
 }
 
 impl Calibrations {
-    /// Takes in what of the rows of a window is usual. `window` is its number.
-    pub(super) fn learn(&mut self, judgements: &[Judgement], window: u64) {
-        if judgements.is_empty() {
-            return;
+    /// Returns whether anomalies count as usual for the time being.
+    pub(super) fn is_gate_open(&self) -> bool {
+        self.anomalous_share > GATE_SHARE
+    }
+
+    /// Takes note of how many rows of a window were anomalies.
+    pub(super) fn watch(&mut self, anomalies: usize, rows: usize) {
+        if rows > 0 {
+            self.anomalous_share += GATE_STEP * (anomalies as f64 / rows as f64 - self.anomalous_share);
         }
-        let anomalous = judgements.iter().filter(|judgement| judgement.is_anomalous).count();
-        let share = anomalous as f64 / judgements.len() as f64;
-        self.anomalous_share += GATE_STEP * (share - self.anomalous_share);
-        let is_gate_open = self.anomalous_share > GATE_SHARE;
-        let step = judgements.len().div_ceil(ROWS_PER_WINDOW_MAX);
+    }
+
+    /// Takes usual rows in. `window` is the number of the window.
+    pub(super) fn learn(&mut self, samples: &[Sample], window: u64) {
+        let step = samples.len().div_ceil(ROWS_PER_WINDOW_MAX).max(1);
         // Other rows every window.
         let first = usize::try_from(window % step as u64).unwrap_or(0);
-        let entering = judgements.iter().skip(first).step_by(step);
-        for judgement in entering.filter(|judgement| is_gate_open || !judgement.is_anomalous) {
-            let counts = if judgement.is_young { &mut self.young_counts } else { &mut self.counts };
-            judgement.count_score.into_iter().for_each(|score| counts.push(score));
-            self.all_counts.push(log1p(judgement.sums.flows));
-            judgement.density_score.into_iter().for_each(|score| self.densities.push(score));
-            if judgement.is_complete {
-                self.scores.push(judgement.score);
-            }
+        for sample in samples.iter().skip(first).step_by(step) {
+            let counts = if sample.is_young { &mut self.young_counts } else { &mut self.counts };
+            sample.count.into_iter().for_each(|score| counts.push(score));
+            self.all_counts.push(sample.flows);
+            sample.density.into_iter().for_each(|score| self.densities.push(score));
+            sample.score.into_iter().for_each(|score| self.scores.push(score));
         }
         let Self { counts, young_counts, all_counts, densities, scores, anomalous_share: _ } = self;
         [counts, young_counts, all_counts, densities, scores].into_iter().for_each(Calibration::settle);

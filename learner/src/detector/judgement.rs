@@ -2,8 +2,9 @@
 
 use super::flow_baseline::log1p;
 use super::novelty::Novelty;
+use super::quarantine::Sample;
 use super::series_state::{Seen, SeriesState};
-use super::{Anomaly, Detector, MODEL_ALONE_P_VALUE, MODEL_WEIGHT, Surprise};
+use super::{Anomaly, Detector, KNOWN_FLOWS_FACTOR, MODEL_ALONE_P_VALUE, MODEL_WEIGHT, Surprise};
 use crate::calibration::weight_of_evidence;
 use crate::model::Predictions;
 use crate::series::{SeriesKey, SeriesSums, Window};
@@ -27,16 +28,10 @@ pub struct Judgement {
     pub count_p_value: Option<f64>,
     /// Whether it is reported.
     pub is_anomalous: bool,
-    /// Whether the series appeared a few windows ago.
-    pub(super) is_young: bool,
-    /// How new it was then.
+    /// How new the series was a few windows ago, when it appeared.
     pub(super) novelty: Novelty,
-    /// Whether every calibration that the score rests on had enough scores.
-    pub(super) is_complete: bool,
-    /// What enters the calibration of counts.
-    pub(super) count_score: Option<f64>,
-    /// What enters the calibration of the model.
-    pub(super) density_score: Option<f64>,
+    /// What is to be learned of it.
+    pub(super) sample: Sample,
     /// Flows that count as evidence, and how many are needed.
     pub(super) flows: f64,
     /// See [`Anomaly::surprises`].
@@ -73,7 +68,7 @@ impl Detector {
         young_flows: u64,
         prediction: Option<(&Predictions, usize)>,
     ) -> Judgement {
-        let Seen { key, sums, row, .. } = *seen;
+        let Seen { key, sums, row, novelty } = *seen;
         let is_young = self.is_young(seen, state);
         let birth = state.birth.filter(|_| is_young);
         let novelty_p_value = birth.map_or(1.0, |birth| birth.p_value);
@@ -88,7 +83,7 @@ impl Detector {
         } else {
             let score = state.baseline.score(sums.flows);
             let p_value = score.and_then(|score| self.calibrations.counts.p_value(score));
-            (score, p_value, sums.flows as f64 - 2.0 * state.baseline.expected())
+            (score, p_value, sums.flows as f64 - KNOWN_FLOWS_FACTOR * state.baseline.expected())
         };
         let density_score = prediction.map(|(predictions, at)| -predictions.log_likelihood(at, row));
         let model_p_value = density_score.and_then(|score| self.calibrations.densities.p_value(score));
@@ -96,6 +91,7 @@ impl Detector {
         let score = weight_of_evidence(novelty_p_value)
             + evidence(count_p_value)
             + MODEL_WEIGHT * evidence(model_p_value);
+        let is_complete = count_p_value.is_some() && density_score.is_some() == model_p_value.is_some();
         Judgement {
             key,
             sums,
@@ -105,11 +101,16 @@ impl Detector {
             novelty_p_value,
             count_p_value,
             is_anomalous: false,
-            is_young,
             novelty: birth.map_or(Novelty::None, |birth| birth.novelty),
-            is_complete: count_p_value.is_some() && density_score.is_some() == model_p_value.is_some(),
-            count_score,
-            density_score,
+            sample: Sample {
+                source: key.source,
+                novelty,
+                is_young,
+                count: count_score,
+                flows: log1p(sums.flows),
+                density: density_score,
+                score: is_complete.then_some(score),
+            },
             flows,
             surprises: Vec::new(),
         }

@@ -39,8 +39,8 @@ fn observed(hyperparameters: Hyperparameters) -> Trainer {
 fn a_loss_falls_and_what_follows_is_foreseen() {
     let mut trainer = observed(small());
     let first = trainer.train(|steps| steps < 1).loss.unwrap();
-    let report = trainer.train(|steps| steps < 150);
-    assert_eq!((report.steps, trainer.steps()), (150, 151));
+    let report = trainer.train(|steps| steps < 300);
+    assert_eq!((report.steps, trainer.steps()), (300, 301));
     assert!(report.loss.unwrap() < first - 10.0, "{first} {report:?}");
     // Memory is what tells the level and the turn.
     let model = trainer.model();
