@@ -1,10 +1,10 @@
 //! From anomalies and steady patterns to suggestions: the seed's pseudocode, function for function.
 //!
 //! 1. Anomalies are given (the detector's work), steady patterns come from the profile.
-//! 2. For each, [`generate_policy`](draft::generate_policy) writes a draft: a steady, answered exchange an allow, an
-//!    anomaly a deny. A draft that conflicts with the policy ([`placing::policy_conflicts`]) is dropped, as is one that
-//!    repeats what was suggested before. Each drop is counted by its reason.
-//! 3. [`rank_policies`] orders the rest by confidence times relevance.
+//! 2. For each, `draft::generate_policy` writes a draft: a steady, answered exchange an allow, an anomaly a deny. A draft
+//!    that conflicts with the policy (`placing::policy_conflicts`) is dropped, as is one that repeats what was suggested
+//!    before. Each drop is counted by its reason.
+//! 3. `rank_policies` orders the rest by confidence times relevance.
 //! 4. The best of them become suggestions, with their reasons in words.
 //!
 //! All of it is a function of its input: the same policy, profile, anomalies and answers give the same advice.

@@ -47,7 +47,7 @@ pub struct Exchange {
     pub sources: u32,
     /// Distinct far addresses of the window that had most.
     pub destinations: u32,
-    /// Flows, halved with every [`RECENT_HALF_WINDOWS`].
+    /// Flows, halved with every 30 windows that pass.
     pub recent_flows: f64,
     /// Answered flows, likewise.
     pub recent_answered: f64,
