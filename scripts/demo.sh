@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Shows the main job on real traffic: programs in network namespaces talk through the dataplane, rules given by a gRPC
-# client decide, flow records come out.
+# client decide, flow records come out, the learner suggests rules and is answered.
 #
 #   scripts/demo.sh [--keep]          the live demo; needs root
 #   scripts/demo.sh --replay CAPTURE  the same on a packet capture; needs no privileges
@@ -8,6 +8,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/packages.sh
 . scripts/lab.sh
+. scripts/demo_learning.sh
 
 usage() {
   cat <<'EOF'
@@ -49,7 +50,7 @@ why() {
 
 act "Preparing"
 need_rust
-need ip iproute2 curl curl iperf3 iperf3 ping iputils-ping socat socat busybox busybox sysctl procps
+need ip iproute2 curl curl iperf3 iperf3 ping iputils-ping socat socat busybox busybox sysctl procps jq jq
 say "building in release (the first time takes some minutes)"
 cargo build --release --locked --quiet -p meshgate-dataplane -p meshgate-control -p meshgate-learner -p meshgate-cli
 bin=$(cargo metadata --format-version 1 --no-deps --locked | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release
@@ -206,6 +207,8 @@ until_true 25 has_flows || fail "no flow records arrived"
 show flows --since 5m --limit 12
 show status
 
+learning_acts
+
 say ""
 say "the story took $(($(date +%s) - began)) s after the build"
 if $keep; then
@@ -216,6 +219,8 @@ Everything is left running. Try:
   export MESHGATE_SERVER=unix:$state/control.sock
   $bin/meshgate status --counters
   $bin/meshgate flows --since 10m
+  $bin/meshgate suggestions list --state all
+  $bin/meshgate learner status
   ip netns exec $(lab_netns web-1) curl http://10.77.0.12/
 Logs: $state/*.log. The next start of this script removes it all.
 EOF

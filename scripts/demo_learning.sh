@@ -30,11 +30,11 @@ repeat() {
 fetch() { inside "$1" curl --silent --output /dev/null --max-time 2 "http://$2/"; }
 query() { inside "$1" timeout 2 bash -c "exec 3<>/dev/tcp/$2/5432 && head -n 1 <&3"; }
 
-# suggestion ACTION SOURCE DESTINATION SERVICE: number of the open suggestion, if there is one.
+# suggestion ACTION SOURCE DESTINATION PORTS: number of the open suggestion, if there is one.
 suggestion() {
-  mg suggestions list --output json | tr -d '\n' | sed 's/} *, *{ *"id"/}\n{"id"/g' |
-    grep "\"action\": *\"$1\"" | grep "\"$2\"" | grep "\"$3\"" | grep "\"port_range\": *\"$4\"" |
-    sed -n 's/^[^0-9]*"id": *\([0-9]*\).*/\1/p' | head -n 1
+  mg suggestions list --output json | jq --arg action "$1" --arg source "$2" --arg destination "$3" --arg ports "$4" '
+    first(.suggestions[] | select(.draft.action == $action and .draft.port_range == $ports
+      and .draft.source_group_name == $source and .draft.destination_group_name == $destination) | .id)'
 }
 has_suggestion() { [ -n "$(suggestion "$@")" ]; }
 
