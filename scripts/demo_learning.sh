@@ -38,6 +38,10 @@ suggestion() {
 }
 has_suggestion() { [ -n "$(suggestion "$@")" ]; }
 
+is_calibrated() {
+  mg learner status --output json | jq --exit-status '.learners[0] | .calibration_scores >= .calibration_scores_needed and .calibration_scores > 0'
+}
+
 learning_acts() {
   act "8. The learner watches while everything is allowed"
   kill "$(cat "$state/learner.pid")" 2>/dev/null || true
@@ -54,6 +58,8 @@ learning_acts() {
   say "web servers fetch pages from db-1 and ask its database; dev-1 reads from web-2; windows of one second"
   until_true 60 has_suggestion allow WebServers DatabaseServers 80 || fail "no allow was suggested"
   until_true 20 has_suggestion allow DevNodes WebServers 80 || fail "no allow was suggested for dev-1"
+  say "until the detector has seen enough to know what is usual:"
+  until_true 90 is_calibrated || fail "the detector is not calibrated"
   show learner status
 
   act "9. Something unusual: shells on production"

@@ -32,7 +32,7 @@ impl Ground {
 
     /// Returns how the learner is doing, as control last heard; null before it said anything.
     fn learner_status(&self) -> Value {
-        self.ask(&["learner", "status"])["learners"][0]["report"].clone()
+        self.ask(&["learner", "status"])["learners"][0].clone()
     }
 
     fn learner_number(&self, name: &str) -> u64 {

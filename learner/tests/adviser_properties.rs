@@ -244,6 +244,7 @@ impl History {
             draft_log,
             settings: &self.settings,
             window_end_s: self.end_s,
+            model_version: "",
         })
     }
 }

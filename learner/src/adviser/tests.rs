@@ -143,6 +143,7 @@ impl Round {
             draft_log: &self.draft_log,
             settings: &self.settings,
             window_end_s: self.now_s,
+            model_version: "",
         });
         advice.suggestions.iter().for_each(|suggestion| check_numbers(suggestion).unwrap());
         advice
