@@ -101,7 +101,7 @@ impl Network {
         let targets = matrix(batch.columns(0, TARGETS), [rows, TARGETS], &self.device); //        [N, TARGETS]
         let head = self.head.tracked();
         let output = head.output(before.clone(), context.autodiff()); //                          [N, OUTPUTS]
-        let log_likelihoods = log_likelihoods(output, targets.autodiff()); //                     [N, 1]
+        let log_likelihoods = log_likelihoods(&output, targets.autodiff()); //                     [N, 1]
         let kept = kept(&batch.mask, &vector(log_likelihoods.clone().inner()), trimmed_share); // [N]
         let kept_rows: f32 = kept.iter().sum();
         if kept_rows == 0.0 {
@@ -170,7 +170,7 @@ impl Head {
 }
 
 /// Returns the log likelihood of each row of targets under the density that its row of outputs describes.
-fn log_likelihoods(output: Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
+fn log_likelihoods(output: &Tensor<2>, targets: Tensor<2>) -> Tensor<2> {
     let rows = output.dims()[0];
     let part = |from: usize, width: usize| output.clone().slice([0..rows, from..from + width]);
     let components = [rows, COMPONENTS, TARGETS];

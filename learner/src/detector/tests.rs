@@ -84,7 +84,7 @@ struct World {
 impl World {
     fn new(seed: u64, learns: bool) -> Self {
         let hyperparameters =
-            Hyperparameters { batch_chunks: 32, rate_steps: 300, ..Hyperparameters::default() };
+            Hyperparameters { batch_chunks: 16, rate_steps: 300, ..Hyperparameters::default() };
         Self {
             rng: Rng::new(seed),
             detector: Detector::new(DetectorConfig::default()),
@@ -127,7 +127,7 @@ impl World {
         let anomalies = self.detector.inspect(&window, &rows);
         if let Some(trainer) = &mut self.trainer {
             trainer.observe(&rows, self.number);
-            trainer.train(|steps| steps < 5);
+            trainer.train(|steps| steps < 3);
             if self.number % 5 == 4 {
                 self.detector.adopt(trainer.model());
             }
@@ -236,7 +236,7 @@ fn steady_traffic_raises_no_alarm() {
 #[test]
 fn steady_traffic_raises_no_alarm_while_the_network_learns() {
     let mut world = World::new(12, true);
-    for _ in 0..250 {
+    for _ in 0..150 {
         let steady = world.steady();
         let found = world.live(&steady);
         assert!(found.is_empty(), "window {}: {found:#?}", world.number);
@@ -246,7 +246,7 @@ fn steady_traffic_raises_no_alarm_while_the_network_learns() {
 #[test]
 fn a_slow_drift_and_a_service_that_comes_every_half_minute_raise_no_alarm() {
     let mut world = World::new(13, true);
-    for number in 0..300 {
+    for number in 0..200 {
         let mut series = world.steady();
         let drifting = poisson(5 + number / 6, &mut world.rng);
         series.insert(key(PRODUCTION, WEB, 9_000), answered(drifting.max(1)));

@@ -40,7 +40,7 @@ fn oracle(weights: &Weights, batch: &Batch) -> (f64, Vec<f32>) {
         let row = all.clone().slice([span.clone(), 0..FEATURES]);
         let context = row.clone().slice([0..batch.chunks, TARGETS..FEATURES]);
         let targets = row.clone().slice([0..batch.chunks, 0..TARGETS]);
-        let logs = log_likelihoods(head.output(state.clone(), context), targets);
+        let logs = log_likelihoods(&head.output(state.clone(), context), targets);
         let mask = matrix(batch.mask[span].to_vec(), [batch.chunks, 1], &device);
         total = total - (logs * mask).sum();
         let x = row.matmul(input.clone()) + bias.clone();
