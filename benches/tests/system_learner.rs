@@ -23,7 +23,11 @@ impl Ground {
             self.checkpoint().display()
         );
         let config = self.write("learner.toml", &config);
-        self.start("host", "learner", &format!("{} --config {}", binary("meshgate-learner").display(), config.display()))
+        self.start(
+            "host",
+            "learner",
+            &format!("{} --config {}", binary("meshgate-learner").display(), config.display()),
+        )
     }
 
     fn checkpoint(&self) -> PathBuf {
@@ -55,7 +59,11 @@ impl Ground {
 /// Starts servers that answer on four ports.
 fn servers(ground: &Ground) -> Vec<Program> {
     let serve = |port: u16| {
-        ground.start(DB.name, &format!("server-{port}"), &format!("socat TCP-LISTEN:{port},fork,reuseaddr SYSTEM:'echo ready'"))
+        ground.start(
+            DB.name,
+            &format!("server-{port}"),
+            &format!("socat TCP-LISTEN:{port},fork,reuseaddr SYSTEM:'echo ready'"),
+        )
     };
     (80..84).map(serve).collect()
 }
@@ -65,8 +73,8 @@ fn twenty_kills_lose_no_answer_and_no_traffic() {
     let Some(ground) = Ground::with_endpoints("learner-kills", &["socat", "iperf3"]) else { return };
     let _control = ground.start_control();
     let dir = ground.dir.display().to_string();
-    let _dataplane =
-        ground.start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
+    let _dataplane = ground
+        .start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
     let _servers = servers(&ground);
     let _iperf_server = ground.start(DB.name, "iperf-server", "iperf3 --server --one-off");
     let mut learner = ground.start_learner();
@@ -85,7 +93,9 @@ fn twenty_kills_lose_no_answer_and_no_traffic() {
         learner.kill();
         learner = ground.start_learner();
         if kill > 1 {
-            learner.await_log("it goes on from the checkpoint", |log| log.contains("goes on from the checkpoint"));
+            learner.await_log("it goes on from the checkpoint", |log| {
+                log.contains("goes on from the checkpoint")
+            });
         }
         assert!(!learner.log().contains("refused"), "{}", learner.log());
         wait_until("every answer is taken in", || {
@@ -96,7 +106,8 @@ fn twenty_kills_lose_no_answer_and_no_traffic() {
     }
     assert!(answered >= 4, "{answered} answers");
     let all = ground.ask(&["suggestions", "list", "--state", "all"]);
-    let drafts: Vec<_> = all["suggestions"].as_array().unwrap().iter().map(|s| s["draft"].to_string()).collect();
+    let drafts: Vec<_> =
+        all["suggestions"].as_array().unwrap().iter().map(|s| s["draft"].to_string()).collect();
     let distinct: std::collections::BTreeSet<_> = drafts.iter().collect();
     assert_eq!(drafts.len(), distinct.len(), "a draft came twice: {drafts:#?}");
     let status = transfer.wait();
@@ -113,8 +124,8 @@ fn what_is_no_checkpoint_is_refused_by_name_and_learning_begins_anew() {
     let Some(ground) = Ground::with_endpoints("learner-checkpoints", &["socat"]) else { return };
     let _control = ground.start_control();
     let dir = ground.dir.display().to_string();
-    let _dataplane =
-        ground.start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
+    let _dataplane = ground
+        .start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
     let _servers = servers(&ground);
     let learner = ground.start_learner();
     let _requests = ground.begin_watching();

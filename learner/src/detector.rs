@@ -15,7 +15,7 @@
 //!
 //! **Enough to speak of.** One row in a thousand has a p-value below a thousandth, be everything ever so quiet. A row becomes
 //! an anomaly only if there is something to show as well: `flows_min` flows of a young series' source, as many flows beyond
-//! three times the expected ones, or a model p-value below [`MODEL_ALONE_P_VALUE`].
+//! three times the expected ones, or, of a series that is not young, a model p-value below [`MODEL_ALONE_P_VALUE`].
 
 mod calibrations;
 mod flow_baseline;

@@ -33,8 +33,9 @@ const WINDOWS_WAITING: usize = 4;
 pub fn run(config: Config) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything else, so that a signal never finds the default action.
-    let (mut terminated, mut interrupted) = runtime
-        .block_on(async { Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)) })?;
+    let (mut terminated, mut interrupted) = runtime.block_on(async {
+        Ok::<_, std::io::Error>((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    })?;
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let epoch = u64::try_from(since_1970.as_nanos())?;
     let policies = SharedPolicies::default();
@@ -103,7 +104,9 @@ fn first_analyst(settings: AnalystSettings, path: Option<&Path>) -> Result<Analy
     };
     let aside = path.with_extension("refused");
     match std::fs::rename(path, &aside) {
-        Ok(()) => tracing::error!(reason = refused, kept = %aside.display(), "checkpoint refused; learning begins anew"),
+        Ok(()) => {
+            tracing::error!(reason = refused, kept = %aside.display(), "checkpoint refused; learning begins anew")
+        }
         Err(error) => return Err(CheckpointError::Unusable(path.to_owned(), error)),
     }
     Ok(Analyst::new(settings))

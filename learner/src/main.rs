@@ -43,8 +43,6 @@ struct LiveArguments {
 enum Command {
     /// Watch recorded flows or captures and print what would be suggested
     Replay(ReplayArguments),
-
-
 }
 
 fn main() -> ExitCode {

@@ -126,9 +126,9 @@ pub fn replay(arguments: &ReplayArguments) -> Result<Replayed, ReplayError> {
     }
     replayed.flows = recorded.counts().flows;
     let score = |suggestion: &Suggestion| suggestion.confidence * suggestion.relevance;
-    replayed.suggestions.sort_by(|a, b| {
-        a.makes_explicit.cmp(&b.makes_explicit).then_with(|| score(b).total_cmp(&score(a)))
-    });
+    replayed
+        .suggestions
+        .sort_by(|a, b| a.makes_explicit.cmp(&b.makes_explicit).then_with(|| score(b).total_cmp(&score(a))));
     Ok(replayed)
 }
 
