@@ -11,8 +11,9 @@ pub use numbers::{NumberFault, check_numbers};
 
 use crate::adviser::{AdviserSettings, Cause, Draft, UNANSWERED_CONFIDENCE_MAX, is_mostly_unanswered};
 use crate::detector::Anomaly;
+use crate::features::NAMES;
 use crate::profile::Exchange;
-use crate::proportion::share;
+use crate::proportion::{real, share};
 use crate::series::SeriesKey;
 use crate::suggestion::{Evidence, EvidenceKind, Measure};
 use measures::{count, decimal, number, p_value, percent, span};
@@ -20,6 +21,8 @@ use meshgate_policy::Protocol;
 
 /// Part of all remembered flows from which a pattern is called high volume.
 const HIGH_VOLUME_SHARE: f64 = 0.1;
+/// Values of features beyond this are no logarithms of 64-bit counts, and no other feature is as large.
+const LOGARITHM_MAX: f32 = 45.0;
 /// Rules that a sentence names; a list names them all.
 const RULES_NAMED_MAX: usize = 4;
 
@@ -205,17 +208,18 @@ impl<'a> Words<'a> {
     /// Returns what was usual of the series before, as the end of a clause, with its measures.
     fn usual(&self, anomaly: &Anomaly) -> (String, Vec<Measure>) {
         let past = &self.draft.past;
-        if past.flows == 0 && anomaly.is_new_series {
+        let is_first = past.last_s == 0 || past.first_s >= anomaly.start_s;
+        if anomaly.is_new_series && is_first {
             return (" where none were seen before".to_owned(), Vec::new());
+        }
+        if anomaly.is_new_series {
+            let age = span("age", anomaly.start_s - past.first_s);
+            return (format!(", first seen {} before", age.text), vec![age]);
         }
         if past.windows == 0 || anomaly.sums.flows == 0 {
             return (String::new(), Vec::new());
         }
-        let mean = decimal(
-            "usual flows",
-            crate::proportion::real(past.flows) / crate::proportion::real(past.windows),
-            "flows",
-        );
+        let mean = decimal("usual flows", real(past.flows) / real(past.windows), "flows");
         (format!(" where {} are usual", mean.text), vec![mean])
     }
 
@@ -254,22 +258,19 @@ impl<'a> Words<'a> {
     fn novelty(&mut self, anomaly: &Anomaly, probability: Measure, mut measures: Vec<Measure>) {
         let new = p_value("novelty p-value", self::probability(anomaly.novelty_p_value));
         let many = p_value("count p-value", self::probability(anomaly.count_p_value));
+        // What is new stays so for a few windows.
         let what = if anomaly.is_new_source {
-            "The source was never seen to begin anything."
+            "The source began nothing before this window and the few in front of it."
         } else if anomaly.is_new_pair {
-            "The source was never seen to reach this destination."
+            "The source did not reach this destination before this window and the few in front of it."
         } else if anomaly.is_new_series {
-            "The source was never seen to use this service of the destination."
+            "The source did not use this service of the destination before this window and the few in front of it."
         } else {
             "The service between them is known."
         };
-        let usual = measures.first().map(|mean| format!(" {} flows a window are usual.", mean.text));
         let text = format!(
-            "{what}{} How often anything usual looks as unusual: by novelty {}, by the number of flows {}, in all {}.",
-            usual.unwrap_or_default(),
-            new.text,
-            many.text,
-            probability.text
+            "{what} How often anything usual looks as unusual: by novelty {}, by the number of flows {}, in all {}.",
+            new.text, many.text, probability.text
         );
         measures.extend([new, many, probability]);
         self.add(EvidenceKind::Novelty, &text, measures);
@@ -278,10 +279,13 @@ impl<'a> Words<'a> {
     fn surprises(&mut self, anomaly: &Anomaly) {
         for surprise in &anomaly.surprises {
             let values = [surprise.seen, surprise.expected, surprise.nats];
-            if !values.iter().all(|value| value.is_finite()) {
+            // Above that a logarithm of a count is none.
+            if !values.iter().all(|value| value.abs() < LOGARITHM_MAX) {
                 continue;
             }
             let [seen, expected, nats] = values.map(f64::from);
+            let (seen, expected) =
+                (in_plain_units(surprise.feature, seen), in_plain_units(surprise.feature, expected));
             let seen = decimal("seen", seen, "");
             let expected = decimal("expected", expected, "");
             let nats = decimal("surprise", nats, "nats");
@@ -325,6 +329,12 @@ impl<'a> Words<'a> {
             until_ns: ns(self.until_s),
         });
     }
+}
+
+/// Returns the value of a feature as people count: features of counts are logarithms.
+fn in_plain_units(feature: &str, value: f64) -> f64 {
+    let is_logarithm = NAMES.iter().any(|known| known.name == feature && known.meaning.starts_with("ln(1 +"));
+    if is_logarithm { value.exp_m1() } else { value }
 }
 
 /// Returns the number as a probability; 1 for what is none.

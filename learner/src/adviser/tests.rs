@@ -5,7 +5,7 @@ use crate::detector::Surprise;
 use crate::feedback::{RejectReason, Verdict};
 use crate::justification::check_numbers;
 use crate::series::{Party, SeriesKey, SeriesSums, Window};
-use crate::suggestion::Origin;
+use crate::suggestion::{EvidenceKind, Origin};
 use meshgate_policy::{
     Group, GroupId, IntraGroup, L4Match, Name, PolicyVersion, Priority, Protocol, Rule, RuleId, RuleKind,
     SegmentId, Side,
@@ -210,6 +210,28 @@ fn unusual_attempts_are_to_be_denied_in_the_words_of_the_seed() {
 }
 
 #[test]
+fn what_is_new_since_a_few_windows_is_not_said_to_be_new_in_this_one() {
+    let mut round = unusual(Action::Allow, 0);
+    let key = round.anomalies[0].key;
+    round.disturb(key, sums(30, 0, 0));
+    let justification = round.only().justification;
+    assert!(
+        justification.contains("30 attempts in 1 s, first seen 1 s before (p < 0.001)"),
+        "{justification}"
+    );
+}
+
+#[test]
+fn surprises_are_told_in_counts_not_in_logarithms() {
+    let mut round = unusual(Action::Allow, 0);
+    let surprise = Surprise { feature: "flows", seen: 25f32.ln(), expected: 2f32.ln(), nats: 12.25 };
+    round.anomalies[0].surprises = vec![surprise];
+    let evidence = round.only().evidence;
+    let told = evidence.iter().find(|evidence| evidence.kind == EvidenceKind::Surprise).unwrap();
+    assert_eq!(told.sentence, "flows: 24 where the model expected 1, a surprise of 12.25 nats.");
+}
+
+#[test]
 fn an_exchange_that_is_unusual_in_this_window_is_not_to_be_allowed() {
     let mut round = steady(Action::Allow);
     let key = round.key(&[WEB, SERVERS], &[DATABASE, SERVERS], 80);
@@ -224,6 +246,8 @@ fn a_deny_of_what_was_long_answered_is_less_sure() {
     let mut round = steady(Action::Allow);
     let key = round.key(&[WEB, SERVERS], &[DATABASE, SERVERS], 80);
     round.disturb(key, sums(500, 0, 0));
+    let known = Anomaly { is_new_pair: false, is_new_series: false, ..round.anomalies[0].clone() };
+    round.anomalies = vec![Anomaly { count_p_value: 0.000_2, ..known }];
     round.settings.confidence_min = 0.0;
     let suggestion = round.only();
     assert_eq!(suggestion.draft.action, Action::Deny);
