@@ -13,12 +13,13 @@
 //! inbox -> a person -> [`client`] -> [`feedback`], whose [`draft_log`] keeps drafts from coming back.
 //!
 //! [`live`] runs all of it as a daemon and [`checkpoint`] keeps it; [`replay`] drives the same analyst by recorded flows
-//! ([`flow_csv`], [`capture`] -> [`recorded`]).
+//! ([`flow_csv`], [`capture`] -> [`recorded`]), and [`evaluate`] measures network and detector on them beside [`baselines`].
 #![forbid(unsafe_code)]
 
 pub mod adviser;
 pub mod analysis;
 pub mod analyst;
+pub mod baselines;
 pub mod calibration;
 pub mod capture;
 mod capture_flows;
@@ -31,6 +32,7 @@ mod conn_state;
 pub mod detector;
 mod distinct;
 pub mod draft_log;
+pub mod evaluate;
 pub mod feature_memory;
 pub mod features;
 pub mod feedback;
