@@ -4,6 +4,7 @@
 #
 #   scripts/bench_veth.sh                  # 7 pairs; the last line is the bar
 #   scripts/bench_veth.sh --balance        # 60 s in each direction, then where every frame of packet memory is
+#   scripts/bench_veth.sh --sweep          # only removes what killed runs left; every run begins so
 #
 # Settings: PAIRS (7), SECONDS_EACH (4), WARM_UP (2), FLOWS (1024), READER (1: flow records are read; 0: nobody reads),
 # BIN (folder of the release binaries), PEER_VDEV (more arguments of the peer's devices, such as ",busy_budget=0").
@@ -17,8 +18,8 @@ cd "$(dirname "$0")/.."
 PAIRS=${PAIRS:-7} SECONDS_EACH=${SECONDS_EACH:-4} WARM_UP=${WARM_UP:-2} FLOWS=${FLOWS:-1024} READER=${READER:-1}
 BIN=${BIN:-${CARGO_TARGET_DIR:-target}/release}
 PEER_VDEV=${PEER_VDEV:-}
-ID=mgbench-$$
-WORK=$(mktemp -d "/tmp/$ID-XXXX")
+PREFIX=mgbench
+ID=$PREFIX-$$
 NEAR_MAC=02:55:00:00:00:01 FAR_MAC=02:55:00:00:00:02 NEAR=10.97.0.1 FAR=10.97.0.2
 
 if [ "$(id -u)" != 0 ]; then
@@ -65,6 +66,27 @@ await() {
   return 1
 }
 
+# sweep: removes the namespaces and folders of runs that are gone, after kill -9. Names tell the run's process.
+sweep() {
+  local id netns pids dir
+  for id in $({ ip netns list | awk '{print $1}'
+    ls -d /tmp/"$PREFIX"-* 2>/dev/null | sed 's|.*/||'; } | sed -n "s/^$PREFIX-\([0-9]\{1,\}\)-.*/\1/p" | sort -u); do
+    if [ -r "/proc/$id/cmdline" ] && tr '\0' ' ' <"/proc/$id/cmdline" | grep -q 'bench_veth\.sh'; then continue; fi
+    echo "removing what run $id left"
+    for netns in $PREFIX-$id-near $PREFIX-$id-host $PREFIX-$id-far; do
+      [ -e "/run/netns/$netns" ] || continue
+      pids=$(ip netns pids "$netns" || true)
+      # shellcheck disable=SC2086  # a list of numbers
+      [ -z "$pids" ] || kill -KILL $pids 2>/dev/null || true
+      ip netns delete "$netns" || true
+    done
+    for dir in /tmp/"$PREFIX-$id"-*; do
+      # Anyone can make a folder in /tmp: only one that is ours.
+      if [ -d "$dir" ] && [ -O "$dir" ] && [ ! -L "$dir" ]; then rm -rf "$dir"; fi
+    done
+  done
+}
+
 RUNNING=()
 down() {
   local number side
@@ -72,7 +94,6 @@ down() {
   for side in near host far; do ip netns delete "$ID-$side" 2>/dev/null || true; done
   rm -rf "$WORK"
 }
-trap down EXIT
 
 up() {
   local side mac
@@ -210,9 +231,13 @@ balance() {
   [ "$READER" != 1 ] || cat "$WORK/reader.log"
 }
 
-up
+sweep
 case ${1:-} in
-  "") pairs ;;
-  --balance) balance ;;
+  "" | --balance) ;;
+  --sweep) exit 0 ;;
   *) echo "unknown argument $1" && exit 2 ;;
 esac
+WORK=$(mktemp -d "/tmp/$ID-XXXX")
+trap down EXIT
+up
+if [ "${1:-}" = --balance ]; then balance; else pairs; fi

@@ -49,7 +49,9 @@ learning_acts() {
   { sed 's/^default_action = .*/default_action = "allow"/' "$state/policy.toml"; } >"$state/watch.toml"
   show apply -f "$state/watch.toml" --comment "watching" --wait
   watch_config >"$state/watch-learner.toml"
-  start http-db-1 ip netns exec "$(lab_netns db-1)" busybox httpd -f -p 80 -h "$state/www"
+  mkdir -p "$state/www-db"
+  echo "hello from db-1" >"$state/www-db/index.html"
+  start http-db-1 ip netns exec "$(lab_netns db-1)" busybox httpd -f -p 80 -h "$state/www-db"
   start learner "$bin/meshgate-learner" --config "$state/watch-learner.toml"
   repeat 0.2 fetch web-1 10.77.0.21
   repeat 0.2 fetch web-2 10.77.0.21

@@ -125,6 +125,23 @@ fn a_dataplane_that_is_told_to_end_leaves_nothing_attached() {
 }
 
 #[test]
+fn a_dataplane_that_is_told_to_end_while_it_starts_ends_in_order() {
+    let Some(ground) = Ground::with_endpoints("early", &[]) else { return };
+    ground.keep_policy("");
+    // Before the first device is taken, and between the first and the second.
+    for moment in ["last accepted policy", "device taken"] {
+        for _ in 0..3 {
+            let dataplane = ground.begin_dataplane(&ground.config(""));
+            dataplane.await_log(moment, |log| log.contains(moment));
+            let (status, log) = dataplane.terminate();
+            assert!(status.success() && log.contains("told to stop"), "{moment}: {status}: {log}");
+            assert!(log.contains("worker stopped"), "{moment}: {log}");
+            expect_nothing_attached(&ground);
+        }
+    }
+}
+
+#[test]
 fn a_second_dataplane_on_the_same_devices_is_refused_and_harms_nothing() {
     let Some(ground) = Ground::with_endpoints("second", &["socat", "ss"]) else { return };
     ground.keep_policy(&allow_tcp("Web", "Db", ALLOWED));

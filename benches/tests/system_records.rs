@@ -6,13 +6,17 @@ mod ground;
 use flow_ring::{AllowedUids, Consumer};
 use ground::program::{Program, binary};
 use ground::{DB, Ground, WEB, relationship, wait_until};
+use meshgate_dataplane::device::pcap::PcapWriter;
+use meshgate_dataplane::packet::build::Frame;
 use meshgate_policy::{FLOW_RECORD_VERSION, FlowRecord};
 use std::net::UdpSocket;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Slots of the shared ring: the smallest, so that a stopped reader fills it at once.
 const SLOTS: u64 = 64;
+/// How late a reader of a replay comes: after the time that the replay takes for its last report.
+const LATE: Duration = Duration::from_secs(2);
 /// Flows made at a time: more than the ring holds.
 const FLOWS: u16 = 200;
 
@@ -126,4 +130,31 @@ fn records_balance_when_most_are_left_out_by_sampling() {
     let balance = ground.settled_balance();
     let kept = balance.produced - balance.sampled_out;
     assert!(kept > 0 && kept < u64::from(FLOWS) / 2, "{balance:?}");
+}
+
+#[test]
+fn a_replay_ends_when_a_reader_that_came_late_has_taken_its_records() {
+    let Some(ground) = Ground::with_endpoints("replay", &[]) else { return };
+    ground.keep_policy(&relationship("Web", "Db", "protocol = \"UDP\"\nport_range = \"7000\"", "allow"));
+    let capture = ground.dir.join("in.pcap");
+    let frame = Frame::between(WEB.mac().parse().unwrap(), DB.mac().parse().unwrap());
+    let frame = frame.ip(WEB.v4().parse().unwrap(), DB.v4().parse().unwrap()).udp(40_000, 7000);
+    let writer = PcapWriter::create(&capture).unwrap();
+    writer.write(1_000_000_000_000_000_000, &frame.bytes());
+    writer.flush().unwrap();
+    let config = ground.config(&format!("flow_ring = {{ socket = {:?} }}", socket(&ground)));
+    let config = ground.write("replay.toml", &config);
+    let (program, capture) = (binary("meshgate-dataplane"), capture.display());
+    let line = format!("{} --config {} --replay {capture}", program.display(), config.display());
+    let mut replay = ground.start("host", "replay", &line);
+    replay.await_log("the capture is judged", |log| log.contains("worker stopped"));
+    let judged = Instant::now();
+    wait_until("the reader is late", || judged.elapsed() > LATE);
+    let mut reader = open_reader(&ground);
+    let mut records = Vec::new();
+    reader.take(&mut records, 10).unwrap();
+    assert!(records.iter().any(|record| record.packets_forward == 1), "{} records", records.len());
+    assert!(replay.is_running(), "what is held is not taken");
+    reader.release();
+    assert!(replay.wait().success(), "{}", replay.log());
 }

@@ -86,6 +86,22 @@ fn super_frames_of_a_guest_are_dropped_and_the_cure_is_named() {
     });
 }
 
+#[test]
+fn a_kernel_behind_an_uplink_is_heard_where_its_partial_checksums_are_expected() {
+    let Some(ground) = Ground::with_endpoints("uplink", &["busybox"]) else { return };
+    ground.add_stranger("outside", "up0", "10.78.0.99/24");
+    ground.keep_policy(&allow_tcp("external", "Db", 80));
+    let dir = ground.dir.display();
+    let _server = ground.start(DB.name, "httpd", &format!("busybox httpd -f -p 80 -h {dir}"));
+    let uplink = "[[device]]\nname = \"up0\"\nrole = \"uplink\"\n";
+    let expecting = format!("{}{uplink}partial_checksums = true\n", ground.config(""));
+    let dataplane = ground.start_configured(&expecting);
+    wait_until("the server answers", || ground.can_connect("outside", &DB.v4(), 80));
+    dataplane.terminate();
+    let _dataplane = ground.start_configured(&format!("{}{uplink}", ground.config("")));
+    assert!(!ground.can_connect("outside", &DB.v4(), 80), "an unfinished checksum passed as one from a wire");
+}
+
 /// The rules that iperf3 and ping need.
 fn measuring_rules() -> String {
     [

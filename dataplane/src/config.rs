@@ -129,6 +129,12 @@ pub struct DeviceConfig {
     /// Ethertypes that pass beside IPv4, IPv6 and ARP.
     #[serde(default)]
     pub ethertypes: Vec<u16>,
+    /// Whether senders behind this device may leave L4 checksums to it, as a kernel does at the far end of a veth or
+    /// tap. Such a checksum is finished on the way out; where none may come, its packet counts as `bad-l4-checksum`.
+    /// If absent, yes for `endpoint` and `host`, no for `uplink`: what a wire brings is complete. To be set to true
+    /// for an uplink that is a veth or tap with a kernel behind it.
+    #[serde(default)]
+    pub partial_checksums: Option<bool>,
 }
 
 impl Config {
@@ -227,6 +233,11 @@ impl DeviceConfig {
             ethertypes: self.ethertypes.clone(),
         }
     }
+
+    /// Returns whether frames with partial checksums may arrive here.
+    pub fn may_be_partial(&self) -> bool {
+        self.partial_checksums.unwrap_or(self.role != Role::Uplink)
+    }
 }
 
 /// Returns the word by which people write a role.
@@ -323,6 +334,17 @@ mod tests {
         let config = parse(&format!("host = \"a\"\n{DEVICE}")).unwrap();
         assert_eq!(config.start_action, Action::Deny);
         assert_eq!(config.devices[0].role, Role::Endpoint);
+    }
+
+    #[test]
+    fn partial_checksums_are_a_matter_of_the_device_and_else_of_its_role() {
+        for (role, expected) in [("endpoint", true), ("host", true), ("uplink", false)] {
+            let device = DEVICE.replace("endpoint", role);
+            let of = |line: &str| parse(&format!("host = \"a\"\n{device}{line}")).unwrap().devices.remove(0);
+            assert_eq!(of("").may_be_partial(), expected, "{role}");
+            assert!(of("partial_checksums = true").may_be_partial(), "{role}");
+            assert!(!of("partial_checksums = false").may_be_partial(), "{role}");
+        }
     }
 
     #[test]

@@ -163,6 +163,11 @@ impl RecordBalance {
     pub fn balances(&self) -> bool {
         self.produced == self.delivered + self.waiting + self.sampled_out + self.lost
     }
+
+    /// Returns whether nothing will become of any record any more: none waits, or is on its way between two stages.
+    pub fn is_settled(&self) -> bool {
+        self.produced == self.delivered + self.sampled_out + self.lost
+    }
 }
 
 fn open_ring(
@@ -199,8 +204,9 @@ mod tests {
             RecordBalance::of(&[Arc::clone(&worker)], &[Arc::clone(&queue)], &exporter.counters)
         };
         assert_eq!(balance(&exporter).waiting, 5);
+        assert!(!balance(&exporter).is_settled());
         assert_eq!(exporter.turn(), 5);
         assert_eq!(balance(&exporter).lost, 5);
-        assert!(balance(&exporter).balances());
+        assert!(balance(&exporter).balances() && balance(&exporter).is_settled());
     }
 }

@@ -24,6 +24,7 @@ pub mod published;
 pub mod replay;
 pub mod reporter;
 pub mod start;
+pub mod stop_signals;
 pub mod subscriber;
 pub mod switch;
 pub mod threads;

@@ -8,6 +8,7 @@ use crate::device::offload::{Source, frame_bytes_max};
 use crate::device::topology::HostDevice;
 use crate::reporter::DeviceFacts;
 use crate::start::{Start, StartError};
+use crate::stop_signals::StopSignals;
 use crate::threads::{RunKind, ThreadError, Threads};
 use crate::topology_commands::{self, UnsafeHost};
 use crate::worker::Attached;
@@ -29,6 +30,9 @@ pub enum LiveError {
     /// Threads.
     #[error(transparent)]
     Threads(#[from] ThreadError),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(std::io::Error),
     /// There is too little packet memory for the devices.
     #[error("frames: {0} are too few for {1} queues; {2} are needed")]
     Frames(u32, usize, usize),
@@ -36,6 +40,8 @@ pub enum LiveError {
 
 /// Takes the devices and judges until told to stop.
 pub fn run(config: &Config) -> Result<(), LiveError> {
+    // Before anything that would have to be given back.
+    let signals = StopSignals::catch().map_err(LiveError::Signals)?;
     let host_devices = topology_commands::check(config)?;
     let mut start = Start::of(config)?;
     let memory =
@@ -46,7 +52,7 @@ pub fn run(config: &Config) -> Result<(), LiveError> {
     let now_ns = u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX);
     let first = start.take_published()?;
     let assembly = Assembly::new(pools.remove(0), queues, first, &FlowSettings::of(config), now_ns);
-    Threads::start(config, start, assembly, devices, RunKind::Live)?.serve()?;
+    Threads::start(config, start, assembly, devices, RunKind::Live)?.serve(signals);
     Ok(())
 }
 
@@ -82,7 +88,7 @@ fn open(
         queues.extend(opened.into_iter().map(|queue| Attached {
             device: Box::new(queue),
             number,
-            role: device.role,
+            may_be_partial: device.may_be_partial(),
             frame_bytes_max,
         }));
     }

@@ -13,6 +13,7 @@ use crate::device::pcap::{CaptureError, CaptureReader, PcapTopology, PcapWriter,
 use crate::packet::{Content, Packet, ParseContext};
 use crate::reporter::DeviceFacts;
 use crate::start::{Start, StartError};
+use crate::stop_signals::StopSignals;
 use crate::threads::{RunKind, ThreadError, Threads};
 use crate::verdict::DropReason;
 use crate::worker::Attached;
@@ -50,6 +51,9 @@ pub enum CaptureRunError {
     /// Threads.
     #[error(transparent)]
     Threads(#[from] ThreadError),
+    /// Signals cannot be caught.
+    #[error("cannot catch signals: {0}")]
+    Signals(std::io::Error),
     /// The summary cannot be printed.
     #[error("cannot write: {0}")]
     Output(#[from] std::io::Error),
@@ -60,6 +64,7 @@ pub enum CaptureRunError {
 
 /// Judges every frame of the capture by the newest policy and prints what became of them.
 pub fn run(config: &Config, capture: &Path, output: Option<&Path>) -> Result<(), CaptureRunError> {
+    let signals = StopSignals::catch().map_err(CaptureRunError::Signals)?;
     let reader = CaptureReader::open(capture)?;
     let mut start = Start::of(config)?;
     let mut topology = PcapTopology::new();
@@ -87,13 +92,17 @@ pub fn run(config: &Config, capture: &Path, output: Option<&Path>) -> Result<(),
         frame_bytes_max: usize::MAX,
     });
     let facts = facts.collect();
-    let attached = (0u16..).zip(devices).zip(&config.devices).map(|((number, device), configured)| {
-        Attached { device: Box::new(device), number, role: configured.role, frame_bytes_max: usize::MAX }
-    });
+    let attached =
+        (0u16..).zip(devices).zip(&config.devices).map(|((number, device), configured)| Attached {
+            device: Box::new(device),
+            number,
+            may_be_partial: configured.may_be_partial(),
+            frame_bytes_max: usize::MAX,
+        });
     let first = start.take_published()?;
     let assembly = Assembly::new(pools.remove(0), attached.collect(), first, &FlowSettings::of(config), 0);
     let counters = Arc::clone(&assembly.counters);
-    Threads::start(config, start, assembly, facts, RunKind::Replay)?.serve()?;
+    Threads::start(config, start, assembly, facts, RunKind::Replay)?.serve(signals);
     summarise(&counters, handle.counts().skipped_frames, &mut std::io::stdout().lock())?;
     Ok(())
 }

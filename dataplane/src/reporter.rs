@@ -44,8 +44,7 @@ impl Reporter {
     /// Returns the report as of this moment.
     pub fn report(&self, publisher: &Publisher) -> wire::HostReport {
         let published = publisher.current();
-        let RecordBalance { produced, delivered, waiting, sampled_out, lost } =
-            RecordBalance::of(&self.workers, &self.queues, &self.exporter);
+        let RecordBalance { produced, delivered, waiting, sampled_out, lost } = self.balance();
         wire::HostReport {
             version: published.version.0,
             digest: published.digest.0.to_vec(),
@@ -60,6 +59,11 @@ impl Reporter {
             records_lost: lost,
             uptime_ns: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// Returns what became of the flow records so far.
+    pub fn balance(&self) -> RecordBalance {
+        RecordBalance::of(&self.workers, &self.queues, &self.exporter)
     }
 
     /// Returns what to do about devices that deliver frames that are too long, in the words for logs and people.

@@ -5,16 +5,21 @@ use crate::config::Config;
 use crate::exporter::{Exporter, ExporterError};
 use crate::reporter::{DeviceFacts, Reporter};
 use crate::start::Start;
+use crate::stop_signals::StopSignals;
 use crate::subscriber::{Subscriber, SubscriberParts};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// How long a replay waits at its end, so that control hears its last report and the reader of the ring keeps up.
+/// How long a replay waits at its end, so that control hears its last report.
 const REPLAY_LINGER: Duration = Duration::from_millis(1_500);
+/// How long it waits beyond that for a reader to take its flow records: some tries of a learner that looks for the ring
+/// again after another dataplane ended. A reader that never comes must not keep a replay for ever.
+const REPLAY_LINGER_FOR_READER: Duration = Duration::from_secs(5);
+/// How often it looks whether they are taken.
+const REPLAY_LINGER_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the worker does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +36,7 @@ pub enum ThreadError {
     /// The exporter.
     #[error(transparent)]
     Exporter(#[from] ExporterError),
-    /// A thread or the runtime cannot be made.
+    /// A thread cannot be made.
     #[error("cannot start {0}: {1}")]
     Spawn(&'static str, std::io::Error),
     /// The processor is not there.
@@ -46,6 +51,7 @@ pub struct Threads {
     exporter: JoinHandle<()>,
     exporter_stopping: Arc<AtomicBool>,
     subscriber: Subscriber,
+    reporter: Reporter,
     finished: oneshot::Receiver<()>,
 }
 
@@ -78,7 +84,7 @@ impl Threads {
             publisher,
             policy: accepted,
             last_good,
-            reporter,
+            reporter: reporter.clone(),
         });
         let core = config.cpu.map(processor).transpose()?;
         let (stopping, exporter_stopping) =
@@ -99,42 +105,39 @@ impl Threads {
         let worker = spawn("worker-0", work)?;
         let stop = Arc::clone(&exporter_stopping);
         let exporter = spawn("exporter", move || exporter.run(&stop))?;
-        Ok(Self { stopping, worker, exporter, exporter_stopping, subscriber, finished })
+        Ok(Self { stopping, worker, exporter, exporter_stopping, subscriber, reporter, finished })
     }
 
-    /// Talks to control until SIGTERM, SIGINT, or the worker's end, then ends all threads.
-    pub fn serve(self) -> Result<(), ThreadError> {
-        let Self { stopping, worker, exporter, exporter_stopping, subscriber, finished } = self;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(|error| ThreadError::Spawn("the runtime", error))?;
-        runtime.block_on(async {
-            let ended = |kind| signal(kind).map_err(|error| ThreadError::Spawn("signals", error));
-            let (mut terminated, mut interrupted) =
-                (ended(SignalKind::terminate())?, ended(SignalKind::interrupt())?);
+    /// Talks to control until a signal or the worker's end, then ends all threads.
+    pub fn serve(self, signals: StopSignals) {
+        let Self { stopping, worker, exporter, exporter_stopping, subscriber, reporter, finished } = self;
+        signals.run_until_told(async {
             tokio::select! {
                 () = subscriber.run() => {}
-                () = lingering(finished) => tracing::info!("no device delivers any more"),
-                _ = terminated.recv() => tracing::info!("told to stop"),
-                _ = interrupted.recv() => tracing::info!("interrupted"),
+                () = lingering(finished, &reporter) => tracing::info!("no device delivers any more"),
             }
-            Ok::<(), ThreadError>(())
-        })?;
+        });
         stopping.store(true, Ordering::Release);
         join(worker);
         exporter_stopping.store(true, Ordering::Release);
         exporter.thread().unpark();
         join(exporter);
-        Ok(())
     }
 }
 
-async fn lingering(finished: oneshot::Receiver<()>) {
-    if finished.await.is_ok() {
-        tokio::time::sleep(REPLAY_LINGER).await;
+/// Waits for the end of a replay, and until others have what they need of it.
+async fn lingering(finished: oneshot::Receiver<()>, reporter: &Reporter) {
+    if finished.await.is_err() {
+        return;
     }
+    tokio::time::sleep(REPLAY_LINGER).await;
+    let taken = async {
+        while !reporter.balance().is_settled() {
+            tokio::time::sleep(REPLAY_LINGER_PAUSE).await;
+        }
+    };
+    // In vain where nobody reads.
+    _ = tokio::time::timeout(REPLAY_LINGER_FOR_READER, taken).await;
 }
 
 fn join(thread: JoinHandle<()>) {

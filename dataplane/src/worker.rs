@@ -9,7 +9,6 @@ mod judge;
 
 pub use egress::EGRESS_FRAMES_MAX;
 
-use crate::binding::Role;
 use crate::config::{DEVICES_MAX, Polling};
 use crate::counters::WorkerCounters;
 use crate::device::{BURST_FRAMES, Device};
@@ -43,8 +42,8 @@ pub struct Attached {
     pub device: Box<dyn Device>,
     /// Number of the device: its place in the configuration.
     pub number: u16,
-    /// Its role.
-    pub role: Role,
+    /// Whether senders behind it may leave L4 checksums to the device.
+    pub may_be_partial: bool,
     /// Bytes of the largest frame that may come from it: its MTU and the Ethernet header with a tag.
     pub frame_bytes_max: usize,
 }

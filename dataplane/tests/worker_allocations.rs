@@ -189,7 +189,7 @@ impl Circle {
         let attached = |(device, number): (looped::LoopDevice, u16)| Attached {
             device: Box::new(device) as Box<dyn Device>,
             number,
-            role: Role::Endpoint,
+            may_be_partial: true,
             frame_bytes_max: 1_518,
         };
         let queues = [(one, 0), (other, 1)].map(attached).into();

@@ -71,7 +71,7 @@ fn judge(capture: &Path, ends: &mut Ends) {
     let queues = devices.into_iter().zip(0..).map(|(device, number)| Attached {
         device: Box::new(device),
         number,
-        role: Role::Uplink,
+        may_be_partial: false,
         frame_bytes_max: usize::MAX,
     });
     let first = host.compile(&policy).unwrap();

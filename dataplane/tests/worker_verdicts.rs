@@ -287,6 +287,19 @@ fn fragments_and_oversize_frames_are_dropped_by_name() {
 }
 
 #[test]
+fn partial_checksums_pass_an_uplink_only_where_they_are_expected() {
+    let rules = relationship("external", "Db", "protocol = \"TCP\"\nport_range = \"5432\"", "allow");
+    let syn = v4(9, 3).tcp(40_000, 5432, SYN).partial_checksum();
+    let mut lab = Lab::new(&rules);
+    assert_eq!(lab.send(UP0, &syn), []);
+    assert_eq!(lab.dropped(DropReason::BadL4Checksum), 1);
+    let mut lab = Lab::with_partial_uplink(&rules);
+    assert_eq!(lab.send(UP0, &syn), [DB0]);
+    assert_eq!(lab.send(UP0, &v4(9, 3).tcp(40_001, 5432, SYN).wrong_checksum()), []);
+    assert_eq!(lab.dropped(DropReason::BadL4Checksum), 1);
+}
+
+#[test]
 fn every_frame_of_packet_memory_comes_home() {
     let mut lab = Lab::new(&web_to_db());
     for round in 0..2_000u16 {

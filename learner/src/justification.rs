@@ -16,7 +16,7 @@ use crate::profile::Exchange;
 use crate::proportion::{real, share};
 use crate::series::SeriesKey;
 use crate::suggestion::{Evidence, EvidenceKind, Measure};
-use measures::{count, decimal, number, p_value, percent, span};
+use measures::{count, counted, decimal, number, p_value, percent, span};
 use meshgate_policy::Protocol;
 
 /// Part of all remembered flows from which a pattern is called high volume.
@@ -156,8 +156,10 @@ impl<'a> Words<'a> {
         let windows = count("windows", exchange.windows, "windows");
         let with_answers = count("windows answered", exchange.windows_answered, "windows");
         let text = format!(
-            "It was seen in {} windows over {}, and answered in {} of them.",
-            windows.text, seconds.text, with_answers.text
+            "It was seen in {} over {}, and answered in {} of them.",
+            counted(&windows, "window"),
+            seconds.text,
+            with_answers.text
         );
         self.add(EvidenceKind::Span, &text, vec![windows, with_answers, seconds]);
         sentence
@@ -173,8 +175,8 @@ impl<'a> Words<'a> {
         let bytes = count("bytes", sums.bytes_forward.saturating_add(sums.bytes_reverse), "bytes");
         let amount = match (sums.flows, self.service.connects) {
             (0, _) => format!("{} bytes", bytes.text),
-            (_, true) => format!("{} attempts", flows.text),
-            (_, false) => format!("{} flows", flows.text),
+            (_, true) => counted(&flows, "attempt"),
+            (_, false) => counted(&flows, "flow"),
         };
         let (usual, novelty) = self.usual(anomaly);
         let explicit = if self.draft.makes_explicit { ", which the default refuses already" } else { "" };
@@ -190,8 +192,13 @@ impl<'a> Words<'a> {
         let sources = count("sources", sums.sources.into(), "addresses");
         let destinations = count("destinations", sums.destinations.into(), "addresses");
         let text = format!(
-            "{} flows with {} packets and {} bytes in {}, from {} source addresses to {} destination addresses.",
-            flows.text, packets.text, bytes.text, seconds.text, sources.text, destinations.text
+            "{} with {} and {} in {}, from {} to {}.",
+            counted(&flows, "flow"),
+            counted(&packets, "packet"),
+            counted(&bytes, "byte"),
+            seconds.text,
+            counted(&sources, "source address"),
+            counted(&destinations, "destination address")
         );
         let mut measures = vec![flows, packets, bytes, seconds, sources, destinations];
         measures.push(self.service.number.clone());
@@ -229,9 +236,12 @@ impl<'a> Words<'a> {
         let sources = count("sources", exchange.sources.into(), "addresses");
         let destinations = count("destinations", exchange.destinations.into(), "addresses");
         let text = format!(
-            "{} flows with {} bytes there and {} bytes back, from at least {} source addresses to at least {} \
-             destination addresses.",
-            flows.text, forward.text, reverse.text, sources.text, destinations.text
+            "{} with {} there and {} back, from at least {} to at least {}.",
+            counted(&flows, "flow"),
+            counted(&forward, "byte"),
+            counted(&reverse, "byte"),
+            counted(&sources, "source address"),
+            counted(&destinations, "destination address")
         );
         let mut measures = vec![flows, forward, reverse, sources, destinations, self.service.number.clone()];
         measures.extend(self.named_rules());
@@ -250,7 +260,7 @@ impl<'a> Words<'a> {
     fn refusals(&mut self, refused: u64) {
         if refused > 0 {
             let refused = count("refused", refused, "attempts");
-            let text = format!("The policy refused {} attempts.", refused.text);
+            let text = format!("The policy refused {}.", counted(&refused, "attempt"));
             self.add(EvidenceKind::Refusals, &text, vec![refused]);
         }
     }

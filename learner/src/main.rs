@@ -4,6 +4,7 @@
 use clap::{Args, Parser, Subcommand};
 use meshgate_learner::config::Config;
 
+use meshgate_learner::evaluate::{self, EvaluateArguments};
 use meshgate_learner::live;
 use meshgate_learner::replay::{self, ReplayArguments};
 use std::error::Error;
@@ -43,6 +44,8 @@ struct LiveArguments {
 enum Command {
     /// Watch recorded flows or captures and print what would be suggested
     Replay(ReplayArguments),
+    /// Measure the detector on recorded flows with labels, beside the baselines
+    Evaluate(EvaluateArguments),
 }
 
 fn main() -> ExitCode {
@@ -68,7 +71,10 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             let text = replay::run(&arguments)?;
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
-
+        Some(Command::Evaluate(arguments)) => {
+            evaluate::run(&arguments)?;
+            Ok(writeln!(std::io::stdout(), "{}: the report is written", arguments.report.display())?)
+        }
         None => {
             let path = config.ok_or("--config FILE is missing")?;
             let config = Config::read(&path)?;

@@ -1,7 +1,7 @@
 //! Hands buckets to control, which keeps them. What control cannot take stays here, bounded, until it can.
 
 use crate::link::{LinkError, connect};
-use crate::rollup::{Bucket, FlowSum, FlowSumKey};
+use crate::rollup::{Bucket, FlowSum, FlowSumKey, SUMS_MAX, WIDTHS_S};
 use meshgate_proto::wire;
 use meshgate_proto::wire::flow_service_client::FlowServiceClient;
 use std::collections::BTreeMap;
@@ -11,6 +11,11 @@ use tonic::Code;
 
 /// Buckets that wait for control: an hour of ten-second ones and what is above them.
 const WAITING_BUCKETS_MAX: usize = 512;
+/// Sums that wait for control, over all buckets. One takes 104 bytes, in a table that is between 7/16 and 7/8 full
+/// about 240 at most: 60 MiB. An hour of ten-second buckets, and what is above them, may so have 600 sums each.
+const WAITING_SUMS_MAX: usize = 1 << 18;
+// One full bucket of every width fits.
+const _: () = assert!(WAITING_SUMS_MAX >= WIDTHS_S.len() * SUMS_MAX);
 /// Sums of one message: beyond them no further bucket is added. Control refuses more than 100,000 in one call, and one
 /// bucket holds at most [`crate::rollup::SUMS_MAX`].
 const MESSAGE_SUMS: usize = 30_000;
@@ -51,10 +56,14 @@ impl Reporter {
         _ = self.send_all().await;
     }
 
+    /// Keeps buckets for control. Beyond what may wait, the oldest of the narrowest go, and are counted: what they say
+    /// is in the wider ones too.
     fn keep(&mut self, buckets: Vec<Bucket>) {
         self.waiting.extend(buckets.into_iter().map(|bucket| ((bucket.width_s, bucket.start_s), bucket)));
-        while self.waiting.len() > WAITING_BUCKETS_MAX {
-            self.waiting.pop_first();
+        let mut sums: usize = self.waiting.values().map(|bucket| bucket.sums.len()).sum();
+        while self.waiting.len() > WAITING_BUCKETS_MAX || sums > WAITING_SUMS_MAX {
+            let Some((_, bucket)) = self.waiting.pop_first() else { return };
+            sums -= bucket.sums.len();
             self.buckets_lost += 1;
         }
     }
@@ -135,5 +144,73 @@ fn wire_sum(key: &FlowSumKey, sum: &FlowSum) -> wire::FlowSum {
         bytes_reverse: total.bytes_reverse,
         first_ns: *first_ns,
         last_ns: *last_ns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hashbrown::HashMap;
+    use meshgate_policy::FlowRecord;
+
+    fn reporter() -> Reporter {
+        Reporter::new("unix:/nowhere".into(), "test".into(), 1)
+    }
+
+    /// Returns so many different sums.
+    fn sums(count: usize) -> HashMap<FlowSumKey, FlowSum> {
+        let key = |rule| {
+            let record = FlowRecord { rule, ..FlowRecord::default() };
+            FlowSumKey::of(&record, [16].into(), [17].into())
+        };
+        (0..).map(|rule| (key(rule), FlowSum::default())).take(count).collect()
+    }
+
+    fn bucket(width_s: u32, start_s: u64, sums: &HashMap<FlowSumKey, FlowSum>) -> Bucket {
+        let mut bucket = Bucket::default();
+        (bucket.width_s, bucket.start_s, bucket.sums) = (width_s, start_s, sums.clone());
+        bucket
+    }
+
+    fn waiting(reporter: &Reporter) -> (usize, usize) {
+        (reporter.waiting.len(), reporter.waiting.values().map(|bucket| bucket.sums.len()).sum())
+    }
+
+    #[test]
+    fn a_sum_takes_what_the_limit_reckons_with() {
+        assert_eq!(size_of::<(FlowSumKey, FlowSum)>(), 104);
+    }
+
+    #[test]
+    fn small_buckets_are_bounded_by_their_number() {
+        let (mut reporter, one) = (reporter(), sums(1));
+        for turn in 0..600 {
+            reporter.keep(vec![bucket(10, turn * 10, &one)]);
+        }
+        assert_eq!(waiting(&reporter), (WAITING_BUCKETS_MAX, WAITING_BUCKETS_MAX));
+        assert_eq!(reporter.buckets_lost, 88);
+        assert_eq!(reporter.waiting.first_key_value().unwrap().0, &(10, 880), "the oldest went");
+    }
+
+    #[test]
+    fn full_buckets_are_bounded_by_their_sums_and_wide_ones_stay_longest() {
+        let (mut reporter, full) = (reporter(), sums(SUMS_MAX));
+        for start_s in (0..200).step_by(10) {
+            let grown = WIDTHS_S.map(|width_s| (width_s, start_s - start_s % u64::from(width_s)));
+            reporter.keep(grown.map(|(width_s, start_s)| bucket(width_s, start_s, &full)).into());
+            assert!(waiting(&reporter).1 <= WAITING_SUMS_MAX);
+        }
+        let names: Vec<_> = reporter.waiting.keys().copied().collect();
+        assert_eq!(names, [(60, 60), (60, 120), (60, 180), (3_600, 0)]);
+        assert_eq!(reporter.buckets_lost, 21, "twenty of ten seconds, and one of a minute");
+    }
+
+    #[test]
+    fn a_newer_state_of_a_bucket_counts_once() {
+        let mut reporter = reporter();
+        for count in [1, 5, 9] {
+            reporter.keep(vec![bucket(10, 0, &sums(count))]);
+        }
+        assert_eq!((waiting(&reporter), reporter.buckets_lost), ((1, 9), 0));
     }
 }

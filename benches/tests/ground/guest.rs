@@ -3,11 +3,10 @@
 //!
 //! The guest's device is a tap as well, in the guest's namespace; a thread copies between the two descriptors.
 
+use af_xdp::{TapOffloads, open_tap};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -28,26 +27,11 @@ pub enum Segmentation {
 
 /// Opens a tap of the calling thread's namespace that leaves checksums to others, and segmentation if wanted.
 pub fn open(name: &str, segmentation: Segmentation) -> File {
-    let nonblocking = libc::O_NONBLOCK;
-    let tap =
-        OpenOptions::new().read(true).write(true).custom_flags(nonblocking).open("/dev/net/tun").unwrap();
-    let flags = i16::try_from(libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR).unwrap();
-    let mut request =
-        libc::ifreq { ifr_name: [0; 16], ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags } };
-    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *place = byte.cast_signed();
-    }
-    // SAFETY: the descriptor is open, and the kernel reads and writes one `ifreq`, which outlives the call.
-    let result = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-    assert_eq!(result, 0, "TUNSETIFF {name}: {}", std::io::Error::last_os_error());
     let offloads = match segmentation {
-        Segmentation::InGuest => libc::TUN_F_CSUM,
-        Segmentation::Below => libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6,
+        Segmentation::InGuest => TapOffloads::Checksums,
+        Segmentation::Below => TapOffloads::Segmentation,
     };
-    // SAFETY: the descriptor is open, and the argument is a number, not an address.
-    let result = unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) };
-    assert_eq!(result, 0, "TUNSETOFFLOAD {name}: {}", std::io::Error::last_os_error());
-    tap
+    open_tap(name, offloads).unwrap()
 }
 
 /// A running guest; it ends when dropped.

@@ -56,7 +56,8 @@ impl Endpoint {
         format!("fd78::{}", self.number)
     }
 
-    fn mac(&self) -> String {
+    /// Returns its MAC.
+    pub fn mac(&self) -> String {
         format!("02:78:00:00:00:{:02x}", self.number)
     }
 }
@@ -118,6 +119,16 @@ impl Ground {
         self.on(name, &format!("ip link add eth0 address {mac} type veth peer name {name} netns {host}"));
         self.bring_up(endpoint);
         self.on("host", &format!("ip link set {name} up"));
+    }
+
+    /// Adds a machine that is no endpoint, at a veth pair with default offloads whose near end is a device of the host.
+    pub fn add_stranger(&self, place: &str, device: &str, address: &str) {
+        self.add_place(place);
+        let host = self.space("host");
+        self.on(place, &format!("ip link add eth0 type veth peer name {device} netns {host}"));
+        self.on(place, &format!("ip address add {address} dev eth0"));
+        self.on(place, "ip link set eth0 up");
+        self.on("host", &format!("ip link set {device} up"));
     }
 
     /// Adds an endpoint behind a tap, with a guest that runs until it is dropped.
@@ -222,21 +233,32 @@ impl Ground {
         let mut text = format!(
             "host = \"h\"\ncontrol = \"unix:{dir}/control.sock\"\nstate_dir = \"{dir}/dataplane\"\n{keys}\n"
         );
-        for Endpoint { name, .. } in &self.endpoints {
-            text += &format!("[[device]]\nname = \"{name}\"\nrole = \"endpoint\"\n");
+        for endpoint in &self.endpoints {
+            let (name, mac) = (endpoint.name, endpoint.mac());
+            text += &format!("[[device]]\nname = \"{name}\"\nrole = \"endpoint\"\nmacs = [\"{mac}\"]\n");
         }
         text
     }
 
     /// Makes the devices ready and starts the dataplane on them; returns when it has taken all of them.
     pub fn start_dataplane(&self, keys: &str) -> Program {
-        let config = self.write("dataplane.toml", &self.config(keys));
-        let line = format!("{} --config {}", binary("meshgate-dataplane").display(), config.display());
-        self.on("host", &format!("{line} --prepare-devices"));
-        let program = self.start("host", "dataplane", &line);
-        let devices = self.endpoints.len();
+        self.start_configured(&self.config(keys))
+    }
+
+    /// Likewise, with a whole configuration.
+    pub fn start_configured(&self, config: &str) -> Program {
+        let devices = config.matches("[[device]]").count();
+        let program = self.begin_dataplane(config);
         program.await_log("every device is taken", |log| log.matches("device taken").count() == devices);
         program
+    }
+
+    /// Makes the devices ready and starts the dataplane; returns before it has taken any of them.
+    pub fn begin_dataplane(&self, config: &str) -> Program {
+        let config = self.write("dataplane.toml", config);
+        let line = format!("{} --config {}", binary("meshgate-dataplane").display(), config.display());
+        self.on("host", &format!("{line} --prepare-devices"));
+        self.start("host", "dataplane", &line)
     }
 
     /// Returns whether a TCP connection from a place opens within a second.

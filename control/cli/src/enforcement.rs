@@ -9,8 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 /// Time between two questions: short against the time a person notices, long against the time an answer takes.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Asks until every connected dataplane enforces the version (the newest one if absent), at most for `timeout`.
-/// Returns the last answer, and who is behind then.
+/// Asks until a dataplane is connected and every connected one enforces the version (the newest one if absent), at most
+/// for `timeout`. Returns the last answer, and what is lacking then.
 pub async fn wait(
     client: &Client,
     version: Option<u64>,
@@ -29,12 +29,24 @@ pub async fn wait(
     }
 }
 
-/// Returns the connected dataplanes that do not enforce the version or a later one; none if all do.
-pub fn lacking(hosts: &Hosts, version: u64) -> Option<NotEnforced> {
-    let behind = |host: &&Host| host.connected && host.role == "dataplane" && host.version < version;
-    let hosts: Vec<String> =
-        hosts.hosts.iter().filter(behind).map(|host| behind_in_words(host, version)).collect();
-    if hosts.is_empty() { None } else { Some(NotEnforced { version, hosts }) }
+/// Returns what is lacking for the version to be enforced; none if every connected dataplane enforces it or a later one
+/// and there is at least one. Those that are gone are not waited for, and observers enforce nothing.
+fn lacking(hosts: &Hosts, version: u64) -> Option<NotEnforced> {
+    if dataplanes(hosts).next().is_none() {
+        return Some(NotEnforced::ByNobody(version));
+    }
+    let hosts: Vec<String> = behind(hosts, version).map(|host| behind_in_words(host, version)).collect();
+    if hosts.is_empty() { None } else { Some(NotEnforced::Behind { version, hosts }) }
+}
+
+/// Returns the connected dataplanes.
+pub fn dataplanes(hosts: &Hosts) -> impl Iterator<Item = &Host> {
+    hosts.hosts.iter().filter(|host| host.connected && host.role == "dataplane")
+}
+
+/// Returns the connected dataplanes that do not enforce the version or a later one.
+pub fn behind(hosts: &Hosts, version: u64) -> impl Iterator<Item = &Host> {
+    dataplanes(hosts).filter(move |host| host.version < version)
 }
 
 fn behind_in_words(host: &Host, version: u64) -> String {
@@ -69,7 +81,18 @@ mod tests {
             ..Hosts::default()
         };
         assert_eq!(lacking(&hosts, 7), None);
-        assert_eq!(lacking(&hosts, 8).unwrap().hosts, ["a (enforces 7)"]);
+        let behind = NotEnforced::Behind { version: 8, hosts: vec!["a (enforces 7)".into()] };
+        assert_eq!(lacking(&hosts, 8), Some(behind));
+    }
+
+    #[test]
+    fn without_a_connected_dataplane_nothing_is_enforced() {
+        let gone = host("gone", "dataplane", false, 7);
+        let learner = host("learner", "observer", true, 7);
+        for hosts in [vec![], vec![gone.clone()], vec![learner.clone()], vec![gone, learner]] {
+            let hosts = Hosts { version: 7, hosts, ..Hosts::default() };
+            assert_eq!(lacking(&hosts, 7), Some(NotEnforced::ByNobody(7)));
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum Failure {
     /// The flags do not go together.
     #[error(transparent)]
     Usage(#[from] UsageError),
-    /// Hosts are behind.
+    /// A version is not enforced.
     #[error(transparent)]
     NotEnforced(#[from] NotEnforced),
     /// An answer that has no form as JSON, TOML or YAML.
@@ -78,14 +78,20 @@ pub enum UsageError {
     MemberTwice,
 }
 
-/// Hosts that do not enforce a version yet.
+/// What is lacking for a version to be enforced.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("version {version} is not enforced yet by {}", hosts.join(", "))]
-pub struct NotEnforced {
-    /// The version.
-    pub version: u64,
-    /// The hosts, each with what it enforces.
-    pub hosts: Vec<String>,
+pub enum NotEnforced {
+    /// Nobody enforces anything.
+    #[error("version {0} is not enforced by any host: no dataplane is connected")]
+    ByNobody(u64),
+    /// Some hosts are behind.
+    #[error("version {version} is not enforced yet by {}", hosts.join(", "))]
+    Behind {
+        /// The version.
+        version: u64,
+        /// The hosts, each with what it enforces.
+        hosts: Vec<String>,
+    },
 }
 
 impl Failure {

@@ -34,12 +34,12 @@ pub struct Session {
     pub user: String,
 }
 
-/// What a command prints, and whether hosts are behind.
+/// What a command prints, and what it waited for in vain.
 #[derive(Debug)]
 pub struct Reply {
     /// For standard output.
     pub text: String,
-    /// Hosts that were waited for in vain.
+    /// What was lacking when the time was over.
     pub lacking: Option<NotEnforced>,
 }
 
@@ -55,7 +55,7 @@ pub struct WriteFlags {
     /// Why, for history and audit trail
     #[arg(long, value_name = "TEXT", help_heading = "Write options")]
     pub comment: Option<String>,
-    /// Return when every connected dataplane enforces it; exit code 3 if --timeout passes first
+    /// Return when a dataplane is connected and every connected one enforces it; exit code 3 if --timeout passes first
     #[arg(long, help_heading = "Write options")]
     pub wait: bool,
 }

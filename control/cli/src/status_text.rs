@@ -1,27 +1,25 @@
 //! The hosts as text: one table of all, and tables of counters for each.
 
 use crate::answers::{DeviceReport, Host, HostReport, Hosts, RuleCounter};
+use crate::enforcement::{behind, dataplanes};
 use crate::table::{numbers, or_dash, plural, printable, table, words};
 use crate::units::{bytes, count, latency, span};
 
 /// How the names of counters of dropped packets begin.
 const DROP_PREFIX: &str = "drop.";
 
-/// Returns the head line and the table of hosts. `behind` counts the connected dataplanes that are.
-pub fn status_text(hosts: &Hosts, behind: usize, now_ns: u64) -> String {
-    let dataplanes = hosts.hosts.iter().filter(|host| host.connected && host.role == "dataplane").count();
+/// Returns the head line and the table of hosts.
+pub fn status_text(hosts: &Hosts, now_ns: u64) -> String {
     let newest = format!("version {} is the newest (digest {})", hosts.version, hosts.digest.short());
     if hosts.hosts.is_empty() {
         return format!(
             "{newest}\nno host has connected yet; start a meshgate-dataplane that names this server\n"
         );
     }
-    let enforced = match (dataplanes, behind) {
+    let enforced = match (dataplanes(hosts).count(), behind(hosts, hosts.version).count()) {
         (0, _) => "no dataplane is connected".to_owned(),
         (all, 0) => format!("enforced by all of {}", plural(all, "connected dataplane")),
-        (all, behind) => {
-            format!("enforced by {} of {}", all - behind.min(all), plural(all, "connected dataplane"))
-        }
+        (all, behind) => format!("enforced by {} of {}", all - behind, plural(all, "connected dataplane")),
     };
     let columns = [
         words("HOST"),
@@ -216,7 +214,7 @@ h2    dataplane  connected  5 (2 behind)  abababab              -      -        
 old   observer   gone 90s   none          -                     -      -        -        -
 h2 refused version 7: too many rules
 ";
-        assert_eq!(status_text(&hosts(), 1, 90_000_000_000), expected);
+        assert_eq!(status_text(&hosts(), 90_000_000_000), expected);
     }
 
     #[test]
@@ -244,7 +242,7 @@ old: no report yet
 
     #[test]
     fn without_hosts_it_says_what_to_do() {
-        let shown = status_text(&Hosts::default(), 0, 0);
+        let shown = status_text(&Hosts::default(), 0);
         assert!(shown.contains("no host has connected yet; start a meshgate-dataplane"), "{shown}");
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! A collector delivers the same flows in buckets of three widths. A query must count them once: it takes the widest
 //! buckets that lie in the span as a whole, and narrower ones only where the same collector run has no wider one there.
+//!
+//! A bucket is delivered again while it grows, a narrow one every second, an hour every six minutes. So a wide bucket
+//! falls behind the narrower ones within it. One that was overtaken is stale: it does not count until it comes again,
+//! or until what overtook it is forgotten.
 
 use super::{Store, StoreError, TENANT, failed, number, stored, text};
 use crate::config::Retention;
@@ -18,10 +22,11 @@ const ROWS_PER_INSERT: usize = 200;
 const COLUMNS: usize = 21;
 
 /// Buckets that are counted. $1 tenant, $2 first second, $3 second after the last.
-const COUNTED: &str = "b.tenant = $1 AND b.start_s >= $2 AND b.start_s + b.width_s <= $3 AND NOT EXISTS ( \
-    SELECT 1 FROM flow_buckets w WHERE w.tenant = b.tenant AND w.collector = b.collector AND w.epoch = b.epoch \
-    AND w.width_s IN (60, 3600) AND w.width_s > b.width_s AND w.start_s = b.start_s - b.start_s % w.width_s \
-    AND w.start_s >= $2 AND w.start_s + w.width_s <= $3)";
+const COUNTED: &str = "b.tenant = $1 AND b.start_s >= $2 AND b.start_s + b.width_s <= $3 AND b.is_stale = 0 \
+    AND NOT EXISTS (SELECT 1 FROM flow_buckets w WHERE w.tenant = b.tenant AND w.collector = b.collector \
+    AND w.epoch = b.epoch AND w.width_s IN (60, 3600) AND w.width_s > b.width_s \
+    AND w.start_s = b.start_s - b.start_s % w.width_s AND w.start_s >= $2 AND w.start_s + w.width_s <= $3 \
+    AND w.is_stale = 0)";
 /// Sums that are asked for. $4 to $8 are the conditions; an empty text or -1 means any.
 const ASKED: &str = "($4 = '' OR s.source_groups LIKE $4) AND ($5 = '' OR s.destination_groups LIKE $5) \
     AND ($6 = -1 OR s.action = $6) AND ($7 = -1 OR s.protocol = $7) AND ($8 = -1 OR s.service_port = $8)";
@@ -36,7 +41,10 @@ impl Store {
         let doing = "keeping roll-ups";
         let epoch = stored("epoch", delivery.epoch)?;
         let mut transaction = self.writes.begin().await.map_err(failed(doing))?;
-        for bucket in &delivery.buckets {
+        let mut buckets: Vec<&Bucket> = delivery.buckets.iter().collect();
+        // Narrow ones first: what comes in one delivery was handed out together.
+        buckets.sort_by_key(|bucket| bucket.width);
+        for bucket in buckets {
             let place = Place {
                 collector: delivery.collector.as_str(),
                 epoch,
@@ -44,6 +52,7 @@ impl Store {
                 start_s: stored("start_s", bucket.start_s)?,
             };
             replace(&mut transaction, place, bucket).await?;
+            overtake(&mut transaction, place, bucket).await?;
         }
         transaction.commit().await.map_err(failed(doing))
     }
@@ -133,14 +142,21 @@ impl Store {
                 Width::Hour => u64::from(hours_kept_d) * 86_400,
             };
             let oldest = stored("start_s", now_s.saturating_sub(kept_s))?;
-            let width = stored("width_s", width.seconds())?;
+            let width_s = stored("width_s", width.seconds())?;
             let mut transaction = self.writes.begin().await.map_err(failed("deleting old roll-ups"))?;
             for statement in [
                 "DELETE FROM flow_sums WHERE tenant = $1 AND width_s = $2 AND start_s < $3",
                 "DELETE FROM flow_buckets WHERE tenant = $1 AND width_s = $2 AND start_s < $3",
             ] {
-                let statement = sqlx::query(statement).bind(TENANT).bind(width).bind(oldest);
+                let statement = sqlx::query(statement).bind(TENANT).bind(width_s).bind(oldest);
                 statement.execute(&mut *transaction).await.map_err(failed("deleting old roll-ups"))?;
+            }
+            // Of the next wider ones from before then, what overtook them is gone, at least in part.
+            if let Some(wider) = Width::ALL.into_iter().find(|wider| *wider > width) {
+                let back = "UPDATE flow_buckets SET is_stale = 0 WHERE tenant = $1 AND width_s = $2 AND start_s < $3";
+                let back =
+                    sqlx::query(back).bind(TENANT).bind(stored("width_s", wider.seconds())?).bind(oldest);
+                back.execute(&mut *transaction).await.map_err(failed("deleting old roll-ups"))?;
             }
             transaction.commit().await.map_err(failed("deleting old roll-ups"))?;
         }
@@ -166,7 +182,7 @@ async fn replace(
     let Place { collector, epoch, width_s, start_s } = place;
     let kept = "INSERT INTO flow_buckets (tenant, collector, epoch, width_s, start_s, records_lost) \
         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, collector, epoch, width_s, start_s) \
-        DO UPDATE SET records_lost = excluded.records_lost";
+        DO UPDATE SET records_lost = excluded.records_lost, is_stale = 0";
     let kept = sqlx::query(kept).bind(TENANT).bind(collector).bind(epoch).bind(width_s).bind(start_s);
     let kept = kept.bind(stored("records_lost", bucket.records_lost)?);
     kept.execute(&mut **transaction).await.map_err(&doing)?;
@@ -176,6 +192,24 @@ async fn replace(
     before.execute(&mut **transaction).await.map_err(&doing)?;
     for sums in bucket.sums.chunks(ROWS_PER_INSERT) {
         insert(transaction, place, sums).await?;
+    }
+    Ok(())
+}
+
+/// Marks the wider buckets around a bucket as stale.
+async fn overtake(
+    transaction: &mut Transaction<'_, Any>,
+    place: Place<'_>,
+    bucket: &Bucket,
+) -> Result<(), StoreError> {
+    let Place { collector, epoch, .. } = place;
+    for width in Width::ALL.into_iter().filter(|width| *width > bucket.width) {
+        let start_s = bucket.start_s - bucket.start_s % width.seconds();
+        let mark = "UPDATE flow_buckets SET is_stale = 1 WHERE tenant = $1 AND collector = $2 AND epoch = $3 \
+            AND width_s = $4 AND start_s = $5";
+        let mark = sqlx::query(mark).bind(TENANT).bind(collector).bind(epoch);
+        let mark = mark.bind(stored("width_s", width.seconds())?).bind(stored("start_s", start_s)?);
+        mark.execute(&mut **transaction).await.map_err(failed("keeping roll-ups"))?;
     }
     Ok(())
 }

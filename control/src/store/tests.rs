@@ -75,7 +75,7 @@ async fn a_foreign_database_and_a_newer_schema_are_refused_by_name() {
     let store = Store::open(&scratch.url()).await.unwrap();
     store.run("UPDATE meta SET value = '99' WHERE name = 'schema'").await;
     let newer = Store::open(&scratch.url()).await.unwrap_err().to_string();
-    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 2"), "{newer}");
+    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 3"), "{newer}");
     store.run("UPDATE meta SET value = 'bank' WHERE name = 'application'").await;
     assert!(matches!(Store::open(&scratch.url()).await, Err(StoreError::NotOurs(..))));
     store.run("DROP TABLE meta").await;
@@ -206,6 +206,46 @@ async fn flows_in_buckets_of_several_widths_are_counted_once() {
     assert_eq!((answer.sums.len(), answer.sums[0].bytes_forward, answer.records_lost), (1, 120, 2));
     let cut = FlowQuery { from_s: 3_630, until_s: Some(3_720), ..query() };
     assert_eq!(store.query_flows(&cut).await.unwrap().sums[0].bytes_forward, 90);
+}
+
+#[tokio::test]
+async fn a_wide_bucket_that_was_overtaken_counts_again_when_it_comes_again() {
+    let scratch = Scratch::new("stale");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let (ten, minute, hour) = (Width::Ten, Width::Minute, Width::Hour);
+    // Each delivery, and what the flows are added up to then: which buckets are counted shows in the sum.
+    for (buckets, bytes) in [
+        (vec![(hour, 3_600, 300), (minute, 3_600, 60), (ten, 3_600, 10)], 300),
+        (vec![(ten, 3_610, 1)], 11),
+        (vec![(minute, 3_600, 61)], 61),
+        (vec![(minute, 3_660, 6)], 67),
+        (vec![(ten, 3_670, 2)], 63),
+        (vec![(hour, 3_600, 301), (ten, 3_680, 1)], 301),
+        (vec![(ten, 7_200, 1)], 302),
+    ] {
+        let buckets = buckets
+            .into_iter()
+            .map(|(width, start_s, bytes)| bucket(width, start_s, vec![sum(bytes, &[16])]));
+        store.ingest(&delivery(buckets.collect())).await.unwrap();
+        assert_eq!(store.query_flows(&query()).await.unwrap().sums[0].bytes_forward, bytes);
+    }
+    let other = Delivery { epoch: 2, ..delivery(vec![bucket(ten, 3_600, vec![sum(5, &[16])])]) };
+    store.ingest(&other).await.unwrap();
+    let answer = store.query_flows(&query()).await.unwrap();
+    assert_eq!(answer.sums[0].bytes_forward, 307, "another run overtakes nothing");
+}
+
+#[tokio::test]
+async fn an_overtaken_bucket_counts_once_what_overtook_it_is_forgotten() {
+    let scratch = Scratch::new("overtaken");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let one = |width, bytes| bucket(width, 3_600, vec![sum(bytes, &[16])]);
+    store.ingest(&delivery(vec![one(Width::Minute, 60), one(Width::Hour, 300)])).await.unwrap();
+    store.ingest(&delivery(vec![one(Width::Ten, 10)])).await.unwrap();
+    for (now_s, bytes) in [(3_600, 10), (3_600 * 26, 60), (86_400 * 15, 300)] {
+        store.forget(now_s, Retention::default(), 5).await.unwrap();
+        assert_eq!(store.query_flows(&query()).await.unwrap().sums[0].bytes_forward, bytes);
+    }
 }
 
 #[tokio::test]

@@ -140,6 +140,7 @@ mod prefetch;
 mod ring;
 mod socket;
 mod sys;
+mod tap;
 mod umem;
 
 pub use bpf::attachment::{AttachConfig, AttachMode, Attachment};
@@ -152,4 +153,5 @@ pub use frame::{CHUNKS_MAX, ChecksumRequest, Frame};
 pub use pool::FramePool;
 pub use prefetch::{prefetch, prefetch_whole};
 pub use socket::{Mode, Socket, SocketConfig, Statistics};
+pub use tap::{TapOffloads, open_tap};
 pub use umem::{FRAMES_TOTAL_MAX, HEADROOM_BYTES, TX_METADATA_BYTES, Umem, UmemConfig};

@@ -120,19 +120,38 @@ pub(crate) fn channels(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<[u32; 
     /// The command within the ethtool request.
     const GET_CHANNELS: u32 = 0x3c;
     let mut channels = [GET_CHANNELS, 0, 0, 0, 0, 0, 0, 0, 0];
-    let mut request = libc::ifreq {
-        ifr_name: [0; libc::IFNAMSIZ],
-        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: channels.as_mut_ptr().cast() },
-    };
-    if name.count_bytes() >= libc::IFNAMSIZ {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    for (place, byte) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
-        *place = byte.cast_signed();
-    }
+    let place = libc::__c_anonymous_ifr_ifru { ifru_data: channels.as_mut_ptr().cast() };
+    let mut request = interface_request(name, place)?;
     // SAFETY: `ifr_data` points to the nine integers that this command reads and writes, alive for the call.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
     Ok(channels)
+}
+
+/// Makes the open `/dev/net/tun` the far end of a new device of this thread's network namespace.
+pub(crate) fn make_tap(tun: BorrowedFd<'_>, name: &CStr, flags: i16) -> io::Result<()> {
+    let mut request = interface_request(name, libc::__c_anonymous_ifr_ifru { ifru_flags: flags })?;
+    // SAFETY: the kernel reads and writes one `ifreq`, alive for the call.
+    check(unsafe { libc::ioctl(tun.as_raw_fd(), libc::TUNSETIFF, &raw mut request) })?;
+    Ok(())
+}
+
+/// Says what the far end of a tap does for the device (`TUN_F_*`).
+pub(crate) fn set_tap_offloads(tap: BorrowedFd<'_>, offloads: u32) -> io::Result<()> {
+    // SAFETY: the argument is a number, not an address.
+    check(unsafe { libc::ioctl(tap.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) })?;
+    Ok(())
+}
+
+/// Returns what ioctl(2) is asked about a device; a name that is too long is refused.
+fn interface_request(name: &CStr, content: libc::__c_anonymous_ifr_ifru) -> io::Result<libc::ifreq> {
+    if name.count_bytes() >= libc::IFNAMSIZ {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut request = libc::ifreq { ifr_name: [0; libc::IFNAMSIZ], ifr_ifru: content };
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
+        *place = byte.cast_signed();
+    }
+    Ok(request)
 }
 
 /// Calls bpf(2); the answer of commands that make something is a new descriptor.

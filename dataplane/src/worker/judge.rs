@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::ingress::Turn;
-use crate::binding::{Bindings, Passage, Role, Tagging, passage};
+use crate::binding::{Bindings, Passage, Tagging, passage};
 use crate::fragments;
 use crate::packet::{Checksum, Content, IpPacket, Packet, ParseContext};
 use crate::published::Published;
@@ -130,9 +130,8 @@ impl Worker {
             counters.oversize_bytes_max.set(counters.oversize_bytes_max.get().max(frame.len() as u64));
             return Err(DropReason::OversizeFrame);
         }
-        // Kernels leave the checksum to a veth or tap; what comes over a wire is complete.
-        let may_be_partial = attached.role != Role::Uplink;
-        let packet = Packet::parse(self.pool.bytes(frame), frame.len(), ParseContext { may_be_partial })?;
+        let context = ParseContext { may_be_partial: attached.may_be_partial };
+        let packet = Packet::parse(self.pool.bytes(frame), frame.len(), context)?;
         if let Content::Ip(ip) = &packet.content
             && ip.checksum == Checksum::Beyond
         {

@@ -89,6 +89,15 @@ impl Lab {
 
     /// Likewise, with changed settings.
     pub fn with(rules: &str, change: impl FnOnce(&mut FlowSettings)) -> Self {
+        Self::build(rules, false, change)
+    }
+
+    /// Likewise, with a kernel behind the uplink that leaves checksums to it.
+    pub fn with_partial_uplink(rules: &str) -> Self {
+        Self::build(rules, true, |_| {})
+    }
+
+    fn build(rules: &str, is_uplink_partial: bool, change: impl FnOnce(&mut FlowSettings)) -> Self {
         let devices = ["web0", "web1", "db0", "up0"];
         let role = |name: &str| if name == "up0" { Role::Uplink } else { Role::Endpoint };
         let device_role = |name: &&str| DeviceRole {
@@ -113,7 +122,8 @@ impl Lab {
             .map(|(name, number)| {
                 let (device, far) = memory::pair();
                 let device = Box::new(device);
-                let attached = Attached { device, number, role: role(name), frame_bytes_max: 1_518 };
+                let may_be_partial = is_uplink_partial || role(name) != Role::Uplink;
+                let attached = Attached { device, number, may_be_partial, frame_bytes_max: 1_518 };
                 (attached, far)
             })
             .unzip();

@@ -10,6 +10,16 @@ pub(super) fn count(name: &'static str, value: u64, unit: &'static str) -> Measu
     Measure { name, value: crate::proportion::real(value), unit, text: grouped(value) }
 }
 
+/// Returns a count with what is counted: `1 attempt`, `24 attempts`, `3 source addresses`.
+pub(super) fn counted(measure: &Measure, one: &str) -> String {
+    let ending = match () {
+        () if measure.text == "1" => "",
+        () if one.ends_with('s') => "es",
+        () => "s",
+    };
+    format!("{} {one}{ending}", measure.text)
+}
+
 /// Returns a number that stands for a thing and is not counted: a port, a rule. Written `8080`.
 pub(super) fn number(name: &'static str, value: u32) -> Measure {
     Measure { name, value: f64::from(value), unit: "", text: value.to_string() }
@@ -102,6 +112,8 @@ mod tests {
     fn numbers_are_written_as_people_write_them() {
         assert_eq!(count("flows", 1_204, "flows").text, "1,204");
         assert_eq!(count("flows", 999, "flows").text, "999");
+        assert_eq!(counted(&count("flows", 1, "flows"), "flow"), "1 flow");
+        assert_eq!(counted(&count("sources", 0, ""), "source address"), "0 source addresses");
         assert_eq!(percent("answered", 0.999).text, "99 %");
         assert_eq!(percent("answered", 0.29).text, "29 %");
         assert_eq!(percent("answered", 1.0).text, "100 %");

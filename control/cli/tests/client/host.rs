@@ -15,12 +15,15 @@ struct Host {
 
 impl Host {
     fn start(server: &str, name: &'static str, refusal: Option<&'static str>) -> Self {
+        Self::start_as("dataplane", server, name, refusal)
+    }
+
+    fn start_as(role: &'static str, server: &str, name: &'static str, refusal: Option<&'static str>) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut client = runtime.block_on(DistributionServiceClient::connect(server.to_owned())).unwrap();
         let (to_control, messages) = mpsc::channel(8);
-        let hello =
-            wire::Hello { host: name.into(), role: "dataplane".into(), epoch: 1, ..Default::default() };
+        let hello = wire::Hello { host: name.into(), role: role.into(), epoch: 1, ..Default::default() };
         runtime.spawn(async move {
             let send = |message| to_control.send(wire::HostMessage { message: Some(message) });
             send(FromHost::Hello(hello)).await.unwrap();
@@ -78,4 +81,29 @@ fn a_host_that_refuses_is_named_with_its_reason() {
     assert!(complaint.contains("h2 (") && !complaint.contains("h1 ("), "{complaint}");
     assert!(complaint.contains("group Web: too many prefixes"), "{complaint}");
     assert!(control.done("status").contains("h2 refused version 1: group Web: too many prefixes"));
+}
+
+#[test]
+fn waiting_without_a_dataplane_is_in_vain_and_says_so() {
+    let Some(control) = Control::start() else { return };
+    let in_vain = |line: &str, version: u64| {
+        let output = control.run(line);
+        let complaint = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(3), "{line}: {complaint}");
+        let expected =
+            format!("meshgate: version {version} is not enforced by any host: no dataplane is connected\n");
+        assert_eq!(complaint, expected, "{line}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(in_vain("status --wait --timeout 1s", 0).contains("no host has connected yet"));
+    // An observer reads every version and enforces none.
+    let _learner = Host::start_as("observer", &control.server(), "learner", None);
+    assert!((0..1_000).any(|_| control.done("status -o json").contains("\"learner\"")), "it is known");
+    let said = in_vain("groups create Web --prefix 10.0.0.0/24 --wait --timeout 1s", 1);
+    assert_eq!(said, "created group Web (version 1)\n");
+    let said = in_vain("status --wait --timeout 1s", 1);
+    assert!(said.contains("no dataplane is connected"), "{said}");
+    let _host = Host::start(&control.server(), "h1", None);
+    // It connects while it is waited for.
+    assert_eq!(control.run("status --wait --timeout 10s").status.code(), Some(0));
 }

@@ -156,7 +156,6 @@ fn versions_roll_back_and_the_trail_tells_who() {
     let audit = control.done("audit");
     assert!(audit.lines().count() >= 4 && audit.contains("alice"), "{audit}");
     assert!(control.done("status").contains("no host has connected yet"));
-    assert!(control.done("status --wait --timeout 1s").contains("version 3 is the newest"));
     assert!(control.done("flows --since 5m").starts_with("no flows in this span"));
 }
 

@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::os::fd::AsFd;
 
 use af_xdp::{
-    AttachConfig, AttachMode, Attachment, Device, Error, Frame, FramePool, Mode, Socket, SocketConfig, Umem,
-    UmemConfig,
+    AttachConfig, AttachMode, Attachment, Device, Error, Frame, FramePool, Mode, Socket, SocketConfig,
+    TapOffloads, Umem, UmemConfig, open_tap,
 };
 
-use crate::ground::{Ground, Running, is_readable, is_root, open_tap, run, wait_until};
+use crate::ground::{Ground, Running, is_readable, is_root, run, wait_until};
 
 /// Chunks of the memory in most tests here.
 const TOTAL: u32 = 4096;
@@ -216,7 +216,7 @@ fn a_tap_is_received_from_and_sent_to() {
         return;
     }
     let ground = Ground::new("tap");
-    let tap = std::fs::File::from(open_tap("tap0", false));
+    let tap = open_tap("tap0", TapOffloads::Nothing).unwrap();
     run("ip link set tap0 up");
     let (umem, mut pool) = memory();
     let (mut socket, attachment) = open(&umem, &mut pool, "tap0", &SocketConfig::default());
@@ -257,7 +257,7 @@ fn a_super_frame_of_a_tap_with_offloads_is_one_packet_of_several_chunks() {
         return;
     }
     let _ground = Ground::new("super");
-    let tap = std::fs::File::from(open_tap("tap0", true));
+    let tap = open_tap("tap0", TapOffloads::Checksums).unwrap();
     run("ip link set tap0 up");
     let (umem, mut pools) =
         Umem::new(&UmemConfig { frames_total: TOTAL, frame_bytes: 4096, ..UmemConfig::default() }).unwrap();

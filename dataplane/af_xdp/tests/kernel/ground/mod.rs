@@ -3,7 +3,7 @@
 //! Names are unique per process and test. They begin with `axdp` and the process number, so that the remains of a
 //! killed run are recognised and removed by the next.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -163,28 +163,4 @@ pub fn is_readable(fd: std::os::fd::BorrowedFd<'_>) -> bool {
     // SAFETY: one structure, as announced.
     let ready = unsafe { libc::poll(&raw mut asked, 1, patience) };
     ready == 1 && asked.revents & libc::POLLIN != 0
-}
-
-/// Opens a tap device of the calling thread's namespace; reading and writing never wait.
-///
-/// With `offloads`, frames carry a `virtio_net_hdr`, and the tap may be given TCP packets larger than its MTU.
-pub fn open_tap(name: &str, offloads: bool) -> OwnedFd {
-    use std::os::fd::FromRawFd;
-    let path = c"/dev/net/tun";
-    // SAFETY: a terminated path.
-    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_NONBLOCK | libc::O_CLOEXEC) };
-    assert!(fd >= 0, "/dev/net/tun: {}", std::io::Error::last_os_error());
-    // SAFETY: just opened here.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    let header = if offloads { libc::IFF_VNET_HDR } else { 0 };
-    let flags = i16::try_from(libc::IFF_TAP | libc::IFF_NO_PI | header).unwrap();
-    let mut request =
-        libc::ifreq { ifr_name: [0; 16], ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags } };
-    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
-        *place = byte.cast_signed();
-    }
-    // SAFETY: the kernel reads and writes one `ifreq`.
-    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) };
-    assert_eq!(result, 0, "TUNSETIFF: {}", std::io::Error::last_os_error());
-    fd
 }

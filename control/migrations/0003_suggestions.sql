@@ -1,7 +1,7 @@
 -- Runs unchanged on SQLite and PostgreSQL: TEXT and BIGINT only. Fractions are decimal text that reads back to the
 -- same number; lists of evidence and features are JSON that says the version of its form.
 
-UPDATE meta SET value = '2' WHERE name = 'schema';
+UPDATE meta SET value = '3' WHERE name = 'schema';
 
 CREATE TABLE suggestions (
     tenant TEXT NOT NULL,
