@@ -64,14 +64,14 @@ pub fn show_text(shown: &Shown) -> String {
     page.wrapped(&shown.suggestion.justification);
     page.line(String::new());
     let ranked = format!("rank {} of its window", shown.suggestion.rank);
-    page.field("confidence", format!("{}, {ranked}", percent(shown.suggestion.confidence)));
-    page.field("relevance", format!("{} of the flows seen", percent(shown.suggestion.relevance)));
+    page.field("confidence", &format!("{}, {ranked}", percent(shown.suggestion.confidence)));
+    page.field("relevance", &format!("{} of the flows seen", percent(shown.suggestion.relevance)));
     let version = shown.suggestion.base_version;
-    page.field("drafted", format!("by {learner} from {} against version {version}", origin_words(origin)));
-    page.field("model", or_dash(&shown.suggestion.model_version));
-    page.field("came in", time(shown.suggestion.submitted_ns));
+    page.field("drafted", &format!("by {learner} from {} against version {version}", origin_words(origin)));
+    page.field("model", &or_dash(&shown.suggestion.model_version));
+    page.field("came in", &time(shown.suggestion.submitted_ns));
     if !draft.note.is_empty() {
-        page.field("note", draft.note.clone());
+        page.field("note", &draft.note);
     }
     evidence_lines(&mut page, &shown.suggestion);
     effect_lines(&mut page, shown);
@@ -188,7 +188,7 @@ impl Page {
         self.text.push('\n');
     }
 
-    fn field(&mut self, name: &str, value: String) {
+    fn field(&mut self, name: &str, value: &str) {
         self.line(format!("{:13}{value}", format!("{name}:")));
     }
 
