@@ -98,7 +98,11 @@ say "what would have been sent: $(stat -c %s "$state/denied.pcap") bytes before,
 
 act "4. Why"
 from=$(sed -n 's/^addresses = \["\([^"]*\)".*/\1/p' "$state/policy.toml" | head -n 1)
-show explain --from "$from" --to 192.0.2.1 --protocol TCP --port 443
+case $from in
+  *:*) to=2001:db8::1 ;;
+  *) to=192.0.2.1 ;;
+esac
+show explain --from "$from" --to "$to" --protocol TCP --port 443
 
 act "5. What was seen (at the times of the capture)"
 made=$(awk '$2 == "flows" {print $1}' "$state/allowed.pcap.summary")
