@@ -62,7 +62,7 @@ fn servers(ground: &Ground) -> Vec<Program> {
         ground.start(
             DB.name,
             &format!("server-{port}"),
-            &format!("socat TCP-LISTEN:{port},fork,reuseaddr SYSTEM:'echo ready'"),
+            &format!("socat TCP-LISTEN:{port},fork,reuseaddr PIPE"),
         )
     };
     (80..84).map(serve).collect()

@@ -121,7 +121,8 @@ impl RememberedFlows {
     /// Returns what a checkpoint keeps.
     pub fn state(&self) -> RememberedState {
         let state = |day: &Day| {
-            let counts = day.counts.iter().map(|(kind, flows)| (*kind, *flows)).collect();
+            let mut counts: Vec<_> = day.counts.iter().map(|(kind, flows)| (*kind, *flows)).collect();
+            counts.sort_unstable();
             DayState { start_s: day.start_s, counts, others: day.others }
         };
         RememberedState(self.days.iter().map(state).collect())

@@ -9,16 +9,21 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 /// A dataplane that enforces everything, or refuses everything with a reason, until it is dropped.
-struct Host {
+pub struct Host {
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Host {
-    fn start(server: &str, name: &'static str, refusal: Option<&'static str>) -> Self {
+    pub fn start(server: &str, name: &'static str, refusal: Option<&'static str>) -> Self {
         Self::start_as("dataplane", server, name, refusal)
     }
 
-    fn start_as(role: &'static str, server: &str, name: &'static str, refusal: Option<&'static str>) -> Self {
+    pub fn start_as(
+        role: &'static str,
+        server: &str,
+        name: &'static str,
+        refusal: Option<&'static str>,
+    ) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut client = runtime.block_on(DistributionServiceClient::connect(server.to_owned())).unwrap();

@@ -1,6 +1,7 @@
 //! Suggestions and learners on the command line: what is asked for, and what the real control plane does with it.
 
 use crate::control::Control;
+use crate::host::Host;
 use crate::recorder::{Answers, Asked, Served};
 use meshgate_proto::wire::{self, suggestion_service_client::SuggestionServiceClient};
 
@@ -67,7 +68,15 @@ fn each_command_asks_for_what_was_typed() {
 
 #[test]
 fn an_acceptance_in_json_is_a_write_with_its_decision() {
-    let served = Served::start(Answers { suggestion: suggestion("22"), ..Answers::default() });
+    let host = wire::HostEntry {
+        host: "h1".into(),
+        role: "dataplane".into(),
+        connected: true,
+        version: 7,
+        ..wire::HostEntry::default()
+    };
+    let hosts = wire::ListHostsResponse { version: 7, digest: Vec::new(), hosts: vec![host] };
+    let served = Served::start(Answers { suggestion: suggestion("22"), hosts, ..Answers::default() });
     let (text, _) = served.done(&["suggestions", "accept", "3", "--wait", "-o", "json"]);
     for part in ["\"version\": 7", "\"created_ids\": [", "\"committed_ns\": 1", "\"sequence\": 5"] {
         assert!(text.contains(part), "{part}: {text}");
@@ -104,6 +113,7 @@ fn suggestions_are_answered_on_the_command_line() {
     assert!(shown.contains("narrows rule 1 (allow any -> ProductionServers any)"), "{shown}");
     assert!(shown.contains("to the last 7 days under version 3: no flows were seen"), "{shown}");
 
+    let _host = Host::start(&control.server(), "h1", None);
     let accepted = control.done("suggestions accept 1 --wait");
     let expected =
         "suggestion 1 accepted as relationship 2: deny DevNodes -> ProductionServers TCP 22 (version 4)\n";
