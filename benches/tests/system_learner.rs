@@ -76,10 +76,10 @@ fn twenty_kills_lose_no_answer_and_no_traffic() {
     let _dataplane = ground
         .start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
     let _servers = servers(&ground);
-    let _iperf_server = ground.start(DB.name, "iperf-server", "iperf3 --server --one-off");
+    let iperf_server = ground.start(DB.name, "iperf-server", "iperf3 --server --forceflush");
     let mut learner = ground.start_learner();
     let _requests = ground.begin_watching();
-    wait_until("the iperf3 server listens", || ground.can_connect(WEB.name, &DB.v4(), 5201) || true);
+    iperf_server.await_log("it listens", |log| log.contains("Server listening"));
     let mut transfer =
         ground.start(WEB.name, "transfer", &format!("iperf3 --client {} --time 60 --bitrate 50M", DB.v4()));
     wait_until("a first suggestion is there", || !open(&ground).is_empty());
