@@ -1,7 +1,7 @@
 //! Which series of a window are unusual.
 //!
-//! **Three questions.** Is what appears new ([`novelty`])? Are there more flows than this series, or one that has just
-//! appeared, usually has ([`flow_baseline`])? Does the network find the row unlikely? Each answer becomes a p-value, the last
+//! **Three questions.** Is what appears new (`novelty`)? Are there more flows than this series, or one that has just
+//! appeared, usually has (`flow_baseline`)? Does the network find the row unlikely? Each answer becomes a p-value, the last
 //! two by calibration on the benign rows of the past.
 //!
 //! **One answer.** With `w(p) = -log10 p`, the score of a row is `w(novelty) + w(count) + 0.1 w(model)`. On recorded flows
@@ -15,7 +15,7 @@
 //!
 //! **Enough to speak of.** One row in a thousand has a p-value below a thousandth, be everything ever so quiet. A row becomes
 //! an anomaly only if there is something to show as well: `flows_min` flows of a young series' source, as many flows beyond
-//! three times the expected ones, or, of a series that is not young, a model p-value below [`MODEL_ALONE_P_VALUE`].
+//! three times the expected ones, or, of a series that is not young, a model p-value below `MODEL_ALONE_P_VALUE`.
 
 mod calibrations;
 mod flow_baseline;
@@ -112,7 +112,8 @@ saved!(DetectorConfig { warm_up_windows, p_value_max, flows_min });
 
 impl Default for DetectorConfig {
     fn default() -> Self {
-        // Ten flows in all of a window is what a mistyped address makes; five at once on something new is intent.
+        // In fifteen windows ten series give the scores that calibration needs. A mistyped address makes one flow or two;
+        // five on something new are intent.
         Self { warm_up_windows: 15, p_value_max: 0.001, flows_min: 5 }
     }
 }
