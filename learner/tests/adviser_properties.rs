@@ -74,6 +74,8 @@ struct Plan {
 struct Case {
     policy: Policy,
     plans: Vec<Plan>,
+    /// Whether the profile is told of the anomalies before the adviser is.
+    tells_profile: bool,
 }
 
 /// A series as it was built.
@@ -113,7 +115,7 @@ fn case(seed: u64) -> Case {
             flows: 1 + rng.below(40),
         })
         .collect();
-    Case { policy, plans }
+    Case { policy, plans, tells_profile: rng.chance(50) }
 }
 
 fn groups(policy: &Policy, packet: &PolicyKey, is_source: bool) -> Vec<u32> {
@@ -227,9 +229,12 @@ fn history(case: &Case) -> History {
         }
         profile.observe(&window);
     }
-    profile.note_anomalies(&anomalies);
+    if case.tells_profile {
+        profile.note_anomalies(&anomalies);
+    }
+    // Few windows, so that confidence has room above one half.
     let settings =
-        AdviserSettings { steady_windows: 10, steady_span_windows: 10, ..AdviserSettings::default() };
+        AdviserSettings { steady_windows: 4, steady_span_windows: 10, ..AdviserSettings::default() };
     let series = all.into_values().map(|(series, _)| series).collect();
     History { parties, profile, anomalies, series, settings, end_s: NOW + WINDOWS + 1 }
 }
