@@ -30,7 +30,7 @@ const REPORTS_WAITING: usize = 1;
 const WINDOWS_WAITING: usize = 4;
 
 /// Runs until a signal ends it.
-pub fn run(config: Config) -> Result<(), Box<dyn Error>> {
+pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before anything else, so that a signal never finds the default action.
     let (mut terminated, mut interrupted) = runtime.block_on(async {
@@ -92,7 +92,7 @@ fn first_analyst(settings: AnalystSettings, path: Option<&Path>) -> Result<Analy
         Ok(None) => return Ok(Analyst::new(settings)),
         Ok(Some(found)) => match Analyst::resume(settings.clone(), found) {
             Ok(analyst) => {
-                let AnalystStatusLine { windows, steps } = AnalystStatusLine::of(&analyst);
+                let (windows, steps) = (analyst.status().windows, analyst.status().training_steps);
                 tracing::info!(path = %path.display(), windows, steps, "goes on from the checkpoint");
                 return Ok(analyst);
             }
@@ -103,26 +103,9 @@ fn first_analyst(settings: AnalystSettings, path: Option<&Path>) -> Result<Analy
         Err(error) => error.to_string(),
     };
     let aside = path.with_extension("refused");
-    match std::fs::rename(path, &aside) {
-        Ok(()) => {
-            tracing::error!(reason = refused, kept = %aside.display(), "checkpoint refused; learning begins anew")
-        }
-        Err(error) => return Err(CheckpointError::Unusable(path.to_owned(), error)),
-    }
+    std::fs::rename(path, &aside).map_err(|error| CheckpointError::Unusable(path.to_owned(), error))?;
+    tracing::error!(reason = refused, kept = %aside.display(), "checkpoint refused; learning begins anew");
     Ok(Analyst::new(settings))
-}
-
-/// What is said of an analyst that goes on.
-struct AnalystStatusLine {
-    windows: u64,
-    steps: u64,
-}
-
-impl AnalystStatusLine {
-    fn of(analyst: &Analyst) -> Self {
-        let status = analyst.status();
-        Self { windows: status.windows, steps: status.training_steps }
-    }
 }
 
 /// The threads beside control's.

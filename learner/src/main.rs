@@ -82,7 +82,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
                 writeln!(std::io::stdout(), "{}: ok, reads {}", path.display(), config.flow_ring.display())?;
                 return Ok(());
             }
-            live::run(config)
+            live::run(&config)
         }
     }
 }

@@ -1,10 +1,6 @@
 //! A whole evaluation: on flows that the test makes up, and on the recorded DARPA lists where they are.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test that cannot write its files is a failed test"
-)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot write its files is a failed test")]
 
 use meshgate_learner::evaluate::metrics::Metrics;
 use meshgate_learner::evaluate::report::Report;

@@ -130,6 +130,7 @@ pub(super) fn draft_key(draft: wire::GroupRelationship) -> Result<DraftKey, Stri
     Ok(DraftKey::of(&AuthoredRelationship::try_from(draft).map_err(text)?))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` hands the error over")]
 fn text(error: impl ToString) -> String {
     error.to_string()
 }
