@@ -73,6 +73,10 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
         Cause::Anomaly(_) => return Err(DropReason::LackOfTraffic),
     };
     let (source, destination) = (desk.group_of(key.source)?, desk.group_of(key.destination)?);
+    if source.is_built_in() && destination.is_built_in() {
+        // Strangers among strangers: nobody made a group of either, so a rule would speak of the whole world.
+        return Err(DropReason::NoGroup);
+    }
     let (port_range, icmp_type) = service(key)?;
     let relationship = AuthoredRelationship {
         id: None,
