@@ -131,6 +131,41 @@ fn every_seed_has_its_row_and_their_mean_stands_below() {
     assert!(text.contains("| isolation forest | mean |"), "{text}");
 }
 
+/// Twelve hours of a client with two services of one server; at the end it uses a third.
+fn services() -> String {
+    let mut text = String::from("ts,src,dst,proto,dport,bytes_out,bytes_in,label\n");
+    for minute in 0..720_u64 {
+        let at_s = START_S + minute * 60;
+        let _ = writeln!(text, "{at_s},10.0.0.1,10.0.1.1,tcp,443,1200,9000,-");
+        let _ = writeln!(text, "{at_s},10.0.0.1,10.0.1.1,udp,53,80,160,-");
+        if minute >= 700 {
+            let _ = writeln!(text, "{at_s},10.0.0.1,10.0.1.1,tcp,22,500000,40,theft");
+        }
+    }
+    text
+}
+
+#[test]
+fn the_network_and_the_detector_score_every_edge_and_the_same_seed_scores_alike() {
+    let ground = Ground::new("network");
+    let mut arguments = ground.arguments(ground.file("services.csv", &services()));
+    arguments.train_until = "2024-05-01T10:00".parse().unwrap();
+    arguments.test_until = "2024-05-01T12:00".parse().unwrap();
+    arguments.baselines_only = false;
+    let report = run(&arguments).unwrap();
+    // One edge a minute, whatever the services: a new one raises the score of its edge.
+    assert_eq!((report.training.edges, report.test.edges, report.test.attack_edges), (600, 120, 20));
+    for method in ["GRU density", "detector"] {
+        let row = report.methods.iter().find(|row| row.method == method).unwrap();
+        assert_eq!((row.seed, row.unscored), (Some(0), 0), "{method}");
+        assert!(row.metrics.as_ref().unwrap().roc_auc > 0.6, "{method}: {:?}", row.metrics);
+    }
+    let again = run(&arguments).unwrap();
+    for (one, other) in report.methods.iter().zip(&again.methods) {
+        assert_eq!((&one.metrics, &one.alerts), (&other.metrics, &other.alerts), "{}", one.method);
+    }
+}
+
 #[test]
 fn a_refusal_names_what_is_wrong() {
     let ground = Ground::new("refusals");

@@ -5,6 +5,24 @@ use crate::evaluate::metrics::{HEADS, Metrics, NOMINAL_RATES, OperatingPoint};
 use crate::evaluate::reading::FlowFile;
 use std::fmt::Write;
 
+/// What stands above the table of methods.
+const METHODS_NOTE: &str = "
+## Methods
+
+Thresholds for these rates of false positives (FPR) come from the benign test edges; a score above one is an alert. A
+method that knows only new and not new has nothing above them when more edges than that are new. p@k is the share of
+attacks among the k highest scores, of equal ones the earliest. The seconds of methods that share their training are
+those of all.
+";
+
+/// What stands above the table of thresholds that the training span sets.
+const FIXED_NOTE: &str = "
+## Thresholds fixed beforehand
+
+At most the nominal share of the training edges, attacks among them included, lies above the threshold. The delay is from
+the first edge of an attack-day to its first alert.
+";
+
 /// Returns the report as Markdown.
 pub fn text(report: &Report) -> String {
     let mut text = format!("# Evaluation\n\n```\n{}\n```\n", report.command_line);
@@ -85,7 +103,7 @@ fn percent(part: usize, all: usize) -> String {
 
 /// Writes the table in which all methods stand. Several runs of a method end with their mean.
 fn methods(text: &mut String, report: &Report) {
-    text.push_str("\n## Methods\n\nThresholds for these rates of false positives (FPR) come from the benign test edges.\n");
+    text.push_str(METHODS_NOTE);
     let days = report.methods.iter().find_map(|row| row.metrics.as_ref()?.at_benign_rate.first());
     let days = days.map_or(0, |point| point.attack_days);
     let mut head = words(["method", "seed", "ROC-AUC", "PR-AUC"]);
@@ -145,10 +163,7 @@ fn method(name: &str, seed: &str, figures: &[f64], day_digits: usize) -> Vec<Str
 }
 
 fn fixed_thresholds(text: &mut String, report: &Report) {
-    text.push_str(
-        "\n## Thresholds fixed beforehand\n\nThe nominal share of the training edges, attacks among them included, lies above the threshold. The delay is
-from the first edge of an attack-day to its first alert.\n",
-    );
+    text.push_str(FIXED_NOTE);
     let head = [
         "method",
         "seed",

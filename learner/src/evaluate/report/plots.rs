@@ -78,7 +78,7 @@ pub fn precision_recall(rows: &[Row]) -> Result<String, PlotError> {
             .x_label_area_size(40)
             .y_label_area_size(48)
             .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
-        chart.configure_mesh().x_desc("recall").y_desc("precision").draw()?;
+        chart.configure_mesh().max_light_lines(1).x_desc("recall").y_desc("precision").draw()?;
         for (place, line) in lines.iter().enumerate() {
             chart
                 .draw_series(LineSeries::new(line.points.iter().copied(), stroke(place)))?
