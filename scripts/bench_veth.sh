@@ -126,7 +126,7 @@ NFT
 host = "bench"
 control = "unix:$WORK/no-control.sock"
 state_dir = "$WORK/state"
-cpu = 1
+cpus = [1]
 polling = "spin"
 flow_ring = { socket = "$WORK/flows.sock" }
 device = [{ name = "near", role = "endpoint" }, { name = "far", role = "endpoint" }]
@@ -207,7 +207,7 @@ pairs() {
     echo "$peer" >>"$WORK/peer.kpps"
     echo "pair $pair: ours $ours kpps, testpmd $peer kpps, ratio $ratio, load $(cut -d' ' -f1 /proc/loadavg)"
   done
-  without_colours <"$WORK/ours.log" | grep "worker stop" || true
+  without_colours <"$WORK/ours.log" | grep "workers stop" || true
   [ "$READER" != 1 ] || cat "$WORK/reader.log"
   echo "medians: ours $(median <"$WORK/ours.kpps") kpps, testpmd $(median <"$WORK/peer.kpps") kpps"
   printf 'bar: veth_forward_vs_testpmd = %.2f ratio\n' "$(median <"$WORK/ratios")"
@@ -227,7 +227,7 @@ balance() {
   done
   finish "$FORWARDER"
   [ -z "$READING" ] || wait "$READING" || true
-  without_colours <"$WORK/ours.log" | grep "worker stop"
+  without_colours <"$WORK/ours.log" | grep "workers stop"
   [ "$READER" != 1 ] || cat "$WORK/reader.log"
 }
 

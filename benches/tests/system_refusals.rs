@@ -120,7 +120,7 @@ fn wrong_configurations_of_a_dataplane_leave_nothing_attached() {
         ("the way to the host", with(&device("up0", "uplink")), "up0"),
         ("an endpoint with an address", with(&device("up0", "endpoint")), "10.80.0.1"),
         ("the loopback device", with(&device("lo", "endpoint")), "lo"),
-        ("a processor that is not there", ground.config("cpu = 4096"), "4096"),
+        ("a processor that is not there", ground.config("cpus = [4096]"), "4096"),
         (
             "a state directory that is a file",
             ground

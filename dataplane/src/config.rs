@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// Devices of one host.
 pub const DEVICES_MAX: usize = 64;
+/// Most workers of one host.
+const WORKERS_MAX_U32: u32 = 64;
+const _: () = assert!(WORKERS_MAX_U32 as usize == crate::worker::WORKERS_MAX);
 /// Bytes of the largest configuration file that is read.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
@@ -28,7 +31,7 @@ pub enum ConfigError {
 }
 
 /// Everything a dataplane is told at start.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Name of this host, unique among all hosts of the control plane.
@@ -42,10 +45,13 @@ pub struct Config {
     /// What happens to packets before any policy was ever accepted.
     #[serde(default = "deny")]
     pub start_action: Action,
-    /// Processor that the worker is pinned to; none leaves it to the kernel.
+    /// Worker threads, 1 to 64. Each has queues of devices, a share of packet memory and of flows.
+    #[serde(default = "one")]
+    pub workers: u16,
+    /// Processors that the workers are pinned to, one for each; empty leaves it to the kernel.
     #[serde(default)]
-    pub cpu: Option<usize>,
-    /// How the worker waits for frames.
+    pub cpus: Vec<usize>,
+    /// How workers wait for frames.
     #[serde(default)]
     pub polling: Polling,
     /// Turns without work before an adaptive worker sleeps.
@@ -95,7 +101,7 @@ pub enum Polling {
 }
 
 /// The shared-memory ring to the learner.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FlowRingConfig {
     /// Unix socket over which the ring is handed out.
@@ -109,7 +115,7 @@ pub struct FlowRingConfig {
 }
 
 /// One device.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceConfig {
     /// Name, as the kernel knows it.
@@ -158,6 +164,29 @@ impl Config {
         }
     }
 
+    /// Returns the first key beside `device` and `take_uplink` whose value is another in the other configuration.
+    pub fn fixed_difference(&self, other: &Self) -> Option<&'static str> {
+        let same = [
+            ("host", self.host == other.host),
+            ("control", self.control == other.control),
+            ("state_dir", self.state_dir == other.state_dir),
+            ("start_action", self.start_action == other.start_action),
+            ("workers", self.workers == other.workers),
+            ("cpus", self.cpus == other.cpus),
+            ("polling", self.polling == other.polling),
+            ("idle_spins", self.idle_spins == other.idle_spins),
+            ("frames", self.frames == other.frames),
+            ("frame_bytes", self.frame_bytes == other.frame_bytes),
+            ("flows_max", self.flows_max == other.flows_max),
+            ("flow_ring", self.flow_ring == other.flow_ring),
+        ];
+        let named = same.into_iter().find(|(_, is_same)| !is_same).map(|(key, _)| key);
+        let (devices, take_uplink) = (other.devices.clone(), other.take_uplink);
+        // What is not listed above is found, too: a new key must not be forgotten.
+        let alike = Self { devices, take_uplink, ..self.clone() };
+        named.or_else(|| (alike != *other).then_some("a setting"))
+    }
+
     /// Returns the first key whose value is out of its range, and why.
     fn fault(&self) -> Option<(String, String)> {
         let within = |key: &str, value: u32, first: u32, last: u32| {
@@ -171,6 +200,7 @@ impl Config {
             within("pickup_window_s", self.pickup_window_s, 0, 86_400),
             within("idle_spins", self.idle_spins, 0, 1_000_000),
             within("sampling_rate", self.sampling_rate.into(), 1, u16::MAX.into()),
+            within("workers", self.workers.into(), 1, WORKERS_MAX_U32),
         ];
         if let Some(fault) = sizes.into_iter().flatten().next() {
             return Some(fault);
@@ -181,6 +211,13 @@ impl Config {
         }
         if self.start_action == Action::Reject {
             return fault("start_action", "only allow and deny can be a default".into());
+        }
+        if !self.cpus.is_empty() && self.cpus.len() != usize::from(self.workers) {
+            let (cpus, workers) = (self.cpus.len(), self.workers);
+            return fault("cpus", format!("{cpus} processors for {workers} workers; one for each is needed"));
+        }
+        if let Some(cpu) = (1..self.cpus.len()).find(|at| self.cpus[..*at].contains(&self.cpus[*at])) {
+            return fault("cpus", format!("processor {} is listed twice", self.cpus[cpu]));
         }
         if let Some(ring) = &self.flow_ring
             && !(ring.slots.is_power_of_two() && (64..=1 << 24).contains(&ring.slots))
@@ -359,6 +396,10 @@ mod tests {
         for (line, key) in [
             ("frames = 1", "frames"),
             ("frame_bytes = 3000", "frame_bytes"),
+            ("workers = 0", "workers"),
+            ("workers = 65", "workers"),
+            ("workers = 2\ncpus = [1]", "cpus"),
+            ("workers = 2\ncpus = [1, 1]", "cpus"),
             ("start_action = \"reject\"", "start_action"),
             ("flow_ring = { socket = \"/s\", slots = 100 }", "flow_ring.slots"),
         ] {

@@ -69,6 +69,10 @@ pub struct WorkerCounters {
     pub frames_at_devices: Count,
     /// Frames waiting in the worker to be sent.
     pub frames_held: Count,
+    /// Frames on their way to other workers, or home to them.
+    pub frames_crossing: Count,
+    /// Packets handed to the worker that owns their flow.
+    pub handed_over: Count,
 }
 
 /// Counters of one device.
@@ -116,6 +120,8 @@ impl WorkerCounters {
             frames_free: Count::default(),
             frames_at_devices: Count::default(),
             frames_held: Count::default(),
+            frames_crossing: Count::default(),
+            handed_over: Count::default(),
         }
     }
 
@@ -158,6 +164,8 @@ impl WorkerCounters {
             ("frames.free", &self.frames_free),
             ("frames.at-devices", &self.frames_at_devices),
             ("frames.held", &self.frames_held),
+            ("frames.crossing", &self.frames_crossing),
+            ("packets.handed-over", &self.handed_over),
         ];
         others.into_iter().map(|(name, count)| (name.to_owned(), count.get())).chain(drops).collect()
     }

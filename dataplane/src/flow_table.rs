@@ -218,6 +218,13 @@ impl FlowTable {
         self.hash.flow(key)
     }
 
+    /// Returns which of so many workers owns a key: the same for both directions and for all ports.
+    pub fn owner_of(&self, key: &FlowKey, workers: usize) -> usize {
+        // The upper half of a 32-bit number times their count: without a division.
+        let share = (self.hash.owner(key) >> 32) * workers as u64;
+        usize::try_from(share >> 32).unwrap_or(0)
+    }
+
     fn head_of(&self, hash: u64) -> usize {
         let mask = self.heads.len() - 1;
         usize::try_from(hash & (mask as u64)).expect("masked to the number of heads")

@@ -13,6 +13,7 @@ pub mod classifier;
 pub mod config;
 pub mod counters;
 pub mod device;
+pub mod device_keeper;
 pub mod exporter;
 pub mod flow_table;
 pub mod fragments;

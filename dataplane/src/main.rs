@@ -75,7 +75,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     match &arguments.replay {
         Some(capture) => Ok(replay::run(&config, capture, arguments.replay_output.as_deref())?),
-        None => Ok(live::run(&config)?),
+        None => Ok(live::run(&config, path)?),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Each frame enters by the device whose endpoint has its source MAC, as the newest policy at control says, or else by
 //! the uplink. What would have been sent can be written to a file.
 
-use crate::assembly::{Assembly, FlowSettings};
+use crate::assembly::{Assembly, AssemblyError, FlowSettings};
 use crate::binding::Role;
 use crate::config::{Config, role_word};
 use crate::counters::WorkerCounters;
@@ -11,7 +11,7 @@ use crate::device::Device;
 use crate::device::offload::Source;
 use crate::device::pcap::{CaptureError, CaptureReader, PcapTopology, PcapWriter, ReplayError, WriteError};
 use crate::packet::{Content, Packet, ParseContext};
-use crate::reporter::DeviceFacts;
+use crate::reporter::{DeviceFacts, SharedFacts};
 use crate::start::{Start, StartError};
 use crate::stop_signals::StopSignals;
 use crate::threads::{RunKind, ThreadError, Threads};
@@ -48,6 +48,9 @@ pub enum CaptureRunError {
     /// Packet memory.
     #[error(transparent)]
     Memory(#[from] af_xdp::Error),
+    /// The worker.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
     /// Threads.
     #[error(transparent)]
     Threads(#[from] ThreadError),
@@ -66,7 +69,7 @@ pub enum CaptureRunError {
 pub fn run(config: &Config, capture: &Path, output: Option<&Path>) -> Result<(), CaptureRunError> {
     let signals = StopSignals::catch().map_err(CaptureRunError::Signals)?;
     let reader = CaptureReader::open(capture)?;
-    let mut start = Start::of(config)?;
+    let mut start = Start::of(config, 1)?;
     let mut topology = PcapTopology::new();
     for device in &config.devices {
         match device.role {
@@ -82,16 +85,19 @@ pub fn run(config: &Config, capture: &Path, output: Option<&Path>) -> Result<(),
     }
     let memory =
         UmemConfig { frames_total: config.frames, frame_bytes: config.frame_bytes, ..UmemConfig::default() };
-    let (_umem, mut pools) = Umem::new(&memory)?;
+    let (_umem, pools) = Umem::new(&memory)?;
     let (devices, handle) = topology.open(reader);
-    let facts = config.devices.iter().zip(&devices).map(|(configured, device)| DeviceFacts {
-        name: configured.name.clone(),
-        role: role_word(configured.role).to_owned(),
-        mode: device.mode(),
-        source: Source::of_kind(""),
-        frame_bytes_max: usize::MAX,
+    let facts = config.devices.iter().zip(&devices).map(|(configured, device)| {
+        Some(DeviceFacts {
+            name: configured.name.clone(),
+            role: role_word(configured.role).to_owned(),
+            mode: device.mode(),
+            source: Source::of_kind(""),
+            frame_bytes_max: usize::MAX,
+            is_open: true,
+        })
     });
-    let facts = facts.collect();
+    let facts = SharedFacts::new(facts.collect());
     let attached =
         (0u16..).zip(devices).zip(&config.devices).map(|((number, device), configured)| Attached {
             device: Box::new(device),
@@ -100,9 +106,10 @@ pub fn run(config: &Config, capture: &Path, output: Option<&Path>) -> Result<(),
             frame_bytes_max: usize::MAX,
         });
     let first = start.take_published()?;
-    let assembly = Assembly::new(pools.remove(0), attached.collect(), first, &FlowSettings::of(config), 0);
-    let counters = Arc::clone(&assembly.counters);
-    Threads::start(config, start, assembly, facts, RunKind::Replay)?.serve(signals);
+    let queues = vec![attached.collect()];
+    let assembly = Assembly::with_queues(pools, queues, first, &FlowSettings::of(config), 0)?;
+    let counters = Arc::clone(&assembly.counters[0]);
+    Threads::start(config, start, assembly, facts, RunKind::Replay)?.serve(signals, None);
     summarise(&counters, handle.counts().skipped_frames, &mut std::io::stdout().lock())?;
     Ok(())
 }

@@ -7,11 +7,11 @@ use crate::meter::RecordQueue;
 use crate::published::Publisher;
 use hashbrown::HashMap;
 use meshgate_proto::wire;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// What does not change about a device while the dataplane runs.
-#[derive(Clone, Debug)]
+/// What does not change about a device while it is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceFacts {
     /// Name.
     pub name: String,
@@ -23,6 +23,34 @@ pub struct DeviceFacts {
     pub source: Source,
     /// Bytes that a frame may have.
     pub frame_bytes_max: usize,
+    /// Whether it is open; one that vanished, or has not come yet, is not.
+    pub is_open: bool,
+}
+
+/// Devices by number, changed by their keeper and read by who reports. Numbers without a device are none.
+#[derive(Clone, Debug, Default)]
+pub struct SharedFacts(Arc<Mutex<Vec<Option<DeviceFacts>>>>);
+
+impl SharedFacts {
+    /// Returns the facts of these devices.
+    pub fn new(facts: Vec<Option<DeviceFacts>>) -> Self {
+        Self(Arc::new(Mutex::new(facts)))
+    }
+
+    /// Returns them as of this moment, each with its number.
+    pub fn read(&self) -> Vec<(usize, DeviceFacts)> {
+        let facts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        facts.iter().enumerate().filter_map(|(number, facts)| Some((number, facts.clone()?))).collect()
+    }
+
+    /// Says what is true of a number.
+    pub fn set(&self, number: usize, facts: Option<DeviceFacts>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= number {
+            all.resize(number + 1, None);
+        }
+        all[number] = facts;
+    }
 }
 
 /// Where the figures are read.
@@ -34,8 +62,8 @@ pub struct Reporter {
     pub queues: Vec<Arc<RecordQueue>>,
     /// Counters behind them.
     pub exporter: Arc<ExporterCounters>,
-    /// Devices in the order of the counters.
-    pub devices: Vec<DeviceFacts>,
+    /// Devices by number, which is their place in the counters.
+    pub devices: SharedFacts,
     /// When the dataplane started.
     pub started: Instant,
 }
@@ -49,7 +77,7 @@ impl Reporter {
             version: published.version.0,
             digest: published.digest.0.to_vec(),
             counters: self.counters(),
-            devices: self.devices.iter().enumerate().map(|(at, facts)| self.device(at, facts)).collect(),
+            devices: self.devices.read().iter().map(|(at, facts)| self.device(*at, facts)).collect(),
             rules: rules(publisher),
             flows_live: self.workers.iter().map(|worker| worker.flows_live.get()).sum(),
             records_produced: produced,
@@ -68,12 +96,12 @@ impl Reporter {
 
     /// Returns what to do about devices that deliver frames that are too long, in the words for logs and people.
     pub fn advice(&self) -> Vec<(usize, String)> {
-        let of = |(at, facts): (usize, &DeviceFacts)| {
+        let of = |(at, facts): (usize, DeviceFacts)| {
             let devices = || self.workers.iter().filter_map(|worker| worker.devices.get(at));
             let frames: u64 = devices().map(|device| device.oversize_packets.get()).sum();
             let longest = devices().map(|device| device.oversize_bytes_max.get()).max().unwrap_or(0);
             let advice = OffloadAdvice {
-                device: facts.name.clone(),
+                device: facts.name,
                 source: facts.source,
                 frames,
                 longest_bytes: usize::try_from(longest).unwrap_or(usize::MAX),
@@ -81,7 +109,7 @@ impl Reporter {
             };
             (frames > 0).then(|| (at, advice.to_string()))
         };
-        self.devices.iter().enumerate().filter_map(of).collect()
+        self.devices.read().into_iter().filter_map(of).collect()
     }
 
     fn counters(&self) -> Vec<wire::Counter> {
@@ -103,7 +131,7 @@ impl Reporter {
             name: facts.name.clone(),
             role: facts.role.clone(),
             mode: facts.mode.clone(),
-            up: true,
+            up: facts.is_open,
             received_packets: sum(|device| device.received_packets.get()),
             received_bytes: sum(|device| device.received_bytes.get()),
             sent_packets: sum(|device| device.sent_packets.get()),

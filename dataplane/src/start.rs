@@ -33,11 +33,11 @@ pub struct Start {
 impl Start {
     /// Reads the last accepted policy. One that cannot be used is set aside, logged, and the configured beginning
     /// taken: refusing to start would leave the host without any enforcement at all.
-    pub fn of(config: &Config) -> Result<Self, StartError> {
+    pub fn of(config: &Config, workers: usize) -> Result<Self, StartError> {
         let host = Host {
             name: config.host.clone(),
             devices: config.devices.iter().map(crate::config::DeviceConfig::binding).collect(),
-            workers: 1,
+            workers,
         };
         let last_good = LastGood::open(&config.state_dir)?;
         let kept = last_good.read()?;

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT, caught from the moment they are asked for.
+//! SIGTERM, SIGINT and SIGHUP, caught from the moment they are asked for.
 //!
 //! Starting takes a while: the last policy is compiled, devices are taken one by one. A signal that came meanwhile and
 //! found nobody would end the process where it stands. One that is caught waits instead until the start is over, and
@@ -13,6 +13,7 @@ pub struct StopSignals {
     runtime: Runtime,
     terminated: Signal,
     interrupted: Signal,
+    hung_up: Signal,
 }
 
 impl StopSignals {
@@ -21,18 +22,20 @@ impl StopSignals {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let inside = runtime.enter();
         let (terminated, interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let hung_up = signal(SignalKind::hangup())?;
         drop(inside);
-        Ok(Self { runtime, terminated, interrupted })
+        Ok(Self { runtime, terminated, interrupted, hung_up })
     }
 
-    /// Runs the work to its end or until a signal comes; one that has come already counts.
-    pub fn run_until_told(self, work: impl Future<Output = ()>) {
-        let Self { runtime, mut terminated, mut interrupted } = self;
+    /// Runs the work to its end or until a signal comes; one that has come already counts. The work is given what
+    /// hears SIGHUP, by which a daemon is told to read its configuration again.
+    pub fn run_until_told<W: Future<Output = ()>>(self, work: impl FnOnce(Signal) -> W) {
+        let Self { runtime, mut terminated, mut interrupted, hung_up } = self;
         runtime.block_on(async {
             tokio::select! {
                 _ = terminated.recv() => tracing::info!("told to stop"),
                 _ = interrupted.recv() => tracing::info!("interrupted"),
-                () = work => {}
+                () = work(hung_up) => {}
             }
         });
     }
@@ -48,12 +51,12 @@ mod tests {
         for signal in [Signal::TERM, Signal::INT] {
             let signals = StopSignals::catch().unwrap();
             kill_process(getpid(), signal).unwrap();
-            signals.run_until_told(std::future::pending());
+            signals.run_until_told(|_| std::future::pending());
         }
     }
 
     #[test]
     fn work_that_ends_needs_no_signal() {
-        StopSignals::catch().unwrap().run_until_told(std::future::ready(()));
+        StopSignals::catch().unwrap().run_until_told(|_| std::future::ready(()));
     }
 }

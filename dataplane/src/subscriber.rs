@@ -14,11 +14,12 @@ use crate::last_good::{LastGood, LastGoodError};
 use crate::published::{Published, Publisher};
 use crate::reporter::Reporter;
 use hashbrown::HashSet;
-use meshgate_policy::{Name, Policy};
+use meshgate_policy::{Action, Name, Policy};
 use meshgate_proto::wire;
 use prost::Message;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
 
 /// How long workers may take to pass a swap before it is called a failure. A burst takes some microseconds.
 const SWAP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,6 +68,14 @@ impl Host {
     }
 }
 
+/// Other devices, for which the policy in force is to be compiled anew.
+pub struct DeviceChange {
+    /// Devices by number.
+    pub devices: Vec<DeviceRole>,
+    /// Hears when all workers judge by them.
+    pub done: oneshot::Sender<Result<(), ApplyError>>,
+}
+
 /// Keeps one host's policy in step with control.
 pub struct Subscriber {
     host: Host,
@@ -77,8 +86,10 @@ pub struct Subscriber {
     policy: Option<Arc<Policy>>,
     last_good: LastGood,
     reporter: Reporter,
+    start_action: Action,
     /// Devices whose super-frames were spoken of.
     advised: HashSet<usize>,
+    changes: mpsc::Receiver<DeviceChange>,
 }
 
 /// What a subscriber is made of.
@@ -97,13 +108,19 @@ pub struct SubscriberParts {
     pub last_good: LastGood,
     /// What control is told.
     pub reporter: Reporter,
+    /// What is enforced before any policy was ever accepted.
+    pub start_action: Action,
+    /// Brings other devices.
+    pub changes: mpsc::Receiver<DeviceChange>,
 }
 
 impl Subscriber {
     /// Returns a subscriber that is not connected yet.
     pub fn new(parts: SubscriberParts) -> Self {
-        let SubscriberParts { host, control, epoch, publisher, policy, last_good, reporter } = parts;
-        Self { host, control, epoch, publisher, policy, last_good, reporter, advised: HashSet::new() }
+        let SubscriberParts { host, control, epoch, publisher, policy, last_good, .. } = parts;
+        let SubscriberParts { reporter, start_action, changes, .. } = parts;
+        let advised = HashSet::new();
+        Self { host, control, epoch, publisher, policy, last_good, reporter, start_action, advised, changes }
     }
 
     /// Stays subscribed for as long as the future is polled.
@@ -121,23 +138,59 @@ impl Subscriber {
             if began.elapsed() > RETRY_PAUSE[1] {
                 pause = RETRY_PAUSE[0];
             }
-            tokio::time::sleep(pause).await;
+            self.rest(pause).await;
             pause = (pause * 2).min(RETRY_PAUSE[1]);
+        }
+    }
+
+    /// Lets time pass before control is tried again. Devices may change meanwhile.
+    async fn rest(&mut self, pause: Duration) {
+        let end = tokio::time::Instant::now() + pause;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return,
+                Some(change) = self.changes.recv() => self.take_devices(change).await,
+            }
         }
     }
 
     /// Brings a policy into force and returns how long that took.
     async fn apply(&mut self, policy: Policy) -> Result<Duration, ApplyError> {
         let began = Instant::now();
+        let (published, policy) = self.compile(Arc::new(policy)).await?;
+        self.last_good.write(&encode(&policy))?;
+        // From here on the new policy is in force: there is no way back, only waiting until no burst knows the old one.
+        self.policy = Some(policy);
+        self.publish(published).await?;
+        Ok(began.elapsed())
+    }
+
+    /// Compiles the policy in force for other devices and says when they are in force, too.
+    async fn take_devices(&mut self, change: DeviceChange) {
+        let DeviceChange { devices, done } = change;
+        let before = std::mem::replace(&mut self.host.devices, devices);
+        let policy = self.policy.clone().unwrap_or_else(|| Arc::new(Policy::empty(self.start_action)));
+        let outcome = match self.compile(policy).await {
+            Ok((published, _)) => self.publish(published).await,
+            Err(error) => {
+                self.host.devices = before;
+                Err(error)
+            }
+        };
+        // Whoever asked may have gone.
+        _ = done.send(outcome);
+    }
+
+    async fn compile(&self, policy: Arc<Policy>) -> Result<(Published, Arc<Policy>), ApplyError> {
         let host = self.host.clone();
         let compile = move || host.compile(&policy).map(|published| (published, policy));
         // Compiling may take long; the connection must go on answering meanwhile.
         let compiled = tokio::task::spawn_blocking(compile).await;
-        let (published, policy) = compiled.expect("compiling returns errors and does not panic")?;
-        self.last_good.write(&encode(&policy))?;
+        compiled.expect("compiling returns errors and does not panic")
+    }
+
+    async fn publish(&mut self, published: Published) -> Result<(), ApplyError> {
         let swap = self.publisher.store(published);
-        // From here on the new policy is in force: there is no way back, only waiting until no burst knows the old one.
-        self.policy = Some(Arc::new(policy));
         let stored = Instant::now();
         while !self.publisher.has_passed(&swap) {
             if stored.elapsed() > SWAP_TIMEOUT {
@@ -147,7 +200,7 @@ impl Subscriber {
             tokio::time::sleep(SWAP_POLL).await;
         }
         self.publisher.finish(swap);
-        Ok(began.elapsed())
+        Ok(())
     }
 }
 

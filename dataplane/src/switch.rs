@@ -10,12 +10,13 @@ mod learned;
 mod tests;
 
 pub use device_set::{DEVICES_MAX, DeviceSet};
+pub use learned::Learned;
 
 use crate::binding::{Bindings, Role};
 use crate::packet::Packet;
 use crate::verdict::DropReason;
-use learned::Learned;
 use meshgate_policy::{Mac, SegmentId};
+use std::sync::Arc;
 
 /// Addresses 01:80:c2:00:00:00 to :0f, which bridges must not forward (IEEE 802.1Q table 8-1).
 const LINK_CONTROL: [u8; 5] = [0x01, 0x80, 0xc2, 0x00, 0x00];
@@ -40,28 +41,29 @@ pub enum Egress {
     Flood(DeviceSet),
 }
 
-/// The switch of one worker: what it has learned. Everything else is in the [`Bindings`] of the moment, so that a
-/// new policy needs nothing done here.
+/// The switch as one worker uses it: what all of them have learned. Everything else is in the [`Bindings`] of the
+/// moment, so that a new policy needs nothing done here.
 #[derive(Debug)]
 pub struct Switch {
-    learned: Learned,
-}
-
-impl Default for Switch {
-    fn default() -> Self {
-        Self::new()
-    }
+    learned: Arc<Learned>,
+    sweeps: usize,
 }
 
 impl Switch {
-    /// Returns a switch that has learned nothing. Allocates all that it will ever need.
-    pub fn new() -> Self {
-        Self { learned: Learned::new() }
+    /// Returns a switch that shares what was learned.
+    pub fn new(learned: Arc<Learned>) -> Self {
+        Self { learned, sweeps: 0 }
+    }
+
+    /// Forgets some of what is old. To be called now and then; one worker that does is enough.
+    pub fn sweep(&mut self, now_ns: u64) {
+        self.learned.sweep(self.sweeps, now_ns);
+        self.sweeps += 1;
     }
 
     /// Returns where the frame goes, or why nowhere, and learns where its sender is.
     pub fn route(
-        &mut self,
+        &self,
         bindings: &Bindings,
         ingress: Ingress,
         packet: &Packet,
@@ -86,7 +88,7 @@ impl Switch {
     }
 
     /// Learns a MAC that came in by an uplink. With one uplink there is nothing to learn: unknown frames go there.
-    fn learn(&mut self, bindings: &Bindings, ingress: Ingress, mac: Mac, now_ns: u64) {
+    fn learn(&self, bindings: &Bindings, ingress: Ingress, mac: Mac, now_ns: u64) {
         let is_uplink = bindings.role(ingress.device) == Some(Role::Uplink);
         let has_choice = bindings.uplinks(ingress.segment).len() > 1;
         if is_uplink && has_choice && !mac.is_group() && bindings.device_of(ingress.segment, mac).is_none() {

@@ -1,18 +1,24 @@
-//! The threads of a running dataplane: the worker, the exporter, and the one that talks to control.
+//! The threads of a running dataplane: the workers, the exporter, and the one that talks to control and keeps devices.
 
 use crate::assembly::Assembly;
 use crate::config::Config;
+use crate::device_keeper::DeviceKeeper;
 use crate::exporter::{Exporter, ExporterError};
-use crate::reporter::{DeviceFacts, Reporter};
+use crate::reporter::{Reporter, SharedFacts};
 use crate::start::Start;
 use crate::stop_signals::StopSignals;
-use crate::subscriber::{Subscriber, SubscriberParts};
+use crate::subscriber::{DeviceChange, Subscriber, SubscriberParts};
+use crate::worker::{self, Worker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tokio::sync::oneshot;
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
+/// How often it is looked for devices that vanished or returned: a machine that restarts should not wait for it.
+const LOOK_PERIOD: Duration = Duration::from_millis(200);
 /// How long a replay waits at its end, so that control hears its last report.
 const REPLAY_LINGER: Duration = Duration::from_millis(1_500);
 /// How long it waits beyond that for a reader to take its flow records: some tries of a learner that looks for the ring
@@ -21,12 +27,12 @@ const REPLAY_LINGER_FOR_READER: Duration = Duration::from_secs(5);
 /// How often it looks whether they are taken.
 const REPLAY_LINGER_PAUSE: Duration = Duration::from_millis(50);
 
-/// What the worker does.
+/// What workers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunKind {
-    /// Judges until told to stop.
+    /// Judge until told to stop.
     Live,
-    /// Judges until its devices deliver no more.
+    /// Judge until their devices deliver no more.
     Replay,
 }
 
@@ -38,59 +44,102 @@ pub enum ThreadError {
     Exporter(#[from] ExporterError),
     /// A thread cannot be made.
     #[error("cannot start {0}: {1}")]
-    Spawn(&'static str, std::io::Error),
+    Spawn(String, std::io::Error),
     /// The processor is not there.
-    #[error("cpu: there is no processor {0}; there are {1}")]
+    #[error("cpus: there is no processor {0}; there are {1}")]
     Processor(usize, usize),
 }
 
-/// The threads, to be ended in order: the worker first, then the exporter, which carries what the worker left.
+/// The threads, to be ended in order: the workers first, then the exporter, which carries what the workers left.
 pub struct Threads {
     stopping: Arc<AtomicBool>,
-    worker: JoinHandle<()>,
+    workers: Vec<JoinHandle<Worker>>,
     exporter: JoinHandle<()>,
     exporter_stopping: Arc<AtomicBool>,
     subscriber: Subscriber,
     reporter: Reporter,
     finished: oneshot::Receiver<()>,
+    changes: mpsc::Sender<DeviceChange>,
 }
 
 impl Threads {
-    /// Starts worker and exporter. `devices` says what is reported of each.
+    /// Starts workers and exporter. `devices` says what is reported of each.
     pub fn start(
         config: &Config,
         begin: Start,
         assembly: Assembly,
-        devices: Vec<DeviceFacts>,
+        devices: SharedFacts,
         kind: RunKind,
     ) -> Result<Self, ThreadError> {
-        let Assembly { worker, publisher, counters, queue } = assembly;
+        let Assembly { workers, publisher, counters, queues, desks: _ } = assembly;
         let epoch = epoch_ns();
         let ring = config.flow_ring.as_ref();
-        let exporter = Exporter::new(vec![Arc::clone(&queue)], ring, &config.host, epoch)?;
+        let exporter = Exporter::new(queues.clone(), ring, &config.host, epoch)?;
         let reporter = Reporter {
-            workers: vec![counters],
-            queues: vec![queue],
+            workers: counters,
+            queues,
             exporter: exporter.counters(),
             devices,
             started: Instant::now(),
         };
         let Start { host, accepted, last_good, .. } = begin;
-        let control = config.control.clone();
+        let (changes, changed) = mpsc::channel(1);
         let subscriber = Subscriber::new(SubscriberParts {
             host,
-            control,
+            control: config.control.clone(),
             epoch,
             publisher,
             policy: accepted,
             last_good,
             reporter: reporter.clone(),
+            start_action: config.start_action,
+            changes: changed,
         });
-        let core = config.cpu.map(processor).transpose()?;
         let (stopping, exporter_stopping) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let (polling, idle_spins, stop) = (config.polling, config.idle_spins, Arc::clone(&stopping));
         let (finish, finished) = oneshot::channel();
+        let workers = start_workers(config, workers, kind, (&stopping, finish))?;
+        let stop = Arc::clone(&exporter_stopping);
+        let exporter = spawn("exporter".into(), move || exporter.run(&stop))?;
+        Ok(Self { stopping, workers, exporter, exporter_stopping, subscriber, reporter, finished, changes })
+    }
+
+    /// Talks to control until a signal or the workers' end, then ends all threads. With a keeper, devices that vanish
+    /// are taken again when they return, and SIGHUP has the configuration read again.
+    pub fn serve(self, signals: StopSignals, keeper: Option<DeviceKeeper>) {
+        let Self { stopping, workers, exporter, exporter_stopping, subscriber, reporter, finished, changes } =
+            self;
+        signals.run_until_told(|hung_up| async {
+            tokio::select! {
+                () = subscriber.run() => {}
+                () = lingering(finished, &reporter) => tracing::info!("no device delivers any more"),
+                () = keep_devices(keeper, hung_up, changes) => {}
+            }
+        });
+        stopping.store(true, Ordering::Release);
+        let mut workers: Vec<Worker> = workers.into_iter().map(join).collect();
+        worker::stop(&mut workers);
+        exporter_stopping.store(true, Ordering::Release);
+        exporter.thread().unpark();
+        join(exporter);
+    }
+}
+
+/// Starts a thread for each worker, pinned where it is to be. `ending` is what they stop by and whom they tell.
+fn start_workers(
+    config: &Config,
+    workers: Vec<Worker>,
+    kind: RunKind,
+    ending: (&Arc<AtomicBool>, oneshot::Sender<()>),
+) -> Result<Vec<JoinHandle<Worker>>, ThreadError> {
+    let cores = config.cpus.iter().map(|cpu| processor(*cpu)).collect::<Result<Vec<_>, _>>()?;
+    let (stopping, finish) = ending;
+    let mut finish = Some(finish);
+    let start = |(number, mut worker): (usize, Worker)| {
+        let core = cores.get(number).copied();
+        let (polling, idle_spins, stop) = (config.polling, config.idle_spins, Arc::clone(stopping));
+        // The first one tells; a replay has no other.
+        let finish = finish.take();
         let work = move || {
             if let Some(core) = core {
                 core_affinity::set_for_current(core);
@@ -100,28 +149,31 @@ impl Threads {
                 RunKind::Replay => worker.run_through(&stop),
             }
             // Whoever listened may have ended first.
-            _ = finish.send(());
+            _ = finish.map(|finish| finish.send(()));
+            worker
         };
-        let worker = spawn("worker-0", work)?;
-        let stop = Arc::clone(&exporter_stopping);
-        let exporter = spawn("exporter", move || exporter.run(&stop))?;
-        Ok(Self { stopping, worker, exporter, exporter_stopping, subscriber, reporter, finished })
-    }
+        spawn(format!("worker-{number}"), work)
+    };
+    workers.into_iter().enumerate().map(start).collect()
+}
 
-    /// Talks to control until a signal or the worker's end, then ends all threads.
-    pub fn serve(self, signals: StopSignals) {
-        let Self { stopping, worker, exporter, exporter_stopping, subscriber, reporter, finished } = self;
-        signals.run_until_told(async {
-            tokio::select! {
-                () = subscriber.run() => {}
-                () = lingering(finished, &reporter) => tracing::info!("no device delivers any more"),
-            }
-        });
-        stopping.store(true, Ordering::Release);
-        join(worker);
-        exporter_stopping.store(true, Ordering::Release);
-        exporter.thread().unpark();
-        join(exporter);
+/// Looks after devices for as long as the future is polled.
+async fn keep_devices(
+    keeper: Option<DeviceKeeper>,
+    mut hung_up: Signal,
+    changes: mpsc::Sender<DeviceChange>,
+) {
+    let Some(mut keeper) = keeper else { return std::future::pending().await };
+    let mut period = tokio::time::interval(LOOK_PERIOD);
+    period.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = period.tick() => keeper.look(),
+            heard = hung_up.recv() => match heard {
+                Some(()) => keeper.reload(&changes).await,
+                None => std::future::pending().await,
+            },
+        }
     }
 }
 
@@ -140,15 +192,18 @@ async fn lingering(finished: oneshot::Receiver<()>, reporter: &Reporter) {
     _ = tokio::time::timeout(REPLAY_LINGER_FOR_READER, taken).await;
 }
 
-fn join(thread: JoinHandle<()>) {
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
+fn join<T>(thread: JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ThreadError> {
-    let builder = std::thread::Builder::new().name(name.to_owned());
-    builder.spawn(work).map_err(|error| ThreadError::Spawn(name, error))
+fn spawn<T: Send + 'static>(
+    name: String,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, ThreadError> {
+    std::thread::Builder::new()
+        .name(name.clone())
+        .spawn(work)
+        .map_err(|error| ThreadError::Spawn(name, error))
 }
 
 fn processor(number: usize) -> Result<core_affinity::CoreId, ThreadError> {

@@ -1,7 +1,7 @@
 //! Whether the host is safe with the configured devices taken, and making it so.
 
 use crate::binding::Role;
-use crate::config::Config;
+use crate::config::{Config, DeviceConfig};
 use crate::device::prepare::{self, PrepareError};
 use crate::device::topology::{self, HostDevice, ListError, Refusal, WantedDevice, host_devices};
 use std::path::PathBuf;
@@ -26,15 +26,14 @@ pub enum UnsafeHost {
     StateDir(PathBuf, std::io::Error),
 }
 
-/// Checks every device; what may be taken and yet should be known is logged. Returns them in the configuration's order.
-pub fn check(config: &Config) -> Result<Vec<HostDevice>, UnsafeHost> {
-    let wanted: Vec<WantedDevice> = config
-        .devices
+/// Checks devices; what may be taken and yet should be known is logged. Returns them in the order asked for.
+pub fn check(devices: &[DeviceConfig], take_uplink: bool) -> Result<Vec<HostDevice>, UnsafeHost> {
+    let wanted: Vec<WantedDevice> = devices
         .iter()
         .map(|device| WantedDevice {
             name: device.name.clone(),
             uplink: device.role == Role::Uplink,
-            take_uplink: config.take_uplink,
+            take_uplink,
         })
         .collect();
     let host = host_devices()?;
@@ -45,8 +44,7 @@ pub fn check(config: &Config) -> Result<Vec<HostDevice>, UnsafeHost> {
         tracing::warn!("{caution}");
     }
     let found = |name: &str| host.iter().find(|device| device.name == name).cloned();
-    config
-        .devices
+    devices
         .iter()
         .map(|device| found(&device.name).ok_or_else(|| Refusal::Missing(device.name.clone()).into()))
         .collect()

@@ -83,6 +83,11 @@ impl Tracker {
         FlowPlace { key, sender, hash }
     }
 
+    /// Returns which of so many workers owns the flow: the same for both directions and for all ports.
+    pub fn owner_of(&self, place: &FlowPlace, workers: usize) -> usize {
+        if workers <= 1 { 0 } else { self.table.owner_of(&place.key, workers) }
+    }
+
     /// Asks for the memory of the flow itself, once that of the place is there.
     pub fn approach(&self, place: &FlowPlace) {
         self.table.prefetch_flow(place.hash);

@@ -126,6 +126,8 @@ drop_reasons! {
     DefaultDeny = "default-deny" at Default,
     /// The frame was allowed and the device it leaves by had no room.
     TransmitFull = "transmit-full" at Default,
+    /// The worker that has to judge or send the frame is behind, and its ring is full.
+    HandOverFull = "hand-over-full" at Default,
     /// The frame was allowed and no packet memory was left for its copies.
     NoMemory = "no-memory" at Default,
 }

@@ -73,7 +73,7 @@ impl Path {
             })
             .to_vec();
         let bindings = Bindings::build(&policy, &Name::default_name(), &devices);
-        Self { bindings, switch: Switch::new() }
+        Self { bindings, switch: Switch::new(std::sync::Arc::default()) }
     }
 
     /// Takes a frame as far as it goes, and holds what was read against the frame.

@@ -184,7 +184,7 @@ impl Circle {
         let mut numbering = Numbering::default();
         let policy = authored(&rules("first"), &mut numbering, 1);
         let memory = af_xdp::UmemConfig { frames_total: 8_192, ..af_xdp::UmemConfig::default() };
-        let (_umem, mut pools) = af_xdp::Umem::new(&memory).unwrap();
+        let (_umem, pools) = af_xdp::Umem::new(&memory).unwrap();
         let (one, other) = looped::pair(frames(0), frames(1)).unwrap();
         let attached = |(device, number): (looped::LoopDevice, u16)| Attached {
             device: Box::new(device) as Box<dyn Device>,
@@ -197,7 +197,7 @@ impl Circle {
         let mut settings = FlowSettings::of(&Config::parse(text, Path::new("circle")).unwrap());
         settings.flows_max = 1_024;
         let first = host.compile(&policy).unwrap();
-        let assembly = Assembly::new(pools.remove(0), queues, first, &settings, START);
+        let assembly = Assembly::with_queues(pools, vec![queues], first, &settings, START).unwrap();
         Self { assembly, host, numbering, version: 1, now: START, records: 0 }
     }
 
@@ -215,16 +215,16 @@ impl Circle {
     /// Lets the worker do a turn, takes its records, and returns how often it called the allocator.
     fn turn(&mut self) -> u64 {
         self.now += TURN_NS;
-        let (worker, now) = (&mut self.assembly.worker, self.now);
+        let (worker, now) = (&mut self.assembly.workers[0], self.now);
         let calls = calls_of(|| _ = worker.turn(now));
-        while self.assembly.queue.pop().is_some() {
+        while self.assembly.queues[0].pop().is_some() {
             self.records += 1;
         }
         calls
     }
 
     fn received(&self) -> u64 {
-        self.assembly.counters.devices.iter().map(|device| device.received_packets.get()).sum()
+        self.assembly.counters[0].devices.iter().map(|device| device.received_packets.get()).sum()
     }
 
     /// Works on until so many packets more were received, and returns how often the worker called the allocator.
@@ -251,7 +251,7 @@ fn ten_million_packets_allocate_nothing() {
     let mut circle = Circle::new();
     circle.run(WARM_UP_PACKETS);
     let calls = circle.run(PACKETS);
-    let counters = &circle.assembly.counters;
+    let counters = &circle.assembly.counters[0];
     // Everything that is claimed to cost no allocation did take place.
     assert!(counters.allowed.get() > PACKETS / 2, "{} allowed", counters.allowed.get());
     assert!(counters.flows_created.get() > PACKETS / 50, "{} flows", counters.flows_created.get());

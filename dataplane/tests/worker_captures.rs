@@ -10,7 +10,7 @@ use meshgate_dataplane::config::Config;
 use meshgate_dataplane::device::pcap::{CaptureReader, PcapTopology};
 use meshgate_dataplane::subscriber::Host;
 use meshgate_dataplane::verdict::DropReason;
-use meshgate_dataplane::worker::Attached;
+use meshgate_dataplane::worker::{self, Attached};
 use meshgate_policy::{Action, Mac, Name, Policy, PolicyVersion};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ fn judge(capture: &Path, ends: &mut Ends) {
     let text = "host = \"h\"\nflows_max = 1024\n[[device]]\nname = \"in\"\nrole = \"uplink\"\n";
     let settings = FlowSettings::of(&Config::parse(text, Path::new("captures")).unwrap());
     let memory = UmemConfig { frames_total: 1_024, frame_bytes: 4_096, ..UmemConfig::default() };
-    let (_umem, mut pools) = Umem::new(&memory).unwrap();
+    let (_umem, pools) = Umem::new(&memory).unwrap();
     let queues = devices.into_iter().zip(0..).map(|(device, number)| Attached {
         device: Box::new(device),
         number,
@@ -75,13 +75,14 @@ fn judge(capture: &Path, ends: &mut Ends) {
         frame_bytes_max: usize::MAX,
     });
     let first = host.compile(&policy).unwrap();
-    let mut assembly = Assembly::new(pools.remove(0), queues.collect(), first, &settings, 0);
-    while !assembly.worker.is_finished() {
-        assembly.worker.turn(0);
+    let mut assembly = Assembly::with_queues(pools, vec![queues.collect()], first, &settings, 0).unwrap();
+    assembly.workers[0].turn(0);
+    while !assembly.workers[0].is_finished() {
+        assembly.workers[0].turn(0);
     }
-    (0..8).for_each(|_| _ = assembly.worker.turn(0));
-    assembly.worker.stop();
-    let counters = &assembly.counters;
+    (0..8).for_each(|_| _ = assembly.workers[0].turn(0));
+    worker::stop(&mut assembly.workers);
+    let counters = &assembly.counters[0];
     assert_eq!(counters.frames_free.get(), counters.frames_total.get(), "{}", capture.display());
     let frames: u64 = counters.devices.iter().map(|device| device.received_packets.get()).sum();
     let dropped: u64 = DropReason::ALL.iter().map(|reason| counters.dropped(*reason)).sum();

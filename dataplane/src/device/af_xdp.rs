@@ -21,7 +21,7 @@ use std::sync::Arc;
 const RING_FRAMES: u32 = 1024;
 
 /// Fewest chunks for receiving: two bursts, one being filled while the other is judged.
-const FILL_FRAMES_MIN: u32 = 128;
+pub const FILL_FRAMES_MIN: u32 = 128;
 
 const _: () = assert!(FILL_FRAMES_MIN as usize == 2 * BURST_FRAMES);
 
@@ -162,11 +162,6 @@ impl AfXdpDevice {
         self.socket.queue()
     }
 
-    /// Returns whether the queue can send: a device may have more queues to receive than to transmit.
-    pub fn can_send(&self) -> bool {
-        self.socket.queue() < self.device.properties.tx_queues
-    }
-
     /// Asks the kernel for its counters; costs a system call.
     pub fn statistics(&self) -> Result<Statistics, Error> {
         self.socket.statistics()
@@ -208,6 +203,10 @@ impl Device for AfXdpDevice {
     fn send(&mut self, _pool: &mut FramePool, frames: &mut VecDeque<Frame>) -> usize {
         // The kernel would take the frames of such a queue and never send them.
         if self.can_send() { self.socket.send(frames) } else { 0 }
+    }
+
+    fn can_send(&self) -> bool {
+        self.socket.queue() < self.device.properties.tx_queues
     }
 
     fn flush(&mut self, pool: &mut FramePool) {

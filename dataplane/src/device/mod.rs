@@ -33,6 +33,11 @@ pub trait Device: Send {
     /// Takes frames for sending from the front of `frames`, as many whole ones as there is room for. Never waits.
     fn send(&mut self, pool: &mut FramePool, frames: &mut VecDeque<Frame>) -> usize;
 
+    /// Returns whether frames can be sent by this queue: a device may have more queues to receive than to send.
+    fn can_send(&self) -> bool {
+        true
+    }
+
     /// Pushes out what was sent, takes back what is done, and gives the device room to receive. Called once a turn.
     fn flush(&mut self, pool: &mut FramePool);
 

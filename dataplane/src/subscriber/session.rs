@@ -69,6 +69,7 @@ impl Subscriber {
                     }
                 }
                 _ = period.tick() => self.send_report(&outbox),
+                Some(change) = self.changes.recv() => self.take_devices(change).await,
             }
         }
     }
@@ -81,7 +82,7 @@ impl Subscriber {
             version: held.map_or(0, |policy| policy.version.0),
             digest: held.map_or_else(Vec::new, |policy| policy.digest().0.to_vec()),
             epoch: self.epoch,
-            devices: self.reporter.devices.iter().map(|device| device.name.clone()).collect(),
+            devices: self.reporter.devices.read().into_iter().map(|(_, device)| device.name).collect(),
         }
     }
 

@@ -64,7 +64,7 @@ fn set(devices: &[u16]) -> Egress {
 
 #[test]
 fn a_pinned_mac_is_reached_from_everywhere_but_its_own_device() {
-    let (b, mut switch) = (bindings(1), Switch::new());
+    let (b, switch) = (bindings(1), Switch::new(Arc::default()));
     assert_eq!(switch.route(&b, at(0), &packet(WEB, DATABASE), 0), Ok(Egress::Device(1)));
     assert_eq!(switch.route(&b, at(2), &packet(FAR, DATABASE), 0), Ok(Egress::Device(1)));
     assert_eq!(switch.route(&b, at(1), &packet(STRANGER, DATABASE), 0), Err(DropReason::Hairpin));
@@ -73,7 +73,7 @@ fn a_pinned_mac_is_reached_from_everywhere_but_its_own_device() {
 #[test]
 fn an_unknown_mac_is_sought_at_uplinks_only_and_never_where_the_frame_came_from() {
     let (one, two, none) = (bindings(1), bindings(2), bindings(0));
-    let mut switch = Switch::new();
+    let switch = Switch::new(Arc::default());
     let unknown = packet(WEB, STRANGER);
     assert_eq!(switch.route(&one, at(0), &unknown, 0), Ok(Egress::Device(2)));
     assert_eq!(switch.route(&two, at(0), &unknown, 0), Ok(set(&[2, 3])));
@@ -84,7 +84,7 @@ fn an_unknown_mac_is_sought_at_uplinks_only_and_never_where_the_frame_came_from(
 
 #[test]
 fn a_group_frame_goes_to_every_other_device_of_the_segment() {
-    let (b, mut switch) = (bindings(2), Switch::new());
+    let (b, switch) = (bindings(2), Switch::new(Arc::default()));
     for mac in [Mac::BROADCAST, MULTICAST] {
         assert_eq!(switch.route(&b, at(0), &packet(WEB, mac), 0), Ok(set(&[1, 2, 3])));
         assert_eq!(switch.route(&b, at(3), &packet(FAR, mac), 0), Ok(set(&[0, 1, 2])));
@@ -98,7 +98,7 @@ fn a_group_frame_goes_to_every_other_device_of_the_segment() {
 
 #[test]
 fn nothing_crosses_from_one_segment_to_another() {
-    let (b, mut switch) = (bindings(2), Switch::new());
+    let (b, switch) = (bindings(2), Switch::new(Arc::default()));
     let blue = Ingress { device: 2, segment: BLUE };
     assert_eq!(
         switch.route(&b, blue, &packet(FAR, WEB), 0),
@@ -111,7 +111,7 @@ fn nothing_crosses_from_one_segment_to_another() {
 
 #[test]
 fn a_mac_behind_an_uplink_is_learned_follows_its_station_and_ages() {
-    let (b, mut switch) = (bindings(2), Switch::new());
+    let (b, switch) = (bindings(2), Switch::new(Arc::default()));
     let to_far = packet(WEB, FAR);
     assert_eq!(switch.route(&b, at(0), &to_far, 0), Ok(set(&[2, 3])));
     switch.route(&b, at(2), &packet(FAR, WEB), 0).unwrap();
@@ -124,28 +124,28 @@ fn a_mac_behind_an_uplink_is_learned_follows_its_station_and_ages() {
 
 #[test]
 fn an_endpoints_mac_on_an_uplink_does_not_move_the_endpoint() {
-    let (b, mut switch) = (bindings(2), Switch::new());
+    let (b, switch) = (bindings(2), Switch::new(Arc::default()));
     let _ = switch.route(&b, at(2), &packet(WEB, DATABASE), 0);
     assert_eq!(switch.route(&b, at(1), &packet(DATABASE, WEB), 0), Ok(Egress::Device(0)));
 }
 
 #[test]
 fn macs_at_endpoint_devices_are_not_learned() {
-    let (b, mut switch) = (bindings(2), Switch::new());
+    let (b, switch) = (bindings(2), Switch::new(Arc::default()));
     let _ = switch.route(&b, at(1), &packet(STRANGER, WEB), 0);
     assert_eq!(switch.route(&b, at(0), &packet(WEB, STRANGER), 0), Ok(set(&[2, 3])));
 }
 
 #[test]
 fn what_was_learned_at_a_device_that_left_the_segment_is_not_used() {
-    let mut switch = Switch::new();
+    let switch = Switch::new(Arc::default());
     switch.route(&bindings(3), at(4), &packet(FAR, WEB), 0).unwrap();
     assert_eq!(switch.route(&bindings(2), at(0), &packet(WEB, FAR), 0), Ok(set(&[2, 3])));
 }
 
 #[test]
 fn link_control_addresses_are_not_forwarded() {
-    let (b, mut switch) = (bindings(1), Switch::new());
+    let (b, switch) = (bindings(1), Switch::new(Arc::default()));
     for last in 0..=0x0f {
         let control = packet(WEB, Mac([1, 0x80, 0xc2, 0, 0, last]));
         assert_eq!(switch.route(&b, at(0), &control, 0), Err(DropReason::LinkControl));

@@ -16,8 +16,8 @@ use meshgate_policy::{SegmentId, Stage};
 /// written once where it stays, and read there.
 #[derive(Default)]
 pub(super) struct Lanes {
-    /// The frames.
-    pub(super) frames: Vec<Frame>,
+    /// The frames, each with the device it came in by.
+    pub(super) frames: Vec<(Frame, u16)>,
     /// Where each stands, or why it ended.
     pub(super) standings: Vec<Result<Standing, DropReason>>,
     /// What stage 4 needs to know of those that get there, in their order.
@@ -41,6 +41,14 @@ pub(super) enum Standing {
     },
 }
 
+/// Where a frame goes on after stage 2.
+enum Way {
+    /// Here.
+    On(Standing),
+    /// At another worker, which owns its flow.
+    ToOwner(usize),
+}
+
 impl Lanes {
     /// Returns room for so many frames, all memory taken now.
     pub(super) fn with_capacity(lanes: usize) -> Self {
@@ -59,30 +67,41 @@ impl Lanes {
 impl Worker {
     /// Takes a frame through stages 1 to 3 and asks for the memory that stage 4 will read.
     #[inline]
-    pub(super) fn prepare(&mut self, at: usize, mut frame: Frame, turn: Turn<'_>, lanes: &mut Lanes) {
-        let standing = self.first_stages(at, &mut frame, turn, &mut lanes.packets);
+    pub(super) fn prepare(&mut self, ingress: u16, mut frame: Frame, turn: Turn<'_>, lanes: &mut Lanes) {
+        let standing = match self.first_stages(ingress, &mut frame, turn, &mut lanes.packets) {
+            Ok(Way::ToOwner(owner)) => return self.hand_to_owner(owner, ingress, frame),
+            Ok(Way::On(standing)) => Ok(standing),
+            Err(reason) => Err(reason),
+        };
         lanes.standings.push(standing);
-        lanes.frames.push(frame);
+        lanes.frames.push((frame, ingress));
     }
 
     #[inline]
     fn first_stages(
         &mut self,
-        at: usize,
+        device: u16,
         frame: &mut Frame,
         turn: Turn<'_>,
         packets: &mut Vec<IpPacket>,
-    ) -> Result<Standing, DropReason> {
-        let packet = self.parse(at, frame)?;
-        let device = self.queues[at].number;
+    ) -> Result<Way, DropReason> {
+        let packet = self.parse(device, frame)?;
         let bindings = &turn.published.bindings;
         let segment = bindings.source(device, &packet)?.segment;
+        let judged = match &packet.content {
+            Content::Ip(ip) if passage(&packet) == Passage::ToRules => {
+                let place = self.tracker.locate(segment, ip);
+                let owner = self.tracker.owner_of(&place, self.crossings.workers());
+                if owner != self.crossings.worker() && !turn.is_handed {
+                    return Ok(Way::ToOwner(owner));
+                }
+                Some((ip, place))
+            }
+            _ => None,
+        };
         let egress = self.switch.route(bindings, Ingress { device, segment }, &packet, turn.now_ns)?;
         let egress = receivers(bindings, egress, segment, &packet)?;
-        let ip = match &packet.content {
-            Content::Ip(ip) if passage(&packet) == Passage::ToRules => ip,
-            _ => return Ok(Standing::Passed(egress)),
-        };
+        let Some((ip, place)) = judged else { return Ok(Way::On(Standing::Passed(egress))) };
         fragments::check(&packet)?;
         if let Checksum::Partial(request) = ip.checksum {
             // Whoever finishes the checksum sums up to the end of the frame: padding must not be there.
@@ -91,9 +110,8 @@ impl Worker {
             }
             frame.request_checksum(request.start, request.offset);
         }
-        let place = self.tracker.locate(segment, ip);
         packets.push(*ip);
-        Ok(Standing::ToFlow { packet: packets.len() - 1, segment, egress, place })
+        Ok(Way::On(Standing::ToFlow { packet: packets.len() - 1, segment, egress, place }))
     }
 
     /// Returns the verdict on a frame of the lanes, and where it goes if it may.
@@ -104,7 +122,7 @@ impl Worker {
         turn: Turn<'_>,
         packets: &[IpPacket],
     ) -> (Verdict, Option<Egress>) {
-        let Turn { now_ns, published } = turn;
+        let Turn { now_ns, published, .. } = turn;
         match standing {
             Err(reason) => {
                 let grounds = Grounds { version: published.version, stage: reason.stage(), rule: None };
@@ -122,15 +140,17 @@ impl Worker {
 
     /// Stage 1.
     #[inline]
-    fn parse(&self, ingress: usize, frame: &Frame) -> Result<Packet, DropReason> {
-        let attached = &self.queues[ingress];
-        if frame.len() > attached.frame_bytes_max {
-            let counters = &self.counters.devices[usize::from(attached.number)];
+    fn parse(&self, ingress: u16, frame: &Frame) -> Result<Packet, DropReason> {
+        // A device that was taken away while its frame crossed.
+        let known = self.known.get(usize::from(ingress)).copied().flatten();
+        let traits = known.ok_or(DropReason::NoDevice)?.traits;
+        if frame.len() > traits.frame_bytes_max {
+            let counters = &self.counters.devices[usize::from(ingress)];
             counters.oversize_packets.add(1);
             counters.oversize_bytes_max.set(counters.oversize_bytes_max.get().max(frame.len() as u64));
             return Err(DropReason::OversizeFrame);
         }
-        let context = ParseContext { may_be_partial: attached.may_be_partial };
+        let context = ParseContext { may_be_partial: traits.may_be_partial };
         let packet = Packet::parse(self.pool.bytes(frame), frame.len(), context)?;
         if let Content::Ip(ip) = &packet.content
             && ip.checksum == Checksum::Beyond

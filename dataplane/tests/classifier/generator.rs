@@ -92,7 +92,17 @@ fn sorted<T: Ord>(mut list: Vec<T>) -> Vec<T> {
 }
 
 fn ports(random: &mut Random, many_percent: u64) -> PortSet {
-    let count = if random.chance(many_percent) { 64 } else { 1 + random.below(3) };
+    if random.chance(many_percent) {
+        // Each rule names its own share of the same 240 ports: two ports that one rule tells apart are of two classes,
+        // so that some rules make more classes than a page has places.
+        let port = |random: &mut Random| u16::try_from(2_000 + 3 * random.below(240)).unwrap();
+        let single = |random: &mut Random| {
+            let port = port(random);
+            PortRange::new(port, port).unwrap()
+        };
+        return PortSet::new((0..48).map(|_| single(random)).collect()).unwrap();
+    }
+    let count = 1 + random.below(3);
     let range = |random: &mut Random| {
         let (a, b) = if random.chance(80) {
             (random.pick(&PORTS), random.pick(&PORTS))

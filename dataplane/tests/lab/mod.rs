@@ -1,4 +1,4 @@
-//! A host in memory: a worker with linked devices, a policy written as people write it, and frames in and out.
+//! A host in memory: workers with linked devices, a policy written as people write it, and frames in and out.
 
 #![allow(dead_code, reason = "each test file uses its own part of the laboratory")]
 #![expect(clippy::unwrap_used, reason = "a laboratory that cannot be built is a failed test")]
@@ -7,11 +7,12 @@ use af_xdp::{Umem, UmemConfig};
 use meshgate_dataplane::assembly::{Assembly, FlowSettings};
 use meshgate_dataplane::binding::{DeviceRole, Role};
 use meshgate_dataplane::config::Config;
+use meshgate_dataplane::counters::{Count, WorkerCounters};
 use meshgate_dataplane::device::memory::{self, MemoryFar};
 use meshgate_dataplane::packet::build::Frame;
 use meshgate_dataplane::subscriber::Host;
 use meshgate_dataplane::verdict::DropReason;
-use meshgate_dataplane::worker::Attached;
+use meshgate_dataplane::worker::{self, Attached};
 use meshgate_policy::{AuthoredPolicy, FlowRecord, Mac, Name, Numbering, Policy, PolicyVersion, resolve};
 use std::path::Path;
 
@@ -81,23 +82,45 @@ pub fn v6(from: u8, to: u8) -> Frame {
     Frame::between(mac(from), mac(to)).ip(address(from), address(to))
 }
 
+/// What differs from the plain laboratory.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Workers, among which the devices are dealt in turn.
+    pub workers: usize,
+    /// Whether a kernel is behind the uplink that leaves checksums to it.
+    pub is_uplink_partial: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { workers: 1, is_uplink_partial: false }
+    }
+}
+
 impl Lab {
-    /// Returns a host with the endpoints above and the rules of this text.
+    /// Returns a host with the endpoints above and the rules of this text, and one worker.
     pub fn new(rules: &str) -> Self {
         Self::with(rules, |_| {})
     }
 
     /// Likewise, with changed settings.
     pub fn with(rules: &str, change: impl FnOnce(&mut FlowSettings)) -> Self {
-        Self::build(rules, false, change)
+        Self::build(rules, Setting::default(), change)
     }
 
     /// Likewise, with a kernel behind the uplink that leaves checksums to it.
     pub fn with_partial_uplink(rules: &str) -> Self {
-        Self::build(rules, true, |_| {})
+        Self::build(rules, Setting { is_uplink_partial: true, ..Setting::default() }, |_| {})
     }
 
-    fn build(rules: &str, is_uplink_partial: bool, change: impl FnOnce(&mut FlowSettings)) -> Self {
+    /// Likewise, with several workers, among which the devices are dealt in turn.
+    pub fn with_workers(workers: usize, rules: &str, change: impl FnOnce(&mut FlowSettings)) -> Self {
+        Self::build(rules, Setting { workers, ..Setting::default() }, change)
+    }
+
+    /// Builds a host.
+    pub fn build(rules: &str, setting: Setting, change: impl FnOnce(&mut FlowSettings)) -> Self {
+        let Setting { workers, is_uplink_partial } = setting;
         let devices = ["web0", "web1", "db0", "up0"];
         let role = |name: &str| if name == "up0" { Role::Uplink } else { Role::Endpoint };
         let device_role = |name: &&str| DeviceRole {
@@ -110,12 +133,16 @@ impl Lab {
         let host = Host {
             name: Name::new("h").unwrap(),
             devices: devices.iter().map(device_role).collect(),
-            workers: 1,
+            workers,
         };
         let mut numbering = Numbering::default();
         let policy = authored(rules, &mut numbering, 1);
-        let (_umem, mut pools) =
-            Umem::new(&UmemConfig { frames_total: FRAMES, ..UmemConfig::default() }).unwrap();
+        let memory = UmemConfig {
+            frames_total: FRAMES,
+            workers: u32::try_from(workers).unwrap(),
+            ..UmemConfig::default()
+        };
+        let (_umem, pools) = Umem::new(&memory).unwrap();
         let (attached, far): (Vec<_>, Vec<_>) = devices
             .iter()
             .zip(0..)
@@ -132,7 +159,9 @@ impl Lab {
         settings.flows_max = 1_024;
         change(&mut settings);
         let first = host.compile(&policy).unwrap();
-        let assembly = Assembly::new(pools.remove(0), attached, first, &settings, START);
+        let mut queues: Vec<Vec<Attached>> = std::iter::repeat_with(Vec::new).take(workers).collect();
+        attached.into_iter().enumerate().for_each(|(at, queue)| queues[at % workers].push(queue));
+        let assembly = Assembly::with_queues(pools, queues, first, &settings, START).unwrap();
         Self { assembly, far, host, numbering, version: 1, now: START }
     }
 
@@ -146,10 +175,14 @@ impl Lab {
         self.assembly.publisher.finish(swap);
     }
 
-    /// Lets the worker do one turn at the laboratory's time.
+    /// Lets every worker do turns at the laboratory's time, until frames that cross have crossed.
     pub fn turn(&mut self) {
         self.far.iter().for_each(|far| far.set_time_ns(self.now));
-        self.assembly.worker.turn(self.now);
+        // Received, judged, sent: a frame crosses twice at most.
+        let turns = if self.assembly.workers.len() == 1 { 1 } else { 3 };
+        for _ in 0..turns {
+            self.assembly.workers.iter_mut().for_each(|worker| _ = worker.turn(self.now));
+        }
     }
 
     /// Lets time pass, with turns on the way as an idle worker does them.
@@ -176,12 +209,30 @@ impl Lab {
 
     /// Returns how many packets were dropped for a reason.
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.assembly.counters.dropped(reason)
+        self.assembly.counters.iter().map(|counters| counters.dropped(reason)).sum()
+    }
+
+    /// Returns a counter, summed over the workers.
+    pub fn count(&self, of: impl Fn(&WorkerCounters) -> &Count) -> u64 {
+        self.assembly.counters.iter().map(|counters| of(counters).get()).sum()
+    }
+
+    /// Ends the workers and returns how many frames of packet memory are missing.
+    pub fn stop(&mut self) -> u64 {
+        worker::stop(&mut self.assembly.workers);
+        let elsewhere = [
+            self.count(|counters| &counters.frames_at_devices),
+            self.count(|counters| &counters.frames_held),
+            self.count(|counters| &counters.frames_crossing),
+        ];
+        assert_eq!(elsewhere, [0; 3], "at devices, held, crossing");
+        self.count(|counters| &counters.frames_total) - self.count(|counters| &counters.frames_free)
     }
 
     /// Takes the flow records made so far.
     pub fn records(&mut self) -> Vec<FlowRecord> {
-        std::iter::from_fn(|| self.assembly.queue.pop()).collect()
+        let queues = &self.assembly.queues;
+        queues.iter().flat_map(|queue| std::iter::from_fn(|| queue.pop())).collect()
     }
 }
 

@@ -1,0 +1,70 @@
+//! The end of all workers: flows end, devices are closed, every frame comes home, and what passed is told.
+
+use super::Worker;
+use super::crossing::Crossing;
+use crate::counters::WorkerCounters;
+
+/// Takes from the workers, whose threads have ended, all that they hold.
+pub fn stop(workers: &mut [Worker]) {
+    tell_balance(workers, "workers stop");
+    for worker in workers.iter_mut() {
+        worker.tracker.stop();
+        worker.obey();
+        worker.close_all(|_| true);
+    }
+    // Memory may go from one to the next and home from there: at most that many times.
+    for _ in 0..=workers.len() {
+        while workers.iter_mut().map(Worker::bring_home).sum::<usize>() > 0 {}
+    }
+    tell_balance(workers, "workers stopped");
+    tell_devices(workers);
+}
+
+impl Worker {
+    /// Releases what was handed over here, takes in what came home, and sends home what is of others. Returns how many
+    /// chunks and frames that were.
+    fn bring_home(&mut self) -> usize {
+        let mut moved = self.crossings.take_home(&mut self.pool);
+        for from in 0..self.crossings.workers() {
+            let mut handed = std::mem::take(&mut self.handed);
+            self.crossings.take_errands(from, &mut handed);
+            moved += handed.len();
+            handed.drain(..).for_each(|Crossing { frame, .. }| self.pool.release(frame));
+            self.handed = handed;
+        }
+        moved += self.pool.foreign_frames();
+        self.crossings.send_home(&mut self.pool);
+        moved
+    }
+}
+
+/// Logs where the packet memory is, and what passed: `free + at_devices + held + crossing = total` at both ends of a stop.
+fn tell_balance(workers: &[Worker], when: &str) {
+    workers.iter().for_each(Worker::gauge);
+    let sum = |of: fn(&WorkerCounters) -> u64| workers.iter().map(|worker| of(&worker.counters)).sum::<u64>();
+    let total = sum(|counters| counters.frames_total.get());
+    let free = sum(|counters| counters.frames_free.get());
+    let at_devices = sum(|counters| counters.frames_at_devices.get());
+    let held = sum(|counters| counters.frames_held.get());
+    let crossing = sum(|counters| counters.frames_crossing.get());
+    let allowed = sum(|counters| counters.allowed.get());
+    let flows = sum(|counters| counters.flows_created.get());
+    let records = sum(|counters| counters.records_produced.get());
+    let missing = i128::from(total) - i128::from(free + at_devices + held + crossing);
+    tracing::info!(total, free, at_devices, held, crossing, missing, allowed, flows, records, "{when}");
+}
+
+/// Logs what passed through each device that had traffic.
+fn tell_devices(workers: &[Worker]) {
+    let devices = workers.first().map_or(0, |worker| worker.counters.devices.len());
+    for number in 0..devices {
+        let of_device = || workers.iter().map(|worker| &worker.counters.devices[number]);
+        let received: u64 = of_device().map(|device| device.received_packets.get()).sum();
+        let sent: u64 = of_device().map(|device| device.sent_packets.get()).sum();
+        let dropped: u64 = of_device().map(|device| device.dropped_packets.get()).sum();
+        let full: u64 = of_device().map(|device| device.receive_full.get()).sum();
+        if received + sent + dropped + full > 0 {
+            tracing::info!(number, received, sent, dropped, full, "workers stopped: device");
+        }
+    }
+}
