@@ -6,7 +6,7 @@
 #   scripts/bench_veth.sh --balance        # 60 s in each direction, then where every frame of packet memory is
 #   scripts/bench_veth.sh --sweep          # only removes what killed runs left; every run begins so
 #
-# Settings: PAIRS (7), SECONDS_EACH (4), WARM_UP (2), FLOWS (1024), READER (1: flow records are read; 0: nobody reads),
+# Settings: WORKERS (1; with more they are not pinned), QUEUES (1; of each device), PAIRS (7), SECONDS_EACH (4), WARM_UP (2), FLOWS (1024), READER (1: flow records are read; 0: nobody reads),
 # BIN (folder of the release binaries), PEER_VDEV (more arguments of the peer's devices, such as ",busy_budget=0").
 #
 # Needs root, nft, dpdk-testpmd (Debian: dpdk-dev) and two processors: the generator runs on number 0, the forwarder on
@@ -17,7 +17,7 @@ cd "$(dirname "$0")/.."
 
 PAIRS=${PAIRS:-7} SECONDS_EACH=${SECONDS_EACH:-4} WARM_UP=${WARM_UP:-2} FLOWS=${FLOWS:-1024} READER=${READER:-1}
 BIN=${BIN:-${CARGO_TARGET_DIR:-target}/release}
-PEER_VDEV=${PEER_VDEV:-}
+PEER_VDEV=${PEER_VDEV:-} WORKERS=${WORKERS:-1} QUEUES=${QUEUES:-1}
 PREFIX=mgbench
 ID=$PREFIX-$$
 NEAR_MAC=02:55:00:00:00:01 FAR_MAC=02:55:00:00:00:02 NEAR=10.97.0.1 FAR=10.97.0.2
@@ -106,7 +106,8 @@ up() {
   for side in near far; do
     mac=$NEAR_MAC
     [ "$side" = near ] || mac=$FAR_MAC
-    on "$side" ip link add eth0 address "$mac" type veth peer name "$side" netns "$ID-host"
+    on "$side" ip link add eth0 address "$mac" numrxqueues "$QUEUES" numtxqueues "$QUEUES" type veth \
+      peer name "$side" numrxqueues "$QUEUES" numtxqueues "$QUEUES" netns "$ID-host"
     on "$side" ip link set eth0 up
     on host ip link set "$side" up
     on "$side" nft -f - <<NFT
@@ -126,8 +127,8 @@ NFT
 host = "bench"
 control = "unix:$WORK/no-control.sock"
 state_dir = "$WORK/state"
-cpus = [1]
-polling = "spin"
+workers = $WORKERS
+$([ "$WORKERS" != 1 ] || printf 'cpus = [1]\npolling = "spin"')
 flow_ring = { socket = "$WORK/flows.sock" }
 device = [{ name = "near", role = "endpoint" }, { name = "far", role = "endpoint" }]
 TOML
@@ -213,17 +214,29 @@ pairs() {
   printf 'bar: veth_forward_vs_testpmd = %.2f ratio\n' "$(median <"$WORK/ratios")"
 }
 
+# arrived_in SECONDS SIDE: kpps that arrive there meanwhile.
+arrived_in() {
+  local packets_before ns_before
+  packets_before=$(sunk "$2") ns_before=$(date +%s%N)
+  sleep "$1"
+  echo $((($(sunk "$2") - packets_before) * 1000000 / ($(date +%s%N) - ns_before)))
+}
+
 balance() {
-  local side seconds=${BALANCE_SECONDS:-60} to
+  local side seconds=${BALANCE_SECONDS:-60} to first last
   start_ours
   for side in near far; do
     to=far
     [ "$side" = near ] || to=near
     before=$(sunk "$to")
     start_traffic "$side"
-    sleep "$seconds"
+    sleep 2
+    first=$(arrived_in 10 "$to")
+    sleep $((seconds - 22))
+    last=$(arrived_in 10 "$to")
     finish "$GENERATOR"
-    echo "$seconds s from $side to $to: $(($(sunk "$to") - before)) packets arrived"
+    echo "$seconds s from $side to $to: $(($(sunk "$to") - before)) packets arrived; kpps of the first and the last 10 s:" \
+      "$first $last, ratio $(awk -v a="$last" -v b="$first" 'BEGIN {printf "%.3f", b ? a / b : 0}')"
   done
   finish "$FORWARDER"
   [ -z "$READING" ] || wait "$READING" || true

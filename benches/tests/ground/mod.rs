@@ -113,12 +113,42 @@ impl Ground {
 
     /// Adds an endpoint at a veth pair with default offloads.
     pub fn add_endpoint(&mut self, endpoint: Endpoint) {
+        self.add_endpoint_with_queues(endpoint, 1);
+    }
+
+    /// Likewise, with so many queues at both ends.
+    pub fn add_endpoint_with_queues(&mut self, endpoint: Endpoint, queues: u32) {
+        self.add_place(endpoint.name);
+        self.plug_in(endpoint, queues);
+        self.endpoints.push(endpoint);
+    }
+
+    /// Joins the place of an endpoint to the host by a new veth pair.
+    pub fn plug_in(&self, endpoint: Endpoint, queues: u32) {
         let Endpoint { name, .. } = endpoint;
-        self.add_place(name);
         let (host, mac) = (self.space("host"), endpoint.mac());
-        self.on(name, &format!("ip link add eth0 address {mac} type veth peer name {name} netns {host}"));
+        let queues = format!("numrxqueues {queues} numtxqueues {queues}");
+        self.on(
+            name,
+            &format!(
+                "ip link add eth0 address {mac} {queues} type veth peer name {name} {queues} netns {host}"
+            ),
+        );
         self.bring_up(endpoint);
         self.on("host", &format!("ip link set {name} up"));
+    }
+
+    /// Removes the devices of an endpoint; its place stays.
+    pub fn unplug(&self, endpoint: Endpoint) {
+        self.on("host", &format!("ip link del {}", endpoint.name));
+    }
+
+    /// Leaves an endpoint out of configurations from here on, or takes it in again.
+    pub fn list_endpoint(&mut self, endpoint: Endpoint, is_listed: bool) {
+        self.endpoints.retain(|other| other.name != endpoint.name);
+        if is_listed {
+            self.endpoints.push(endpoint);
+        }
     }
 
     /// Adds a machine that is no endpoint, at a veth pair with default offloads whose near end is a device of the host.
@@ -139,12 +169,13 @@ impl Ground {
         let guest_side = open(endpoint.name, "eth0", segmentation);
         self.on(endpoint.name, &format!("ip link set eth0 address {}", endpoint.mac()));
         self.bring_up(endpoint);
+        self.endpoints.push(endpoint);
         self.on("host", &format!("ip link set {} up", endpoint.name));
         guest::Guest::start(host_side, guest_side)
     }
 
     /// Gives an endpoint's own device its addresses.
-    fn bring_up(&mut self, endpoint: Endpoint) {
+    fn bring_up(&self, endpoint: Endpoint) {
         let Endpoint { name, .. } = endpoint;
         for setting in ["accept_dad", "router_solicitations"] {
             self.on(name, &format!("sysctl -qw net.ipv6.conf.eth0.{setting}=0"));
@@ -152,7 +183,6 @@ impl Ground {
         self.on(name, &format!("ip address add {}/24 dev eth0", endpoint.v4()));
         self.on(name, &format!("ip address add {}/64 dev eth0 nodad", endpoint.v6()));
         self.on(name, "ip link set eth0 up");
-        self.endpoints.push(endpoint);
     }
 
     /// Returns the full name of a namespace.

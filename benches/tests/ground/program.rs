@@ -75,6 +75,11 @@ impl Program {
         (status, self.log())
     }
 
+    /// Tells it to read its configuration again.
+    pub fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         let mut status = None;
