@@ -2,7 +2,6 @@
 //!
 //! `MESHGATE_REQUESTS` sets how many requests are made (1,000 unless set).
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-#![expect(clippy::print_stdout, reason = "how much passed is worth a line")]
 
 mod ground;
 
