@@ -69,6 +69,16 @@ pub struct WorkerCounters {
     pub frames_at_devices: Count,
     /// Frames waiting in the worker to be sent.
     pub frames_held: Count,
+    /// Flows in the table whose sides have not both answered to each other.
+    pub flows_unconfirmed: Count,
+    /// Flows of those that went for a new one because the table, or their share of it, was full.
+    pub flows_evicted_unconfirmed: Count,
+    /// Flows that had ended and went for a new one because the table was full.
+    pub flows_evicted_over: Count,
+    /// ICMP errors that followed their flow.
+    pub errors_related: Count,
+    /// ICMP errors that would have, but came faster than is allowed.
+    pub errors_over_rate: Count,
 }
 
 /// Counters of one device.
@@ -116,6 +126,11 @@ impl WorkerCounters {
             frames_free: Count::default(),
             frames_at_devices: Count::default(),
             frames_held: Count::default(),
+            flows_unconfirmed: Count::default(),
+            flows_evicted_unconfirmed: Count::default(),
+            flows_evicted_over: Count::default(),
+            errors_related: Count::default(),
+            errors_over_rate: Count::default(),
         }
     }
 
@@ -158,6 +173,11 @@ impl WorkerCounters {
             ("frames.free", &self.frames_free),
             ("frames.at-devices", &self.frames_at_devices),
             ("frames.held", &self.frames_held),
+            ("flows.unconfirmed", &self.flows_unconfirmed),
+            ("flows.evicted-unconfirmed", &self.flows_evicted_unconfirmed),
+            ("flows.evicted-over", &self.flows_evicted_over),
+            ("errors.related", &self.errors_related),
+            ("errors.over-rate", &self.errors_over_rate),
         ];
         others.into_iter().map(|(name, count)| (name.to_owned(), count.get())).chain(drops).collect()
     }

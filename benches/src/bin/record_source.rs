@@ -61,7 +61,10 @@ fn policy() -> Result<String, std::fmt::Error> {
     for endpoint in 0..ENDPOINTS {
         let (team, zone) = (endpoint % TEAMS, endpoint % ZONES);
         let (high, low) = (endpoint / 256, endpoint % 256);
-        writeln!(text, "[[endpoints]]\nname = \"vm-{endpoint}\"\nmac = \"02:64:00:00:{high:02x}:{low:02x}\"")?;
+        writeln!(
+            text,
+            "[[endpoints]]\nname = \"vm-{endpoint}\"\nmac = \"02:64:00:00:{high:02x}:{low:02x}\""
+        )?;
         writeln!(text, "addresses = [\"{}\"]", address(endpoint))?;
         writeln!(text, "labels = {{ team = \"{team}\", zone = \"{zone}\" }}")?;
     }
