@@ -18,7 +18,10 @@ WORK=$(mktemp -d)
 RUNNING=()
 down() {
   local number
-  for number in "${RUNNING[@]}"; do kill -KILL "$number" 2>/dev/null || true; done
+  for number in "${RUNNING[@]}"; do
+    kill -KILL "$number" 2>/dev/null || true
+    wait "$number" 2>/dev/null || true
+  done
   rm -rf "$WORK"
 }
 trap down EXIT
