@@ -3,7 +3,7 @@
 
 use crate::config::{Config, DEVICES_MAX};
 use crate::counters::WorkerCounters;
-use crate::flow_table::{FlowTable, KeyedHash, Timeouts};
+use crate::flow_table::{FlowTable, KeyedHash};
 use crate::meter::{Meter, RecordQueue};
 use crate::published::{Published, Publisher};
 use crate::switch::{Learned, Switch};
@@ -59,7 +59,7 @@ impl FlowSettings {
         Self {
             flows_max: config.flows_max,
             tracker: TrackerConfig {
-                timeouts: Timeouts::default(),
+                timeouts: config.timeouts.timeouts(),
                 active_report_ns: u64::from(config.active_report_s) * SECOND_NS,
                 pickup,
             },

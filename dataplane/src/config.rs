@@ -1,5 +1,9 @@
 //! The configuration file of the dataplane: TOML, unknown keys refused.
 
+mod timeouts;
+
+pub use timeouts::TimeoutConfig;
+
 use crate::binding::{DeviceRole, Role};
 use crate::flow_table::FLOWS_MAX;
 use meshgate_policy::{Action, Mac, Name, limits::DEVICE_NAME_BYTES_MAX};
@@ -84,6 +88,9 @@ pub struct Config {
     /// Where flow records are handed to a learner; none keeps them from leaving.
     #[serde(default)]
     pub flow_ring: Option<FlowRingConfig>,
+    /// How long flows may be silent.
+    #[serde(default)]
+    pub timeouts: TimeoutConfig,
     /// Devices.
     #[serde(default, rename = "device")]
     pub devices: Vec<DeviceConfig>,
@@ -227,7 +234,7 @@ impl Config {
                 format!("{} is no power of two within 64 to 16777216", ring.slots),
             );
         }
-        self.device_fault()
+        self.timeouts.fault().or_else(|| self.device_fault())
     }
 
     fn device_fault(&self) -> Option<(String, String)> {

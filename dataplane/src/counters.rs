@@ -73,6 +73,16 @@ pub struct WorkerCounters {
     pub frames_crossing: Count,
     /// Packets handed to the worker that owns their flow.
     pub handed_over: Count,
+    /// Flows in the table whose sides have not both answered to each other.
+    pub flows_unconfirmed: Count,
+    /// Flows of those that went for a new one because the table, or their share of it, was full.
+    pub flows_evicted_unconfirmed: Count,
+    /// Flows that had ended and went for a new one because the table was full.
+    pub flows_evicted_over: Count,
+    /// ICMP errors that followed their flow.
+    pub errors_related: Count,
+    /// ICMP errors that would have, but came faster than is allowed.
+    pub errors_over_rate: Count,
 }
 
 /// Counters of one device.
@@ -122,6 +132,11 @@ impl WorkerCounters {
             frames_held: Count::default(),
             frames_crossing: Count::default(),
             handed_over: Count::default(),
+            flows_unconfirmed: Count::default(),
+            flows_evicted_unconfirmed: Count::default(),
+            flows_evicted_over: Count::default(),
+            errors_related: Count::default(),
+            errors_over_rate: Count::default(),
         }
     }
 
@@ -166,6 +181,11 @@ impl WorkerCounters {
             ("frames.held", &self.frames_held),
             ("frames.crossing", &self.frames_crossing),
             ("packets.handed-over", &self.handed_over),
+            ("flows.unconfirmed", &self.flows_unconfirmed),
+            ("flows.evicted-unconfirmed", &self.flows_evicted_unconfirmed),
+            ("flows.evicted-over", &self.flows_evicted_over),
+            ("errors.related", &self.errors_related),
+            ("errors.over-rate", &self.errors_over_rate),
         ];
         others.into_iter().map(|(name, count)| (name.to_owned(), count.get())).chain(drops).collect()
     }

@@ -26,7 +26,7 @@ mod transport;
 
 pub use content::{
     ArpOperation, ArpPacket, Checksum, ChecksumRequest, Content, DhcpRole, Fragment, IcmpKind, IpPacket,
-    NeighbourKind, NeighbourMessage, Quoted, TcpFields, TcpFlags,
+    NeighbourKind, NeighbourMessage, Quoted, SctpFields, TcpFields, TcpFlags,
 };
 pub use ipv6::EXTENSION_HEADERS_MAX;
 

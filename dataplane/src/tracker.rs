@@ -5,7 +5,9 @@
 //! the wheel within ten seconds, has it judged again in its original direction; a flow that the new policy refuses is
 //! cut and stays as `Refused`, so that neither side can revive it.
 
+mod errors;
 mod judged;
+mod known;
 mod pickup;
 mod revisit;
 
@@ -15,13 +17,14 @@ pub use pickup::Pickup;
 use crate::classifier::Judgement;
 use crate::counters::WorkerCounters;
 use crate::flow_table::{
-    ACK, FIN, Flow, FlowGrounds, FlowIndex, FlowKey, FlowState, FlowTable, Match, Pace, RST, SYN, Sender,
-    TcpState, TcpStep, Timeouts,
+    ACK, FIN, Flow, FlowGrounds, FlowIndex, FlowKey, FlowState, FlowTable, Match, Pace, RST, Room, SYN,
+    Sender, Standing, Timeouts, is_init,
 };
 use crate::meter::{Meter, Refusal};
 use crate::packet::IpPacket;
 use crate::published::Published;
 use crate::verdict::{DropReason, Grounds, Verdict};
+use errors::ErrorBudget;
 use meshgate_policy::{Action, EndReason, PolicyKey, Protocol, RecordKind, SegmentId, Stage};
 use std::sync::Arc;
 
@@ -55,6 +58,8 @@ pub struct Tracker {
     /// Which worker this is: its place in [`Published::rules`].
     worker: usize,
     started_ns: u64,
+    /// ICMP errors that may follow their flows.
+    errors: ErrorBudget,
 }
 
 impl Tracker {
@@ -66,7 +71,7 @@ impl Tracker {
         counters: Arc<WorkerCounters>,
         worker: usize,
     ) -> Self {
-        Self { table, config, meter, counters, worker, started_ns: 0 }
+        Self { table, config, meter, counters, worker, started_ns: 0, errors: ErrorBudget::default() }
     }
 
     /// Says when the worker started without the state of the connections that pass through it.
@@ -96,7 +101,7 @@ impl Tracker {
     /// Returns the verdict on a packet that passed stages 1 to 3.
     pub fn judge(&mut self, packet: &Judged<'_>, place: &FlowPlace, published: &Published) -> Verdict {
         if packet.is_icmp_error() {
-            return Self::drop(DropReason::UnrelatedError, published, None);
+            return self.judge_error(packet, place, published);
         }
         if packet.is_stateless() {
             return self.judge_alone(packet, published);
@@ -125,11 +130,16 @@ impl Tracker {
         packet: &Judged<'_>,
         published: &Published,
     ) -> Verdict {
-        let flags = packet.tcp_flags();
-        if packet.ip.l4.protocol != Protocol::TCP || flags & (SYN | ACK | FIN | RST) == SYN {
+        let flags = packet.tcp_flags() & (SYN | ACK | FIN | RST);
+        let is_first = match packet.ip.l4.protocol {
+            Protocol::TCP => flags == SYN,
+            Protocol::SCTP => packet.ip.sctp.as_ref().is_some_and(is_init),
+            _ => true,
+        };
+        if is_first {
             return self.begin(key, sender, packet, published);
         }
-        if flags & (ACK | SYN | FIN | RST) == ACK {
+        if flags == ACK {
             return self.take_up(key, sender, packet, published);
         }
         Self::drop(DropReason::NoFlow, published, None)
@@ -142,131 +152,35 @@ impl Tracker {
             self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
             return self.refuse(&policy_key, &grounds, packet);
         }
-        let state = FlowState::at_start(key.protocol());
+        let state = FlowState::at_start(packet.ip, sender);
         self.take_in(Self::flow(key, sender, state, grounds, packet), packet, published)
     }
 
-    /// Puts the flow of an allowed packet into the table.
+    /// Puts the flow of an allowed packet into the table, if need be in the place of one that may go.
     fn take_in(&mut self, mut flow: Flow, packet: &Judged<'_>, published: &Published) -> Verdict {
         let (key, sender, grounds) = (flow.key, packet.sender_of(&flow.key), flow.grounds);
         flow.is_sampled = self.meter.is_sampled(self.table.hash_of(&key));
         flow.count(sender, packet.ip.ip_bytes, packet.tcp_flags(), packet.now_ns);
-        match self.table.insert(flow) {
-            None => Self::drop(DropReason::FlowTableFull, published, None),
-            Some(index) => {
-                self.counters.flows_created.add(1);
-                self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
-                self.schedule(index);
-                self.meter.record(self.table.get(index), RecordKind::Start, EndReason::None);
-                Verdict::Allow(verdict_grounds(&grounds))
-            }
+        flow.deliver(sender, packet.delivered_to());
+        if let Room::InsteadOf(other, standing) = self.table.room_for(flow.state.standing()) {
+            self.count_evicted(standing);
+            self.end(other, EndReason::Evicted);
         }
+        let has_room = self.table.room_for(flow.state.standing()) == Room::Free;
+        let Some(index) = has_room.then(|| self.table.insert(flow)).flatten() else {
+            return Self::drop(DropReason::FlowTableFull, published, None);
+        };
+        self.counters.flows_created.add(1);
+        self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
+        self.schedule(index);
+        self.meter.record(self.table.get(index), RecordKind::Start, EndReason::None);
+        Verdict::Allow(verdict_grounds(&grounds))
     }
 
-    fn known(&mut self, found: Match, packet: &Judged<'_>, published: &Published) -> Verdict {
-        let Match { index, sender } = found;
-        if self.table.get(index).state == FlowState::Refused {
-            return self.knock(found, packet, published);
-        }
-        if self.table.get(index).grounds.generation != published.generation
-            && let Some(refusing) = self.rejudge(index, packet.now_ns, published)
-        {
-            return Self::drop(DropReason::CutFlow, published, refusing.rule_id());
-        }
-        let flow = self.table.get(index);
-        match flow.state {
-            FlowState::Tcp(state) => {
-                let (own, other) = (flow.pace(sender).tcp_flags, flow.pace(sender.other()).tcp_flags);
-                match state.step(packet.tcp_flags(), sender == flow.initiator, (own, other)) {
-                    TcpStep::To(next) => self.pass(found, FlowState::Tcp(next), packet, published),
-                    TcpStep::Restart => self.restart(found, packet, published),
-                    TcpStep::Invalid => {
-                        Self::drop(DropReason::InvalidState, published, flow.grounds.rule_id())
-                    }
-                }
-            }
-            FlowState::Exchange { .. } if !packet.is_of_exchange(flow, sender) => {
-                Self::drop(DropReason::InvalidState, published, flow.grounds.rule_id())
-            }
-            FlowState::Exchange { answered } => {
-                let answered = answered || sender != flow.initiator;
-                self.pass(found, FlowState::Exchange { answered }, packet, published)
-            }
-            FlowState::Reversed(opening) => self.continue_reversed(found, opening, packet, published),
-            FlowState::Refused => Self::drop(DropReason::CutFlow, published, flow.grounds.rule_id()),
-        }
-    }
-
-    /// Lets a packet of a known flow pass.
-    fn pass(
-        &mut self,
-        found: Match,
-        state: FlowState,
-        packet: &Judged<'_>,
-        published: &Published,
-    ) -> Verdict {
-        let Match { index, sender } = found;
-        let flow = self.table.get_mut(index);
-        let is_over =
-            matches!(state, FlowState::Tcp(TcpState::Closed | TcpState::Reset)) && flow.state != state;
-        flow.state = state;
-        flow.count(sender, packet.ip.ip_bytes, packet.tcp_flags(), packet.now_ns);
-        let grounds = flow.grounds;
-        if is_over {
-            // Its time-out became short: the wheel must not wait for the long one.
-            self.schedule(index);
-        }
-        self.count_rule(&grounds, packet.ip.ip_bytes, false, published);
-        Verdict::Allow(Grounds { stage: Stage::KnownFlow, ..verdict_grounds(&grounds) })
-    }
-
-    /// A SYN on a connection that is over begins the next one; either side may send it.
-    fn restart(&mut self, found: Match, packet: &Judged<'_>, published: &Published) -> Verdict {
-        let Match { index, sender } = found;
-        let key = self.table.get(index).key;
-        self.end(index, EndReason::Closed);
-        self.begin(key, sender, packet, published)
-    }
-
-    /// A packet of a refused tuple: only an allowed SYN without ACK makes it a flow again.
-    fn knock(&mut self, found: Match, packet: &Judged<'_>, published: &Published) -> Verdict {
-        let Match { index, sender } = found;
-        let flow = self.table.get(index);
-        let (key, rule) = (flow.key, flow.grounds.rule_id());
-        let is_syn = packet.tcp_flags() & (SYN | ACK | FIN | RST) == SYN;
-        if key.protocol() == Protocol::TCP && is_syn {
-            let (grounds, _) = Self::ask(packet.policy_key(), published);
-            if grounds.action.is_allow() {
-                self.table.remove(index);
-                return self.begin(key, sender, packet, published);
-            }
-        }
-        // Knocking keeps the door shut: the minute of refusal begins anew with each packet.
-        self.table.get_mut(index).last_ns = packet.now_ns;
-        Self::drop(DropReason::CutFlow, published, rule)
-    }
-
-    /// Judges a flow by the current policy, in its original direction; returns the grounds if that cuts it.
-    fn rejudge(&mut self, index: FlowIndex, now_ns: u64, published: &Published) -> Option<FlowGrounds> {
-        let (grounds, _) = Self::ask(self.table.get(index).policy_key(), published);
-        self.counters.flows_rejudged.add(1);
-        self.count_rule(&grounds, 0, true, published);
-        self.table.get_mut(index).grounds = grounds;
-        if grounds.action.is_allow() {
-            return None;
-        }
-        self.cut(index, now_ns);
-        Some(grounds)
-    }
-
-    /// Ends a flow that a policy refuses, and keeps its tuple refused, from now on, while there is room for that.
-    fn cut(&mut self, index: FlowIndex, now_ns: u64) {
-        self.meter.record(self.table.get(index), RecordKind::End, EndReason::Refused);
-        if self.table.set_refused(index) {
-            self.table.get_mut(index).last_ns = now_ns;
-            self.schedule(index);
-        } else {
-            self.table.remove(index);
+    fn count_evicted(&self, standing: Standing) {
+        match standing {
+            Standing::Over => self.counters.flows_evicted_over.add(1),
+            _ => self.counters.flows_evicted_unconfirmed.add(1),
         }
     }
 
@@ -322,6 +236,7 @@ impl Tracker {
             parties: packet.parties(),
             is_sampled: true,
             paces: [Pace::default(); 2],
+            delivered: [u16::MAX; 2],
         }
     }
 

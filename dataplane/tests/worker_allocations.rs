@@ -31,6 +31,8 @@ const ROUNDS: usize = 16;
 const LIFE_ROUNDS: usize = 8;
 /// Simulated time from turn to turn.
 const TURN_NS: u64 = 10_000_000;
+/// Payload of a segment of data.
+const PAYLOAD_BYTES: usize = 100;
 /// Turns from one policy to the next.
 const POLICY_TURNS: u64 = 20_000;
 
@@ -115,12 +117,13 @@ fn frame(side: usize, round: usize, number: usize) -> Frame {
     let (generation, step) = (round / LIFE_ROUNDS, round % LIFE_ROUNDS);
     let client = u16::try_from(10_000 + generation * BURST_FRAMES + number).unwrap();
     let numbered = u16::try_from(step).unwrap();
+    // By the sequence number a frame that came round is told from the others of its connection.
+    let (sequence, acknowledgment) = numbers(side, step);
     let ports = |service| if side == 0 { (client, service) } else { (service, client) };
     let tcp = |frame: Frame, flags| {
         let (source, destination) = ports(5432);
-        // By the sequence number a frame that came round is told from the others of its connection.
-        let frame = frame.tcp(source, destination, flags).numbers(numbered.into(), 0, u16::MAX);
-        frame.payload(&[0x55; 100][..if step == 3 { 100 } else { 0 }])
+        let frame = frame.tcp(source, destination, flags).numbers(sequence, acknowledgment, u16::MAX);
+        frame.payload(&[0x55; PAYLOAD_BYTES][..if (1..4).contains(&step) { PAYLOAD_BYTES } else { 0 }])
     };
     let plain = v4(ends.0, ends.1);
     let flags = [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::ACK, TcpFlags::ACK, TcpFlags::FIN | TcpFlags::ACK];
@@ -141,6 +144,19 @@ fn frame(side: usize, round: usize, number: usize) -> Frame {
         Lane::Echo => plain.echo_reply(client, numbered),
         Lane::Denied => plain.tcp(client + numbered, 23, TcpFlags::SYN),
     }
+}
+
+/// Returns sequence and acknowledgment number of a side's segment in a step of its connection: SYN, three of data, FIN,
+/// acknowledgments of that. Both sides send at once, the client's frame goes first.
+fn numbers(side: usize, step: usize) -> (u32, u32) {
+    let data_bytes = u32::try_from(PAYLOAD_BYTES).unwrap();
+    let sent_before = |step: usize| match step {
+        0 => 0,
+        1..=4 => 1 + data_bytes * u32::try_from(step - 1).unwrap(),
+        _ => 2 + 3 * data_bytes,
+    };
+    let came_before = if side == 0 { sent_before(step) } else { sent_before(step + 1) };
+    (sent_before(step), came_before)
 }
 
 /// Returns all frames of one side.
@@ -196,6 +212,10 @@ impl Circle {
         let text = "host = \"h\"\n[[device]]\nname = \"web0\"\nrole = \"endpoint\"\n";
         let mut settings = FlowSettings::of(&Config::parse(text, Path::new("circle")).unwrap());
         settings.flows_max = 1_024;
+        // Frames that come round begin the same connections with the same numbers, which a connection that is just over
+        // does not accept: it must have been forgotten.
+        settings.tracker.timeouts.tcp_closed_ns = TURN_NS;
+        settings.tracker.timeouts.tcp_last_ack_ns = TURN_NS;
         let first = host.compile(&policy).unwrap();
         let assembly = Assembly::with_queues(pools, vec![queues], first, &settings, START).unwrap();
         Self { assembly, host, numbering, version: 1, now: START, records: 0 }

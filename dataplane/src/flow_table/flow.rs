@@ -1,11 +1,14 @@
 //! One flow.
 
-use super::{FlowKey, Sender, TcpState};
+use super::{Association, Connection, FlowKey, SctpState, Sender, Standing, Step, TcpState, Timeouts};
 use crate::classifier::Judgement;
 use crate::meter::{Parties, side_index};
-use meshgate_policy::{Action, L4Key, PolicyKey, PolicyVersion, Protocol, RuleId, Stage};
+use crate::packet::IpPacket;
+use meshgate_policy::{Action, L4Key, PolicyKey, PolicyVersion, RuleId, Stage};
 
 const SECOND_NS: u64 = 1_000_000_000;
+/// No device: to none alone, or to none yet.
+const NO_DEVICE: u16 = u16::MAX;
 
 /// What a flow's last judging said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,16 +54,26 @@ impl FlowGrounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowState {
     /// TCP.
-    Tcp(TcpState),
-    /// Anything else: whether the other side has answered.
-    Exchange {
-        /// Whether a packet has come back.
-        answered: bool,
-    },
+    Tcp(Connection),
+    /// SCTP.
+    Sctp(Association),
+    /// Anything else.
+    Exchange(Exchange),
     /// TCP taken up on the word of the answering side; passes little until the other side agrees.
     Reversed(Opening),
     /// Cut by a policy: nothing passes either way.
     Refused,
+}
+
+/// How far an exchange without states of its own has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchange {
+    /// One side has spoken.
+    Unanswered,
+    /// The other has answered.
+    Answered,
+    /// The first has spoken again after that, so that its address is not forged.
+    Steady,
 }
 
 /// What a connection that was taken up in reverse has shown so far.
@@ -112,7 +125,12 @@ pub struct Flow {
     pub is_sampled: bool,
     /// Counts of the low and the high side's packets.
     pub paces: [Pace; 2],
+    /// Devices to which packets of the low and the high side were last delivered.
+    pub delivered: [u16; 2],
 }
+
+/// What a slot of the table holds beside the flow must fit into the rest of its four cache lines.
+const _: () = assert!(size_of::<Flow>() <= 240);
 
 impl Flow {
     /// Returns what stages 5 to 7 look at, in the flow's original direction.
@@ -139,61 +157,41 @@ impl Flow {
         self.last_ns = now_ns;
     }
 
+    /// Takes a packet into account whose flow stands by itself: of TCP, SCTP, or without states.
+    pub fn step(&mut self, packet: &IpPacket, sender: Sender) -> Step {
+        let initiator = self.initiator;
+        let is_in_turn = self.is_in_turn(&packet.l4, sender);
+        match (&mut self.state, &packet.tcp, &packet.sctp) {
+            (FlowState::Tcp(connection), Some(tcp), _) => connection.step(tcp, sender, initiator),
+            (FlowState::Sctp(association), _, Some(sctp)) => association.step(sctp, sender, initiator),
+            (FlowState::Exchange(exchange), None, None) if is_in_turn => {
+                *exchange = exchange.after(sender == initiator);
+                Step::Pass
+            }
+            _ => Step::Invalid,
+        }
+    }
+
+    /// Returns whether a packet is what its side of an echo may send: the side that asked asks and the other answers.
+    /// Without this, who may be pinged could ping back. Of other protocols anything is in turn.
+    pub fn is_in_turn(&self, l4: &L4Key, side: Sender) -> bool {
+        // Of ICMP only echoes have flows; what stands in the place of a port tells asking from answering.
+        !l4.protocol.is_icmp() || (l4.source_port == self.l4.source_port) == (side == self.initiator)
+    }
+
+    /// Returns whether packets of this side were last delivered to this device.
+    pub fn was_delivered_to(&self, side: Sender, device: u16) -> bool {
+        device != NO_DEVICE && self.delivered[side_index(side)] == device
+    }
+
+    /// Takes note of where a packet of a side goes; of none, if it goes to several.
+    pub fn deliver(&mut self, side: Sender, device: Option<u16>) {
+        self.delivered[side_index(side)] = device.unwrap_or(NO_DEVICE);
+    }
+
     /// Returns when the flow ends if nothing more comes.
     pub fn idle_at_ns(&self, timeouts: &Timeouts) -> u64 {
         self.last_ns.saturating_add(timeouts.of(self))
-    }
-}
-
-/// How long a flow may be silent, in nanoseconds, by state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// TCP before both sides have spoken (RFC 5382 REQ-5 asks for at least the time of the handshake).
-    pub tcp_opening_ns: u64,
-    /// TCP both sides of which have spoken: 2 h 4 min (RFC 5382 REQ-5).
-    pub tcp_established_ns: u64,
-    /// TCP after a FIN: 4 min (RFC 5382 REQ-5).
-    pub tcp_closing_ns: u64,
-    /// TCP after both FINs were acknowledged or a reset.
-    pub tcp_closed_ns: u64,
-    /// UDP and others that were answered: 2 min at least, 5 min recommended (RFC 4787 REQ-5).
-    pub exchange_answered_ns: u64,
-    /// UDP and others without an answer.
-    pub exchange_unanswered_ns: u64,
-    /// ICMP echo: 60 s (RFC 5508 REQ-2).
-    pub icmp_ns: u64,
-    /// Cut flows, and tuples refused after a wrong take-up.
-    pub refused_ns: u64,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            tcp_opening_ns: 60 * SECOND_NS,
-            tcp_established_ns: 7_440 * SECOND_NS,
-            tcp_closing_ns: 240 * SECOND_NS,
-            tcp_closed_ns: 10 * SECOND_NS,
-            exchange_answered_ns: 300 * SECOND_NS,
-            exchange_unanswered_ns: 60 * SECOND_NS,
-            icmp_ns: 60 * SECOND_NS,
-            refused_ns: 60 * SECOND_NS,
-        }
-    }
-}
-
-impl Timeouts {
-    fn of(&self, flow: &Flow) -> u64 {
-        match flow.state {
-            FlowState::Tcp(TcpState::Opening) => self.tcp_opening_ns,
-            FlowState::Tcp(TcpState::Established) => self.tcp_established_ns,
-            FlowState::Tcp(TcpState::Closing) => self.tcp_closing_ns,
-            FlowState::Tcp(TcpState::Closed | TcpState::Reset) => self.tcp_closed_ns,
-            FlowState::Exchange { .. } if flow.key.protocol().is_icmp() => self.icmp_ns,
-            FlowState::Exchange { answered: true } => self.exchange_answered_ns,
-            FlowState::Exchange { answered: false } => self.exchange_unanswered_ns,
-            FlowState::Reversed(_) => REVERSED_MAX_NS,
-            FlowState::Refused => self.refused_ns,
-        }
     }
 }
 
@@ -202,12 +200,44 @@ pub const REVERSED_MAX_NS: u64 = 5 * SECOND_NS;
 /// How many packets it may pass until then.
 pub const REVERSED_PACKETS_MAX: u8 = 8;
 
+impl Exchange {
+    /// Returns how far the exchange has come after a packet of the side that began it, or of the other.
+    fn after(self, is_of_initiator: bool) -> Self {
+        match (self, is_of_initiator) {
+            (Self::Unanswered, true) => Self::Unanswered,
+            (Self::Unanswered | Self::Answered, false) => Self::Answered,
+            (Self::Answered, true) | (Self::Steady, _) => Self::Steady,
+        }
+    }
+}
+
 impl FlowState {
-    /// Returns the state of a flow whose first packet is allowed.
-    pub fn at_start(protocol: Protocol) -> Self {
-        match protocol {
-            Protocol::TCP => Self::Tcp(TcpState::Opening),
-            _ => Self::Exchange { answered: false },
+    /// Returns the state of a flow whose first packet, of this side, is allowed.
+    pub fn at_start(packet: &IpPacket, sender: Sender) -> Self {
+        match (&packet.tcp, &packet.sctp) {
+            (Some(tcp), _) => Self::Tcp(Connection::opened(tcp, sender)),
+            (_, Some(sctp)) => Self::Sctp(Association::opened(sctp, sender)),
+            _ => Self::Exchange(Exchange::Unanswered),
+        }
+    }
+
+    /// Returns what the table may do with such a flow when it is full.
+    pub fn standing(&self) -> Standing {
+        match self {
+            Self::Tcp(connection) => match connection.state() {
+                TcpState::Closed | TcpState::Reset => Standing::Over,
+                _ if connection.is_confirmed() => Standing::Confirmed,
+                _ => Standing::Unconfirmed,
+            },
+            Self::Sctp(association) => match association.state() {
+                SctpState::Closed => Standing::Over,
+                SctpState::CookieWait => Standing::Unconfirmed,
+                _ => Standing::Confirmed,
+            },
+            Self::Exchange(Exchange::Steady) => Standing::Confirmed,
+            Self::Exchange(_) => Standing::Unconfirmed,
+            Self::Reversed(_) => Standing::Reversed,
+            Self::Refused => Standing::Refused,
         }
     }
 }

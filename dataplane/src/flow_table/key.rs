@@ -1,7 +1,7 @@
 //! What makes two packets belong to one flow.
 
 use crate::packet::{IcmpKind, IpPacket};
-use meshgate_policy::{FlowRecord, Protocol, SegmentId, address_bytes};
+use meshgate_policy::{FlowRecord, L4Key, Protocol, SegmentId, address_bytes};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
@@ -27,15 +27,21 @@ pub enum Sender {
 }
 
 impl FlowKey {
-    /// Returns the key of a packet and which side sent it. ICMP echo has its identifier as both ports.
+    /// Returns the key of the flow that a packet belongs to and which side sent it: of an ICMP error the flow, and the
+    /// side, of the packet that it quotes. ICMP echo has its identifier as both ports.
     pub fn of(segment: SegmentId, packet: &IpPacket) -> (Self, Sender) {
-        let (source_port, destination_port) = match echo_identifier(packet) {
-            Some(id) => (id, id),
-            None if packet.l4.protocol.is_icmp() => (0, 0),
-            None => (packet.l4.source_port, packet.l4.destination_port),
-        };
-        let (source, destination) = ((packet.source, source_port), (packet.destination, destination_port));
-        Self::new(segment, packet.l4.protocol, source, destination)
+        match &packet.icmp {
+            Some(IcmpKind::Error(Some(quoted))) => {
+                let ports = ports_of(&quoted.l4, quoted.echo_id);
+                let (source, destination) = ((quoted.source, ports.0), (quoted.destination, ports.1));
+                Self::new(segment, quoted.l4.protocol, source, destination)
+            }
+            _ => {
+                let ports = ports_of(&packet.l4, echo_identifier(packet));
+                let (source, destination) = ((packet.source, ports.0), (packet.destination, ports.1));
+                Self::new(segment, packet.l4.protocol, source, destination)
+            }
+        }
     }
 
     /// Returns the key of two sides (address and port), and which of them the first one is.
@@ -95,6 +101,15 @@ impl Sender {
             Self::Low => Self::High,
             Self::High => Self::Low,
         }
+    }
+}
+
+/// Returns what stands for the ports in a key.
+fn ports_of(l4: &L4Key, echo_id: Option<u16>) -> (u16, u16) {
+    match echo_id {
+        Some(id) => (id, id),
+        None if l4.protocol.is_icmp() => (0, 0),
+        None => (l4.source_port, l4.destination_port),
     }
 }
 

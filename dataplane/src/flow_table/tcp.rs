@@ -1,6 +1,35 @@
-//! TCP as far as flags tell: opening, established, closing, closed. Sequence windows are not looked at here.
+//! A TCP connection as the host between its ends sees it (RFC 9293, RFC 5961): opening, established, closing, over.
+//!
+//! Every segment is held against the numbers of both sides (see [`super::window`]). What lies outside is dropped and
+//! changes nothing. Three kinds of segment are special, because an attacker who knows the addresses and ports, but not
+//! the numbers, aims with them:
+//!
+//! **RST.** It ends the connection here only with exactly the number that its receiver expects, or when it acknowledges
+//! a SYN that was not answered yet (RFC 5961 section 3.2; RFC 9293 section 3.10.7.3). With another number of the window it
+//! passes and changes nothing. To drop it would be no safer and would do harm: a sender that aborts while its last
+//! data was lost sends just such a reset; its receiver answers with a challenge ACK, and an exact reset follows. An
+//! attacker who hits the window by chance causes a challenge ACK, which goes to the true sender, and nothing more:
+//! neither end nor this host loses state. Outside the window it is dropped, as a receiver would do.
+//!
+//! **SYN in a connection that stands.** It passes, from the side that began the connection, and changes nothing but a note
+//! of its number: its receiver answers with a challenge ACK (RFC 5961 section 4), and if the sender really was restarted,
+//! that ends the old connection by an exact reset. Only if the receiver is the one that was restarted it answers with
+//! SYN and ACK, and that must acknowledge the noted number: then the connection begins anew with the same judgement. An
+//! attacker cannot make an end with a connection say that. A SYN of the side that did not begin the connection is
+//! dropped: the policy has not allowed it to begin one.
+//!
+//! **ACK to a SYN, without SYN.** The receiver still has an older connection of the same ports (RFC 9293 section 3.5.1,
+//! figure 9). It passes if it carries nothing and acknowledges something else than the SYN, which makes the sender
+//! answer with a reset of just that number, which passes too.
+//!
+//! After both FINs were acknowledged, or a reset, a SYN begins a new connection and is judged anew. In the first case
+//! its number must be after the last one of the same side (RFC 9293 section 3.6.1, RFC 6191); an older one is
+//! treated as above, because the end that waits may accept it by its timestamp, which is not looked at here.
 
-use crate::packet::TcpFlags;
+use super::Sender;
+use super::window::{Segment, TcpSide, is_after};
+use crate::meter::side_index;
+use crate::packet::{TcpFields, TcpFlags};
 
 /// The FIN flag as a bit.
 pub(crate) const FIN: u8 = TcpFlags::FIN.0;
@@ -14,124 +43,228 @@ pub(crate) const ACK: u8 = TcpFlags::ACK.0;
 /// Where a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcpState {
-    /// A SYN has passed; the handshake is not over.
-    Opening,
-    /// Both sides have spoken.
+    /// One side has sent a SYN.
+    SynSent,
+    /// Both have, and not both were acknowledged.
+    SynReceived,
+    /// Both sides have spoken and been heard.
     Established,
-    /// A FIN has passed.
+    /// One side has sent its FIN.
     Closing,
-    /// A FIN of each side has passed.
+    /// Both have, and not both were acknowledged.
+    LastAck,
+    /// Both FINs were acknowledged.
     Closed,
     /// A reset has passed.
     Reset,
 }
 
-/// What a packet does to a connection.
+/// What a packet does to its flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TcpStep {
-    /// It belongs; the connection is then in this state.
-    To(TcpState),
-    /// It begins a new connection with the same ports: the old one is over.
+pub enum Step {
+    /// It belongs, and the flow has taken note of it.
+    Pass,
+    /// It begins a new exchange with the same ports: the old one is over.
     Restart,
-    /// It does not belong.
+    /// It does not belong, and the flow is as before.
     Invalid,
 }
 
-impl TcpState {
-    /// Returns what a packet with these flags does. `seen` are the flags that each side has sent before: the packet's
-    /// sender first, then the other. `from_initiator` says whether the packet's sender began the connection.
-    pub fn step(self, flags: u8, from_initiator: bool, seen: (u8, u8)) -> TcpStep {
-        let (own, other) = seen;
-        if flags & RST != 0 {
-            return TcpStep::To(Self::Reset);
-        }
-        if flags & (SYN | ACK) == SYN {
-            return match self {
-                // The initiator's SYN again, or both sides at once (RFC 9293 section 3.5, figure 7).
-                Self::Opening => TcpStep::To(Self::Opening),
-                // An old duplicate; the receiver answers with a challenge ACK (RFC 9293 section 3.10.7.4).
-                Self::Established if from_initiator => TcpStep::To(self),
-                Self::Established => TcpStep::Invalid,
-                Self::Closing | Self::Closed | Self::Reset => TcpStep::Restart,
-            };
-        }
-        match self {
-            Self::Opening if flags & SYN != 0 && from_initiator && other & SYN == 0 => TcpStep::Invalid,
-            Self::Opening if flags & SYN == 0 && !from_initiator && own & SYN == 0 => TcpStep::Invalid,
-            Self::Reset if flags & SYN != 0 => TcpStep::Invalid,
-            _ => TcpStep::To(self.after(flags, own, other)),
-        }
-    }
-
-    fn after(self, flags: u8, own: u8, other: u8) -> Self {
-        let own_fin = (own | flags) & FIN != 0;
-        let other_fin = other & FIN != 0;
-        let both_spoke = other & SYN != 0 || self != Self::Opening;
-        match self {
-            Self::Reset => Self::Reset,
-            Self::Closed => Self::Closed,
-            _ if own_fin && other_fin => Self::Closed,
-            _ if own_fin || other_fin => Self::Closing,
-            Self::Opening if both_spoke && flags & (SYN | ACK) == ACK => Self::Established,
-            state => state,
-        }
-    }
+/// A connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The low and the high side.
+    sides: [TcpSide; 2],
+    noted: Noted,
+    state: TcpState,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// A number that passed without changing anything, because its receiver must answer to it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Noted {
+    Nothing,
+    /// A SYN in a connection that stands: behind its number, and its window scale.
+    Syn(u32, Option<u8>),
+    /// An ACK in answer to a SYN: what it acknowledges.
+    HalfOpen(u32),
+}
 
-    /// Plays packets (flags, from the initiator) and returns the state after each.
-    fn play(packets: &[(u8, bool)]) -> Vec<TcpStep> {
-        let mut state = TcpState::Opening;
-        let mut seen = [0u8; 2];
-        let mut steps = Vec::new();
-        for (flags, from_initiator) in packets {
-            let own = usize::from(*from_initiator);
-            let step = state.step(*flags, *from_initiator, (seen[own], seen[1 - own]));
-            seen[own] |= flags;
-            if let TcpStep::To(next) = step {
-                state = next;
-            }
-            steps.push(step);
+impl Connection {
+    /// Returns the connection that this SYN begins.
+    pub fn opened(syn: &TcpFields, from: Sender) -> Self {
+        let mut sides = [TcpSide::default(); 2];
+        sides[side_index(from)] = TcpSide::begun(syn, &TcpSide::default());
+        Self { sides, noted: Noted::Nothing, state: TcpState::SynSent }
+    }
+
+    /// Returns the connection of which this segment of the middle is the first one seen.
+    pub fn taken_up(tcp: &TcpFields, from: Sender) -> Self {
+        let segment = Segment::of(tcp);
+        let numbers = TcpSide::taken_up(segment.sequence, segment.end, segment.acknowledgment, tcp.window);
+        Self::of_middle(numbers, from)
+    }
+
+    /// Returns the connection of which a side has sent up to `end` and acknowledged this, with an unknown window.
+    pub fn taken_up_at(end: u32, acknowledgment: u32, from: Sender) -> Self {
+        Self::of_middle(TcpSide::taken_up(end, end, acknowledgment, u16::MAX), from)
+    }
+
+    fn of_middle((own, other): (TcpSide, TcpSide), from: Sender) -> Self {
+        let sides = match from {
+            Sender::Low => [own, other],
+            Sender::High => [other, own],
+        };
+        Self { sides, noted: Noted::Nothing, state: TcpState::Established }
+    }
+
+    /// Returns where the connection stands.
+    pub fn state(&self) -> TcpState {
+        self.state
+    }
+
+    /// Returns whether each side has answered to numbers of the other, so that neither address is forged.
+    pub fn is_confirmed(&self) -> bool {
+        self.sides.iter().all(|side| side.has_spoken() && side.is_acknowledged())
+    }
+
+    /// Returns whether a side has sent a segment with this number that may still be under way.
+    pub fn has_under_way(&self, side: Sender, sequence: u32) -> bool {
+        self.sides[side_index(side)].has_under_way(sequence)
+    }
+
+    /// Takes a segment of a side into account. `initiator` is the side that began the connection.
+    pub fn step(&mut self, tcp: &TcpFields, from: Sender, initiator: Sender) -> Step {
+        let segment = Segment::of(tcp);
+        match segment.flags & (SYN | RST | ACK) {
+            kind if kind & RST != 0 => self.reset(&segment, from, initiator),
+            SYN => self.syn(&segment, tcp, from, initiator),
+            kind if kind & SYN != 0 => self.syn_ack(&segment, tcp, from, initiator),
+            _ => self.go_on(&segment, from, initiator),
         }
-        steps
     }
 
-    #[test]
-    fn a_connection_opens_and_closes() {
-        use TcpState::{Closed, Closing, Established, Opening};
-        let steps = play(&[
-            (SYN, true),
-            (SYN | ACK, false),
-            (ACK, true),
-            (ACK, false),
-            (FIN | ACK, true),
-            (ACK, false),
-            (FIN | ACK, false),
-            (ACK, true),
-        ]);
-        let states = [Opening, Opening, Established, Established, Closing, Closing, Closed, Closed];
-        assert_eq!(steps, states.map(TcpStep::To));
+    fn own(&self, from: Sender) -> &TcpSide {
+        &self.sides[side_index(from)]
     }
 
-    #[test]
-    fn a_reset_ends_it_and_a_new_syn_begins_another() {
-        let steps = play(&[(SYN, true), (SYN | ACK, false), (ACK, true), (RST, false), (SYN, true)]);
-        assert_eq!(steps[3], TcpStep::To(TcpState::Reset));
-        assert_eq!(steps[4], TcpStep::Restart);
+    fn other(&self, from: Sender) -> &TcpSide {
+        self.own(from.other())
     }
 
-    #[test]
-    fn the_answering_side_may_not_speak_before_its_syn() {
-        assert_eq!(play(&[(SYN, true), (ACK, false)])[1], TcpStep::Invalid);
-        assert_eq!(play(&[(SYN, true), (SYN | ACK, true)])[1], TcpStep::Invalid);
+    fn reset(&mut self, segment: &Segment, from: Sender, initiator: Sender) -> Step {
+        let (own, other) = (self.own(from), self.other(from));
+        let answers_syn =
+            segment.flags & ACK != 0 && !own.is_acknowledged() && other.awaits(segment.acknowledgment);
+        if answers_syn {
+            self.state = TcpState::Reset;
+            return Step::Pass;
+        }
+        if from == initiator && self.noted == Noted::HalfOpen(segment.sequence) {
+            self.noted = Noted::Nothing;
+            return Step::Pass;
+        }
+        if self.state == TcpState::SynSent && !own.has_spoken() {
+            return Step::Invalid;
+        }
+        if own.ends_exactly_at(segment.sequence) {
+            self.state = TcpState::Reset;
+            return Step::Pass;
+        }
+        if own.may_send(segment.sequence) { Step::Pass } else { Step::Invalid }
     }
 
-    #[test]
-    fn both_sides_may_open_at_once() {
-        let steps = play(&[(SYN, true), (SYN, false), (SYN | ACK, true), (SYN | ACK, false), (ACK, true)]);
-        assert_eq!(steps.last(), Some(&TcpStep::To(TcpState::Established)));
+    fn syn(&mut self, segment: &Segment, tcp: &TcpFields, from: Sender, initiator: Sender) -> Step {
+        let own = *self.own(from);
+        match self.state {
+            TcpState::Reset => Step::Restart,
+            TcpState::Closed if !is_after(own.end, segment.sequence) => Step::Restart,
+            // Again, or anew: nobody has answered to the first one.
+            TcpState::SynSent if from == initiator => {
+                *self = Self::opened(tcp, from);
+                Step::Pass
+            }
+            // Both sides at once (RFC 9293 section 3.5, figure 8).
+            TcpState::SynSent => {
+                self.sides[side_index(from)] = TcpSide::begun(tcp, self.other(from));
+                self.state = TcpState::SynReceived;
+                Step::Pass
+            }
+            TcpState::SynReceived if own.began_with(segment) => Step::Pass,
+            _ if from == initiator => {
+                self.noted = Noted::Syn(segment.sequence.wrapping_add(1), tcp.window_scale);
+                Step::Pass
+            }
+            _ => Step::Invalid,
+        }
+    }
+
+    fn syn_ack(&mut self, segment: &Segment, tcp: &TcpFields, from: Sender, initiator: Sender) -> Step {
+        if let Noted::Syn(number, scale) = self.noted
+            && from != initiator
+            && segment.acknowledgment == number
+        {
+            self.sides[side_index(initiator)] = TcpSide::acknowledged(number, scale);
+            self.noted = Noted::Nothing;
+            return self.answer(segment, tcp, from);
+        }
+        let (own, other) = (self.own(from), self.other(from));
+        match self.state {
+            TcpState::SynSent if from != initiator && other.awaits(segment.acknowledgment) => {
+                self.answer(segment, tcp, from)
+            }
+            TcpState::SynSent => Step::Invalid,
+            TcpState::SynReceived if !other.awaits(segment.acknowledgment) => Step::Invalid,
+            TcpState::SynReceived if own.began_with(segment) => self.take(segment, from),
+            // Another answer than before, by a server that keeps no state (RFC 4987 section 3.6) or was restarted.
+            TcpState::SynReceived if from != initiator && !own.is_acknowledged() => {
+                self.answer(segment, tcp, from)
+            }
+            // An old duplicate; the receiver answers with a challenge ACK.
+            _ if own.fits(segment, other) => Step::Pass,
+            _ => Step::Invalid,
+        }
+    }
+
+    /// Begins the side that answers to a SYN.
+    fn answer(&mut self, segment: &Segment, tcp: &TcpFields, from: Sender) -> Step {
+        self.sides[side_index(from)] = TcpSide::begun(tcp, self.other(from));
+        self.state = TcpState::SynReceived;
+        self.take(segment, from)
+    }
+
+    fn go_on(&mut self, segment: &Segment, from: Sender, initiator: Sender) -> Step {
+        let (own, other) = (self.own(from), self.other(from));
+        if self.state == TcpState::SynSent {
+            let is_bare = segment.payload_bytes == 0 && segment.flags & FIN == 0;
+            if from == initiator || !is_bare || other.awaits(segment.acknowledgment) {
+                return Step::Invalid;
+            }
+            self.noted = Noted::HalfOpen(segment.acknowledgment);
+            return Step::Pass;
+        }
+        if !own.fits(segment, other) {
+            return Step::Invalid;
+        }
+        // After a reset, only what brings forth the reset again if that was lost.
+        if self.state == TcpState::Reset { Step::Pass } else { self.take(segment, from) }
+    }
+
+    /// Takes note of a segment that fits.
+    fn take(&mut self, segment: &Segment, from: Sender) -> Step {
+        let [low, high] = &mut self.sides;
+        let (own, other) = match from {
+            Sender::Low => (low, high),
+            Sender::High => (high, low),
+        };
+        own.sent(segment, other);
+        let are_done = own.is_done() && other.is_done();
+        self.state = match (own.is_finished(), other.is_finished()) {
+            (true, true) if are_done => TcpState::Closed,
+            (true, true) => TcpState::LastAck,
+            (true, false) | (false, true) => TcpState::Closing,
+            (false, false) if self.state == TcpState::SynReceived && !self.is_confirmed() => self.state,
+            (false, false) => TcpState::Established,
+        };
+        Step::Pass
     }
 }

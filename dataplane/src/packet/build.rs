@@ -56,7 +56,7 @@ enum Transport {
     Raw(u8),
     Tcp(Tcp),
     Udp(u16, u16),
-    Sctp(u16, u16),
+    Sctp(Sctp),
     Icmp(u8, u8, [u8; 4]),
 }
 
@@ -69,6 +69,16 @@ struct Tcp {
     acknowledgment: u32,
     window: u16,
     options: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct Sctp {
+    source: u16,
+    destination: u16,
+    tag: u32,
+    chunk: u8,
+    chunk_flags: u8,
+    content: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -233,10 +243,26 @@ impl Frame {
         self
     }
 
-    /// Sets SCTP, with a checksum of zero.
+    /// Sets SCTP with an empty COOKIE ACK of tag 0, and a checksum of zero. The payload stands behind the first chunk.
     pub fn sctp(mut self, source: u16, destination: u16) -> Self {
-        self.transport = Transport::Sctp(source, destination);
+        let (tag, chunk, chunk_flags, content) = (0, 11, 0, Vec::new());
+        self.transport = Transport::Sctp(Sctp { source, destination, tag, chunk, chunk_flags, content });
         self
+    }
+
+    /// Sets verification tag and first chunk (type, flags, content), if the frame is SCTP.
+    pub fn chunk(mut self, tag: u32, (chunk, chunk_flags): (u8, u8), content: &[u8]) -> Self {
+        if let Transport::Sctp(sctp) = &mut self.transport {
+            (sctp.tag, sctp.chunk, sctp.chunk_flags) = (tag, chunk, chunk_flags);
+            sctp.content = content.to_vec();
+        }
+        self
+    }
+
+    /// Sets an INIT (type 1) or INIT ACK (type 2) as first chunk, if the frame is SCTP.
+    pub fn sctp_init(self, tag: u32, chunk: u8, initiate_tag: u32) -> Self {
+        let rest = [0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0];
+        self.chunk(tag, (chunk, 0), &[&initiate_tag.to_be_bytes()[..], &rest].concat())
     }
 
     /// Sets ICMP, or ICMPv6 with IPv6 addresses: type, code and the four bytes behind the checksum.

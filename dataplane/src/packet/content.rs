@@ -61,6 +61,8 @@ pub struct IpPacket {
     pub l4_bytes: u16,
     /// Of TCP: the fields that its state depends on. None for fragments.
     pub tcp: Option<TcpFields>,
+    /// Of SCTP: the fields that its state depends on. None for fragments.
+    pub sctp: Option<SctpFields>,
     /// Of ICMP and ICMPv6: what the message is. None for fragments.
     pub icmp: Option<IcmpKind>,
     /// Of IPv6 neighbour discovery: the message.
@@ -170,6 +172,19 @@ pub struct TcpFields {
     pub payload_bytes: u32,
 }
 
+/// The fields of an SCTP packet that the state of an association depends on: the common header and the first chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SctpFields {
+    /// Verification tag.
+    pub tag: u32,
+    /// Type of the first chunk.
+    pub chunk: u8,
+    /// Whether the chunk is an ABORT or SHUTDOWN COMPLETE that carries the tag of the other side (the T bit).
+    pub is_tag_reflected: bool,
+    /// Of INIT and INIT ACK: by which tag the sender wants to be addressed. Otherwise 0, which it cannot be.
+    pub initiate_tag: u32,
+}
+
 /// What an ICMP or ICMPv6 message is to the flow table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IcmpKind {
@@ -202,6 +217,8 @@ pub struct Quoted {
     pub l4: L4Key,
     /// Of TCP: the sequence number.
     pub tcp_sequence: Option<u32>,
+    /// Of SCTP: the verification tag.
+    pub sctp_tag: Option<u32>,
     /// Of an echo request or reply: the number of the pinging process.
     pub echo_id: Option<u16>,
 }

@@ -131,11 +131,19 @@ fn quoted_v6(bytes: &[u8]) -> Option<Quoted> {
 }
 
 fn quoted((source, destination): (IpAddr, IpAddr), protocol: Protocol, l4: &[u8]) -> Option<Quoted> {
-    let base = Quoted { source, destination, l4: L4Key::bare(protocol), tcp_sequence: None, echo_id: None };
+    let l4_key = L4Key::bare(protocol);
+    let base = Quoted { source, destination, l4: l4_key, tcp_sequence: None, sctp_tag: None, echo_id: None };
     if protocol.has_ports() {
         let key = L4Key::ports(protocol, u16_at(l4, 0)?, u16_at(l4, 2)?);
-        let tcp_sequence = if protocol == Protocol::TCP { Some(u32_at(l4, 4)?) } else { None };
-        return Some(Quoted { l4: key, tcp_sequence, ..base });
+        // Sequence number and verification tag stand in the same place.
+        let number = if protocol == Protocol::UDP { None } else { Some(u32_at(l4, 4)?) };
+        let of = |wanted| number.filter(|_| protocol == wanted);
+        return Some(Quoted {
+            l4: key,
+            tcp_sequence: of(Protocol::TCP),
+            sctp_tag: of(Protocol::SCTP),
+            ..base
+        });
     }
     if protocol.is_icmp() {
         let (kind, code) = (u8_at(l4, 0)?, u8_at(l4, 1)?);

@@ -1,9 +1,10 @@
 //! The L4 header behind valid IP headers: TCP (RFC 9293), UDP (RFC 768), SCTP (RFC 9260); ICMP has its own module.
 
 use super::checksum::{self, Question};
-use super::field::{u8_at, u16_at};
+use super::field::{u8_at, u16_at, u32_at};
 use super::{
-    Checksum, Datagram, Fragment, IGMP, IpPacket, ParseContext, TcpFields, TcpFlags, dhcp, icmp, martian,
+    Checksum, Datagram, Fragment, IGMP, IpPacket, ParseContext, SctpFields, TcpFields, TcpFlags, dhcp, icmp,
+    martian,
 };
 use crate::verdict::DropReason;
 use etherparse::{TcpHeaderSlice, TcpOptionElement, UdpHeaderSlice, err::tcp::HeaderSliceError};
@@ -11,6 +12,15 @@ use meshgate_policy::{L4Key, Protocol};
 
 /// Bytes of the SCTP common header.
 const SCTP_HEADER_BYTES: usize = 12;
+/// Bytes of a chunk without content.
+const SCTP_CHUNK_BYTES_MIN: usize = 4;
+/// Bytes of an INIT or INIT ACK without parameters.
+const SCTP_INIT_BYTES_MIN: usize = 20;
+/// Types of chunks that are read further (RFC 9260 section 3.2).
+const SCTP_INIT: u8 = 1;
+const SCTP_INIT_ACK: u8 = 2;
+const SCTP_ABORT: u8 = 6;
+const SCTP_SHUTDOWN_COMPLETE: u8 = 14;
 /// Bytes of the UDP header.
 const UDP_HEADER_BYTES: usize = 8;
 /// Where the checksum stands in a TCP header.
@@ -30,7 +40,7 @@ pub(super) fn read(datagram: &Datagram<'_>, context: ParseContext) -> Result<IpP
         (protocol, _) if datagram.fragment != Fragment::Whole => packet.l4 = fragment_key(datagram, protocol),
         (Protocol::TCP, _) => tcp(datagram, &mut packet, context)?,
         (Protocol::UDP, _) => udp(datagram, &mut packet, context)?,
-        (Protocol::SCTP, _) => packet.l4 = sctp(datagram)?,
+        (Protocol::SCTP, _) => sctp(datagram, &mut packet)?,
         (Protocol::ICMP | Protocol::ICMPV6, _) => icmp::read(datagram, &mut packet)?,
         (IGMP, true) => icmp::read_igmp(datagram, &mut packet)?,
         _ => {}
@@ -52,6 +62,7 @@ fn bare(datagram: &Datagram<'_>) -> Result<IpPacket, DropReason> {
         l4_offset: u16::try_from(datagram.l4_offset).map_err(|_| DropReason::OversizeFrame)?,
         l4_bytes: u16::try_from(datagram.l4_bytes).map_err(|_| DropReason::OversizeFrame)?,
         tcp: None,
+        sctp: None,
         icmp: None,
         neighbour: None,
         dhcp: None,
@@ -148,11 +159,26 @@ fn udp(datagram: &Datagram<'_>, packet: &mut IpPacket, context: ParseContext) ->
     Ok(())
 }
 
-fn sctp(datagram: &Datagram<'_>) -> Result<L4Key, DropReason> {
-    match (u16_at(datagram.l4, 0), u16_at(datagram.l4, 2)) {
-        (Some(source), Some(destination)) if datagram.l4.len() >= SCTP_HEADER_BYTES => {
-            Ok(L4Key::ports(Protocol::SCTP, source, destination))
-        }
-        _ => Err(DropReason::Truncated),
+fn sctp(datagram: &Datagram<'_>, packet: &mut IpPacket) -> Result<(), DropReason> {
+    let word = |at| u32_at(datagram.l4, at).ok_or(DropReason::Truncated);
+    let port = |at| u16_at(datagram.l4, at).ok_or(DropReason::Truncated);
+    packet.l4 = L4Key::ports(Protocol::SCTP, port(0)?, port(2)?);
+    let [chunk, flags, ..] = word(SCTP_HEADER_BYTES)?.to_be_bytes();
+    let chunk_bytes = usize::from(port(SCTP_HEADER_BYTES + 2)?);
+    let tells_tag = matches!(chunk, SCTP_INIT | SCTP_INIT_ACK);
+    let bytes_min = if tells_tag { SCTP_INIT_BYTES_MIN } else { SCTP_CHUNK_BYTES_MIN };
+    if chunk_bytes < bytes_min {
+        return Err(DropReason::BadHeader);
     }
+    if SCTP_HEADER_BYTES + chunk_bytes > datagram.l4_bytes {
+        return Err(DropReason::Truncated);
+    }
+    let (tag, initiate_tag) = (word(4)?, if tells_tag { word(SCTP_HEADER_BYTES + 4)? } else { 0 });
+    // An INIT has no tag yet, and nobody can be addressed by none (RFC 9260 sections 8.5.1 and 3.3.2).
+    if tells_tag && (initiate_tag == 0 || (chunk == SCTP_INIT) != (tag == 0)) {
+        return Err(DropReason::BadHeader);
+    }
+    let is_tag_reflected = matches!(chunk, SCTP_ABORT | SCTP_SHUTDOWN_COMPLETE) && flags & 1 != 0;
+    packet.sctp = Some(SctpFields { tag, chunk, is_tag_reflected, initiate_tag });
+    Ok(())
 }

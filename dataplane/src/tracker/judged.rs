@@ -1,7 +1,7 @@
 //! A packet that passed stages 1 to 3, with all that stage 4 needs to know of it.
 
 use crate::binding::{Bindings, Role};
-use crate::flow_table::{Flow, FlowKey, Sender, echo_identifier};
+use crate::flow_table::{FlowKey, Sender, echo_identifier};
 use crate::meter::Parties;
 use crate::packet::{IcmpKind, IpPacket};
 use crate::switch::Egress;
@@ -79,14 +79,11 @@ impl Judged<'_> {
         self.ip.l4.protocol.is_icmp() && echo_identifier(self.ip).is_none()
     }
 
-    /// Returns whether the packet is what its side of a flow without states may send. Of an echo, the side that asked
-    /// asks and the other answers: without this, who may be pinged could ping back.
-    pub fn is_of_exchange(&self, flow: &Flow, sender: Sender) -> bool {
-        match self.ip.icmp {
-            Some(IcmpKind::EchoRequest { .. } | IcmpKind::EchoReply { .. }) => {
-                (self.ip.l4.source_port == flow.l4.source_port) == (sender == flow.initiator)
-            }
-            _ => true,
+    /// Returns the device that the packet goes to; none if it goes to several.
+    pub fn delivered_to(&self) -> Option<u16> {
+        match self.egress {
+            Egress::Device(device) => Some(device),
+            Egress::Flood(_) => None,
         }
     }
 

@@ -3,21 +3,18 @@
 //! In its own allowed direction a connection is taken up at any time. On the word of the answering side it is taken
 //! up only for a while after the start, passes at most eight packets or five seconds, and is believed when a packet
 //! of the allowed direction agrees with the numbers seen; otherwise the tuple is refused for a minute. A reverse-side
-//! packet alone thus never opens anything for long.
+//! packet alone thus never opens anything for long. A packet of the allowed direction that does not agree is dropped
+//! and changes nothing: its address may be forged, and it must not end what the true sender is about to confirm.
 
 use super::{Judged, Tracker, verdict_grounds};
 use crate::flow_table::{
-    FIN, FlowIndex, FlowKey, FlowState, Match, Opening, REVERSED_MAX_NS, REVERSED_PACKETS_MAX, SYN, Sender,
-    TcpState,
+    Connection, FIN, FlowIndex, FlowKey, FlowState, Match, NUMBERS_APART_MAX, Opening, REVERSED_MAX_NS,
+    REVERSED_PACKETS_MAX, RST, SYN, Sender, Step,
 };
 use crate::packet::TcpFields;
 use crate::published::Published;
 use crate::verdict::{DropReason, Grounds, Verdict};
 use meshgate_policy::{L4Key, Stage};
-
-/// How far apart two sequence numbers of one connection may be seen: 16 MiB, the largest window that stacks grow to by
-/// default, twice over.
-const NUMBERS_APART_MAX: u32 = 32 << 20;
 
 /// Whether connections are taken up in the middle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,20 +40,20 @@ impl Tracker {
         let Pickup::On { window_ns } = self.config.pickup else {
             return Self::drop(DropReason::NoFlow, published, None);
         };
+        let Some(tcp) = packet.ip.tcp else {
+            return Self::drop(DropReason::NoFlow, published, None);
+        };
         let (grounds, policy_key) = Self::ask(packet.policy_key(), published);
         if grounds.action.is_allow() {
             self.counters.flows_picked_up.add(1);
-            let flow = Self::flow(key, sender, FlowState::Tcp(TcpState::Established), grounds, packet);
-            return self.take_in(flow, packet, published);
+            let state = FlowState::Tcp(Connection::taken_up(&tcp, sender));
+            return self.take_in(Self::flow(key, sender, state, grounds, packet), packet, published);
         }
         let (reverse, _) = Self::ask(packet.reverse_policy_key(), published);
         if !reverse.action.is_allow() {
             self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
             return self.refuse(&policy_key, &grounds, packet);
         }
-        let Some(tcp) = packet.ip.tcp else {
-            return Self::drop(DropReason::NoFlow, published, None);
-        };
         if packet.now_ns >= self.started_ns.saturating_add(window_ns) {
             return Self::drop(DropReason::NoFlow, published, None);
         }
@@ -82,11 +79,12 @@ impl Tracker {
         let Some(tcp) = packet.ip.tcp else {
             return Self::drop(DropReason::InvalidState, published, grounds.rule_id());
         };
+        let invalid = Self::drop(DropReason::InvalidState, published, grounds.rule_id());
         if sender == self.table.get(index).initiator {
-            if agrees(&opening, &tcp) {
-                return self.pass(found, FlowState::Tcp(TcpState::Established), packet, published);
-            }
-            return self.refuse_tuple(index, packet.now_ns, published);
+            return self.agree(found, opening, packet, published).unwrap_or(invalid);
+        }
+        if tcp.flags.0 & (SYN | RST) != 0 {
+            return invalid;
         }
         let has_time = packet.now_ns < opening.since_ns.saturating_add(REVERSED_MAX_NS);
         if opening.packets >= REVERSED_PACKETS_MAX || !has_time {
@@ -97,7 +95,31 @@ impl Tracker {
         let flow = self.table.get_mut(index);
         flow.state = FlowState::Reversed(opening);
         flow.count(sender, packet.ip.ip_bytes, tcp.flags.0, packet.now_ns);
+        flow.deliver(sender, packet.delivered_to());
+        self.count_rule(&grounds, packet.ip.ip_bytes, false, published);
         Verdict::Allow(Grounds { stage: Stage::KnownFlow, ..verdict_grounds(&grounds) })
+    }
+
+    /// Makes a connection of one that was taken up in reverse, if a packet of the allowed direction agrees with the
+    /// numbers of the other.
+    fn agree(
+        &mut self,
+        found: Match,
+        opening: Opening,
+        packet: &Judged<'_>,
+        published: &Published,
+    ) -> Option<Verdict> {
+        let Match { index, sender } = found;
+        let tcp = packet.ip.tcp.filter(|tcp| agrees(&opening, tcp))?;
+        let mut connection =
+            Connection::taken_up_at(opening.sequence, opening.acknowledgment, sender.other());
+        if connection.step(&tcp, sender, sender) != Step::Pass {
+            return None;
+        }
+        let flow = self.table.get_mut(index);
+        let timeout_before_ns = self.config.timeouts.of(flow);
+        flow.state = FlowState::Tcp(connection);
+        Some(self.pass(found, timeout_before_ns, packet, published))
     }
 
     fn refuse_tuple(&mut self, index: FlowIndex, now_ns: u64, published: &Published) -> Verdict {
@@ -118,8 +140,15 @@ fn numbers_of(tcp: &TcpFields) -> Opening {
     }
 }
 
-/// Returns whether a packet of the allowed direction fits the numbers of the answering side.
+/// Returns whether a packet of the allowed direction fits the numbers of the answering side. A reset, which need not
+/// acknowledge anything, must begin exactly where that side expects it.
 fn agrees(opening: &Opening, tcp: &TcpFields) -> bool {
+    if tcp.flags.0 & RST != 0 {
+        return tcp.sequence == opening.acknowledgment;
+    }
+    if tcp.flags.0 & SYN != 0 {
+        return false;
+    }
     let is_near = |a: u32, b: u32| a.wrapping_sub(b).min(b.wrapping_sub(a)) <= NUMBERS_APART_MAX;
     is_near(tcp.acknowledgment, opening.sequence) && is_near(tcp.sequence, opening.acknowledgment)
 }

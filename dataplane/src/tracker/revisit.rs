@@ -1,7 +1,7 @@
 //! What happens to flows without a packet: timeouts, reports of those that go on, judging again.
 
 use super::Tracker;
-use crate::flow_table::{FlowIndex, FlowState, TcpState};
+use crate::flow_table::{FlowIndex, FlowState, SctpState, Standing, TcpState};
 use crate::published::Published;
 use crate::timing_wheel::REVISIT_MAX_NS;
 use meshgate_policy::{EndReason, RecordKind};
@@ -21,6 +21,7 @@ impl Tracker {
         self.meter.advance(now_ns);
         self.counters.flows_live.set(u64::from(self.table.live()));
         self.counters.flows_refused.set(u64::from(self.table.refused()));
+        self.counters.flows_unconfirmed.set(u64::from(self.table.flows_of(Standing::Unconfirmed)));
         left == 0
     }
 
@@ -59,15 +60,12 @@ impl Tracker {
             match flow.state {
                 // Nobody of the allowed direction spoke up: the tuple is refused, as after a wrong answer.
                 FlowState::Reversed(_) => self.cut(index, now_ns),
-                state => self.end(index, end_of(state)),
+                _ => self.end(index, end_of(&self.table.get(index).state)),
             }
             return;
         }
         let is_refused = flow.state == FlowState::Refused;
-        if !is_refused
-            && flow.grounds.generation != published.generation
-            && self.rejudge(index, now_ns, published).is_some()
-        {
+        if !is_refused && self.rejudge_if_stale(index, now_ns, published).is_some() {
             return;
         }
         let flow = self.table.get_mut(index);
@@ -83,10 +81,14 @@ impl Tracker {
     }
 }
 
-fn end_of(state: FlowState) -> EndReason {
+fn end_of(state: &FlowState) -> EndReason {
     match state {
-        FlowState::Tcp(TcpState::Closed) => EndReason::Closed,
-        FlowState::Tcp(TcpState::Reset) => EndReason::Reset,
+        FlowState::Tcp(connection) => match connection.state() {
+            TcpState::Closed => EndReason::Closed,
+            TcpState::Reset => EndReason::Reset,
+            _ => EndReason::Idle,
+        },
+        FlowState::Sctp(association) if association.state() == SctpState::Closed => EndReason::Closed,
         _ => EndReason::Idle,
     }
 }

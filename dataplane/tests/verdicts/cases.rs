@@ -20,8 +20,8 @@ fn web_to_db() -> String {
 /// Opens a connection from web-0 to db-0.
 fn open(lab: &mut Lab, port: u16) {
     assert_eq!(lab.send(WEB0, &v4(1, 3).tcp(port, 5432, SYN)), [DB0]);
-    assert_eq!(lab.send(DB0, &v4(3, 1).tcp(5432, port, SYN | ACK)), [WEB0]);
-    assert_eq!(lab.send(WEB0, &v4(1, 3).tcp(port, 5432, ACK)), [DB0]);
+    assert_eq!(lab.send(DB0, &v4(3, 1).tcp(5432, port, SYN | ACK).numbers(0, 1, 65_535)), [WEB0]);
+    assert_eq!(lab.send(WEB0, &v4(1, 3).tcp(port, 5432, ACK).numbers(1, 1, 65_535)), [DB0]);
 }
 
 #[test]
@@ -218,12 +218,19 @@ fn what_was_taken_up_in_reverse_passes_eight_packets_without_an_answer() {
 }
 
 #[test]
-fn an_answer_of_the_allowed_direction_that_disagrees_ends_the_taking_up() {
+fn a_packet_of_the_allowed_direction_that_disagrees_is_dropped_and_confirms_nothing() {
     let mut lab = new_lab(&web_to_db());
-    assert_eq!(lab.send(DB0, &v4(3, 1).tcp(5432, 40_000, ACK).numbers(5, 5, 9)), [WEB0]);
-    let foreign = v4(1, 3).tcp(40_000, 5432, ACK).numbers(1 << 31, 5, 9);
-    assert_eq!(lab.send(WEB0, &foreign), []);
-    assert_eq!(lab.send(DB0, &v4(3, 1).tcp(5432, 40_000, ACK).numbers(5, 5, 9)), []);
+    let answer = v4(3, 1).tcp(5432, 40_000, ACK).numbers(5, 5, 9);
+    assert_eq!(lab.send(DB0, &answer), [WEB0]);
+    for foreign in [(1 << 31, 5), (5, 1 << 31), (5 + (33 << 20), 5)] {
+        let foreign = v4(1, 3).tcp(40_000, 5432, ACK).numbers(foreign.0, foreign.1, 9);
+        assert_eq!(lab.send(WEB0, &foreign), []);
+    }
+    assert_eq!(lab.dropped(DropReason::InvalidState), 3);
+    for _ in 1..8 {
+        assert_eq!(lab.send(DB0, &answer), [WEB0]);
+    }
+    assert_eq!(lab.send(DB0, &answer), []);
 }
 
 #[test]
@@ -236,11 +243,11 @@ fn a_flow_is_recorded_at_its_start_while_it_lasts_and_at_its_end() {
     assert_eq!(start[0].addresses(), ([10, 0, 0, 1].into(), [10, 0, 0, 3].into()));
     assert_eq!((start[0].destination_port, start[0].rule), (5432, 1));
     lab.wait(55);
-    lab.send(WEB0, &v4(1, 3).tcp(40_000, 5432, ACK).payload(&[0; 100]));
+    lab.send(WEB0, &v4(1, 3).tcp(40_000, 5432, ACK).numbers(1, 1, 65_535).payload(&[0; 100]));
     lab.wait(20);
     let active = lab.records();
     assert_eq!(active.iter().map(|record| record.packets_forward).collect::<Vec<_>>(), [3]);
-    lab.send(WEB0, &v4(1, 3).tcp(40_000, 5432, RST | ACK));
+    lab.send(WEB0, &v4(1, 3).tcp(40_000, 5432, RST | ACK).numbers(101, 1, 0));
     lab.wait(12);
     let end = lab.records();
     assert_eq!(end.len(), 1);
@@ -264,11 +271,13 @@ fn refused_attempts_are_gathered_into_one_record_a_second() {
 }
 
 #[test]
-fn a_full_flow_table_refuses_new_flows_and_keeps_the_old_ones() {
+fn a_table_full_of_confirmed_flows_refuses_new_ones() {
     let mut lab = Lab::build("", Setting { workers: WORKERS, ..Setting::default() }, |settings| {
         settings.flows_max = 16;
     });
     for port in 0..16 {
+        assert_eq!(lab.send(WEB0, &v4(1, 2).udp(port, 53)), [WEB1]);
+        assert_eq!(lab.send(WEB1, &v4(2, 1).udp(53, port)), [WEB0]);
         assert_eq!(lab.send(WEB0, &v4(1, 2).udp(port, 53)), [WEB1]);
     }
     assert_eq!(lab.send(WEB0, &v4(1, 2).udp(99, 53)), []);

@@ -1,6 +1,6 @@
 //! The bytes of a frame: headers from the outside in, lengths and checksums computed plainly.
 
-use super::{ChecksumKnob, Frame, Network, Tcp, Transport, two};
+use super::{ChecksumKnob, Frame, Network, Sctp, Tcp, Transport, two};
 use crate::packet::{ArpOperation, ArpPacket, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use meshgate_policy::Protocol;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -99,9 +99,7 @@ impl Frame {
                 let udp_bytes = low_u16(8 + self.payload.len());
                 ([two(*source, *destination), two(udp_bytes, 0)].concat(), Some(6))
             }
-            Transport::Sctp(source, destination) => {
-                ([two(*source, *destination), [0; 4], [0; 4]].concat(), None)
-            }
+            Transport::Sctp(sctp) => (sctp.head(), None),
             Transport::Icmp(kind, code, rest) => ([[*kind, *code, 0, 0], *rest].concat(), Some(2)),
         };
         l4.extend(&self.payload);
@@ -141,6 +139,16 @@ impl Tcp {
         header.extend([0, 0]);
         header.extend(&self.options);
         header
+    }
+}
+
+impl Sctp {
+    /// Returns the common header and the first chunk.
+    fn head(&self) -> Vec<u8> {
+        let [high, low] = low_u16(4 + self.content.len()).to_be_bytes();
+        let ports = two(self.source, self.destination);
+        let chunk = [self.chunk, self.chunk_flags, high, low];
+        [&ports[..], &self.tag.to_be_bytes(), &[0; 4], &chunk, &self.content].concat()
     }
 }
 
