@@ -22,9 +22,11 @@
 //! figure 9). It passes if it carries nothing and acknowledges something else than the SYN, which makes the sender
 //! answer with a reset of just that number, which passes too.
 //!
-//! After both FINs were acknowledged, or a reset, a SYN begins a new connection and is judged anew. In the first case
-//! its number must be after the last one of the same side (RFC 9293 section 3.6.1, RFC 6191); an older one is
-//! treated as above, because the end that waits may accept it by its timestamp, which is not looked at here.
+//! After both FINs were acknowledged, or a reset, a SYN begins a new connection and is judged anew, if its number is after
+//! the last one of the same side (RFC 9293 section 3.6.1, RFC 6191). An older one may be a late duplicate, or may be
+//! accepted by the end that waits because of its timestamp, which is not looked at here: it is treated as in a
+//! connection that stands. A forged SYN with a later number costs the end that waits the answer to its last FIN if that
+//! was lost, but no data.
 
 use super::Sender;
 use super::window::{Segment, TcpSide, is_after};
@@ -155,7 +157,10 @@ impl Connection {
         let (own, other) = (self.own(from), self.other(from));
         let answers_syn =
             segment.flags & ACK != 0 && !own.is_acknowledged() && other.awaits(segment.acknowledgment);
-        if answers_syn {
+        let answers_noted = segment.flags & ACK != 0
+            && from != initiator
+            && matches!(self.noted, Noted::Syn(number, _) if number == segment.acknowledgment);
+        if answers_syn || answers_noted {
             self.state = TcpState::Reset;
             return Step::Pass;
         }
@@ -163,7 +168,7 @@ impl Connection {
             self.noted = Noted::Nothing;
             return Step::Pass;
         }
-        if self.state == TcpState::SynSent && !own.has_spoken() {
+        if !own.is_known() {
             return Step::Invalid;
         }
         if own.ends_exactly_at(segment.sequence) {
@@ -176,8 +181,8 @@ impl Connection {
     fn syn(&mut self, segment: &Segment, tcp: &TcpFields, from: Sender, initiator: Sender) -> Step {
         let own = *self.own(from);
         match self.state {
-            TcpState::Reset => Step::Restart,
-            TcpState::Closed if !is_after(own.end, segment.sequence) => Step::Restart,
+            TcpState::Closed | TcpState::Reset if !is_after(own.end, segment.sequence) => Step::Restart,
+            TcpState::Reset if from != initiator => Step::Restart,
             // Again, or anew: nobody has answered to the first one.
             TcpState::SynSent if from == initiator => {
                 *self = Self::opened(tcp, from);
@@ -202,6 +207,8 @@ impl Connection {
         if let Noted::Syn(number, scale) = self.noted
             && from != initiator
             && segment.acknowledgment == number
+            // Late duplicates of the first SYN and of its answer fit each other, too.
+            && !(self.own(initiator).has_passed(number) && self.own(from).has_passed(segment.end))
         {
             self.sides[side_index(initiator)] = TcpSide::acknowledged(number, scale);
             self.noted = Noted::Nothing;
@@ -245,8 +252,7 @@ impl Connection {
         if !own.fits(segment, other) {
             return Step::Invalid;
         }
-        // After a reset, only what brings forth the reset again if that was lost.
-        if self.state == TcpState::Reset { Step::Pass } else { self.take(segment, from) }
+        self.take(segment, from)
     }
 
     /// Takes note of a segment that fits.
@@ -259,6 +265,8 @@ impl Connection {
         own.sent(segment, other);
         let are_done = own.is_done() && other.is_done();
         self.state = match (own.is_finished(), other.is_finished()) {
+            // What still passes brings forth the reset again, if that was lost behind us.
+            _ if self.state == TcpState::Reset => TcpState::Reset,
             (true, true) if are_done => TcpState::Closed,
             (true, true) => TcpState::LastAck,
             (true, false) | (false, true) => TcpState::Closing,

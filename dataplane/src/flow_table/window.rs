@@ -5,8 +5,8 @@
 //! an honest stack sends and its peer accepts, however the network loses, repeats or reorders it, and they leave a
 //! blind attacker a target no larger than the window. For a segment of side S to side R:
 //!
-//! 1. it begins no later than `S.limit`, the highest acknowledgment plus window that R ever sent. Only the beginning
-//!    is bounded: a probe of a closed window begins there and is one byte longer;
+//! 1. it begins no later than `S.limit`, the highest acknowledgment plus window that R ever sent, and one byte more. Only
+//!    the beginning is bounded: a probe of a closed window begins at the limit, what follows it one byte behind;
 //! 2. it ends no earlier than `S.end - R.window_max`. S has sent up to `S.end`, so R had told it that all before that
 //!    had come; only [`PROBE_BYTES`] more may be repeated on purpose, by keep-alives;
 //! 3. it acknowledges nothing beyond `R.end`, what R has sent;
@@ -23,6 +23,8 @@ use crate::packet::{TcpFields, TcpFlags};
 /// Bytes before what is expected that are sent on purpose: a keep-alive repeats one (RFC 9293 section 3.8.4), and the
 /// number before may be that of a window probe.
 const PROBE_BYTES: u32 = 2;
+/// Bytes that are sent into a closed window to learn whether it has opened (RFC 9293 section 3.8.6.1).
+const WINDOW_PROBE_BYTES: u32 = 1;
 /// Smallest window by which the age of an acknowledgment is judged: the largest one without scaling, since windows
 /// may grow while segments are under way.
 const ACK_WINDOW_BYTES_MIN: u32 = 65_535;
@@ -31,6 +33,9 @@ const SHIFT_MAX: u8 = 14;
 /// How far apart the numbers of one connection may lie when it is taken up in the middle: 16 MiB, the largest window
 /// that stacks grow to by default, twice over.
 pub const NUMBERS_APART_MAX: u32 = 32 << 20;
+/// Numbers behind the newest one that are taken for sent before, rather than for those of a new connection: a quarter of
+/// all. Two numbers drawn at random both lie there in one of sixteen cases.
+const PAST_NUMBERS_MAX: u32 = 1 << 30;
 /// Payload of the largest segment, by which a SYN with payload may be longer when it is repeated (RFC 7413).
 const SEGMENT_BYTES_MAX: u32 = 65_535;
 
@@ -149,7 +154,7 @@ impl TcpSide {
     }
 
     /// Returns whether anything is known of its numbers.
-    fn is_known(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         self.marks & (SPOKE | TAKEN_UP) != 0
     }
 
@@ -185,7 +190,7 @@ impl TcpSide {
         let ack_age_max = self.window_max.max(ACK_WINDOW_BYTES_MIN).saturating_mul(2).min(1 << 30);
         self.is_known()
             && other.is_known()
-            && !is_after(segment.sequence, self.limit)
+            && !is_after(segment.sequence, self.limit.wrapping_add(WINDOW_PROBE_BYTES))
             && lag(segment.end, self.end) <= other.window_max + PROBE_BYTES
             && !is_after(segment.acknowledgment, sent)
             && lag(segment.acknowledgment, other.end) <= ack_age_max
@@ -201,6 +206,11 @@ impl TcpSide {
     pub(super) fn began_with(&self, segment: &Segment) -> bool {
         let first = segment.sequence.wrapping_add(1);
         !is_after(first, self.expected) && lag(first, self.end) <= SEGMENT_BYTES_MAX
+    }
+
+    /// Returns whether this side looks as if it had sent up to this number before.
+    pub(super) fn has_passed(&self, number: u32) -> bool {
+        self.is_known() && !is_after(number, self.end) && lag(number, self.end) <= PAST_NUMBERS_MAX
     }
 
     /// Returns whether a reset of this side with this number is what the other side expects, to the byte. What that
