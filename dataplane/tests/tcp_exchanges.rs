@@ -77,7 +77,7 @@ fn send(case: &Case) {
         dropped += u64::from(line.expected == Expected::IsDropped);
         assert_eq!(lab.send(from, &frame(line)), expected, "{}: {}", line.place, case.title);
         assert_eq!(lab.dropped(DropReason::InvalidState), dropped, "{}: {}", line.place, case.title);
-        assert_eq!(lab.assembly.counters.flows_live.get(), 1, "{}", line.place);
+        assert_eq!(lab.count(|counters| &counters.flows_live), 1, "{}", line.place);
     }
 }
 

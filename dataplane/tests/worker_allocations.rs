@@ -30,7 +30,7 @@ const ROUNDS: usize = 16;
 /// Bursts in the life of a connection.
 const LIFE_ROUNDS: usize = 8;
 /// Simulated time from turn to turn.
-const TURN_NS: u64 = 10_000_000;
+const TURN_NS: u64 = 20_000_000;
 /// Payload of a segment of data.
 const PAYLOAD_BYTES: usize = 100;
 /// Turns from one policy to the next.
@@ -216,6 +216,7 @@ impl Circle {
         // does not accept: it must have been forgotten.
         settings.tracker.timeouts.tcp_closed_ns = TURN_NS;
         settings.tracker.timeouts.tcp_last_ack_ns = TURN_NS;
+        settings.tracker.timeouts.tcp_reset_ns = TURN_NS;
         let first = host.compile(&policy).unwrap();
         let assembly = Assembly::with_queues(pools, vec![queues], first, &settings, START).unwrap();
         Self { assembly, host, numbering, version: 1, now: START, records: 0 }

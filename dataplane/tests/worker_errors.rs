@@ -50,7 +50,7 @@ fn an_error_about_a_segment_under_way_passes_to_its_sender() {
     let data = open(&mut lab);
     assert_eq!(lab.send(DB0, &error(v4(3, 1), TOO_BIG, &data)), [WEB0]);
     assert_eq!(lab.send(UP0, &error(from_router(), TOO_BIG, &data)), [WEB0]);
-    assert_eq!(lab.assembly.counters.errors_related.get(), 2);
+    assert_eq!(lab.count(|counters| &counters.errors_related), 2);
     assert_eq!(lab.dropped(DropReason::UnrelatedError), 0);
 }
 
@@ -159,9 +159,9 @@ fn an_error_keeps_no_flow_alive_and_ends_none() {
     assert_eq!(lab.send(WEB0, &datagram), [DB0]);
     lab.wait(40);
     assert_eq!(lab.send(DB0, &error(v4(3, 1), (3, 3), &datagram)), [WEB0]);
-    assert_eq!(lab.assembly.counters.flows_live.get(), 1);
+    assert_eq!(lab.count(|counters| &counters.flows_live), 1);
     lab.wait(25);
-    assert_eq!(lab.assembly.counters.flows_live.get(), 0);
+    assert_eq!(lab.count(|counters| &counters.flows_live), 0);
     let end = lab.records().into_iter().last().unwrap();
     assert_eq!((end.end_reason, end.packets_reverse), (EndReason::Idle as u8, 0));
 }
@@ -174,7 +174,7 @@ fn a_thousand_errors_a_second_pass() {
     let error = error(v4(3, 1), (3, 3), &datagram);
     let passed = (0..1_500).filter(|_| lab.send(DB0, &error) == [WEB0]).count();
     assert_eq!(passed, 1_000);
-    assert_eq!(lab.assembly.counters.errors_over_rate.get(), 500);
+    assert_eq!(lab.count(|counters| &counters.errors_over_rate), 500);
     lab.now += SECOND / 10;
     let passed = (0..500).filter(|_| lab.send(DB0, &error) == [WEB0]).count();
     assert_eq!(passed, 100);

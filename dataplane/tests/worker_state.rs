@@ -41,7 +41,7 @@ fn open(lab: &mut Lab, port: u16) {
 }
 
 fn live(lab: &Lab) -> u64 {
-    lab.assembly.counters.flows_live.get()
+    lab.count(|counters| &counters.flows_live)
 }
 
 /// Returns how many seconds of silence end the only flow.
@@ -148,10 +148,9 @@ fn a_flood_of_syns_pushes_out_no_established_connection_and_keeps_no_new_one_out
         assert_eq!(lab.send(WEB0, &data), [DB0]);
         assert_eq!(lab.send(DB0, &back(port, ACK, 500, 110)), [WEB0]);
     }
-    let counters = &lab.assembly.counters;
-    assert_eq!(counters.flows_unconfirmed.get(), 512);
-    assert_eq!(counters.flows_evicted_unconfirmed.get(), 20_000 - 512);
-    assert_eq!(counters.flows_live.get(), 120 + 512);
+    assert_eq!(lab.count(|counters| &counters.flows_unconfirmed), 512);
+    assert_eq!(lab.count(|counters| &counters.flows_evicted_unconfirmed), 20_000 - 512);
+    assert_eq!(lab.count(|counters| &counters.flows_live), 120 + 512);
     assert_eq!(lab.dropped(DropReason::FlowTableFull), 0);
     let evicted = lab.records();
     let is_evicted =
@@ -172,7 +171,7 @@ fn a_handshake_that_a_flood_pushed_out_begins_again_by_itself() {
     // The client has its answer: its ACK takes the connection up.
     assert_eq!(lab.send(WEB0, &there(1, ACK, 100, 500)), [DB0]);
     assert_eq!(lab.send(DB0, &back(1, ACK, 500, 100).payload(b"rows")), [WEB0]);
-    assert_eq!(lab.assembly.counters.flows_picked_up.get(), 1);
+    assert_eq!(lab.count(|counters| &counters.flows_picked_up), 1);
 }
 
 #[test]
@@ -197,10 +196,10 @@ fn what_is_over_goes_before_what_opens() {
     lab.send(DB0, &back(3, RST, 500, 0));
     (100..104).for_each(|port| assert_eq!(lab.send(WEB0, &there(port, SYN, 99, 0)), [DB0]));
     assert_eq!(lab.send(WEB0, &there(104, SYN, 99, 0)), [DB0]);
-    assert_eq!(lab.assembly.counters.flows_evicted_over.get(), 1);
-    assert_eq!(lab.assembly.counters.flows_evicted_unconfirmed.get(), 0);
+    assert_eq!(lab.count(|counters| &counters.flows_evicted_over), 1);
+    assert_eq!(lab.count(|counters| &counters.flows_evicted_unconfirmed), 0);
     assert_eq!(lab.send(WEB0, &there(105, SYN, 99, 0)), [DB0]);
-    assert_eq!(lab.assembly.counters.flows_evicted_unconfirmed.get(), 1);
+    assert_eq!(lab.count(|counters| &counters.flows_evicted_unconfirmed), 1);
     assert_eq!(lab.send(DB0, &back(100, SYN | ACK, 499, 100)), []);
 }
 
@@ -210,7 +209,7 @@ fn refused_flows_keep_to_an_eighth_and_the_rest_is_only_removed() {
     (0..40).for_each(|port| open(&mut lab, port));
     lab.publish("");
     (0..40).for_each(|port| assert_eq!(lab.send(WEB0, &there(port, ACK, 100, 500)), []));
-    assert_eq!(lab.assembly.counters.flows_refused.get(), u64::from(64 / REFUSED_SHARE));
+    assert_eq!(lab.count(|counters| &counters.flows_refused), u64::from(64 / REFUSED_SHARE));
     assert_eq!(live(&lab), u64::from(64 / REFUSED_SHARE));
 }
 
@@ -311,7 +310,7 @@ fn in_reverse_a_connection_has_five_seconds_to_be_confirmed() {
     lab.now += 1;
     assert_eq!(lab.send(DB0, &back(1, ACK, 500, 100)), []);
     assert_eq!(lab.send(WEB0, &there(1, ACK, 100, 500)), []);
-    assert_eq!(lab.assembly.counters.flows_refused.get(), 1);
+    assert_eq!(lab.count(|counters| &counters.flows_refused), 1);
     lab.wait(62);
     assert_eq!(live(&lab), 0);
 }
