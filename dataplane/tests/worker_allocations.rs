@@ -216,6 +216,7 @@ impl Circle {
         // does not accept: it must have been forgotten.
         settings.tracker.timeouts.tcp_closed_ns = TURN_NS;
         settings.tracker.timeouts.tcp_last_ack_ns = TURN_NS;
+        settings.tracker.timeouts.tcp_reset_ns = TURN_NS;
         let first = host.compile(&policy).unwrap();
         let assembly = Assembly::with_queues(pools, vec![queues], first, &settings, START).unwrap();
         Self { assembly, host, numbering, version: 1, now: START, records: 0 }

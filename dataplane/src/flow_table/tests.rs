@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::meter::Parties;
+use crate::packet::{TcpFields, TcpFlags};
 use hashbrown::HashMap;
 use meshgate_policy::{Action, L4Key, PolicyVersion, Protocol, SegmentId, Stage};
 
@@ -71,6 +72,142 @@ fn refused_flows_fill_at_most_an_eighth() {
     assert_eq!(refused, 8);
     table.remove(indexes[0]);
     assert!(table.set_refused(indexes[8]));
+}
+
+/// What a table with its policy for being full should hold, by searching.
+#[derive(Default)]
+struct Oracle {
+    /// Flows by number, with standing and the order in which they came to it.
+    flows: HashMap<u32, (Standing, u64)>,
+    turn: u64,
+}
+
+impl Oracle {
+    fn count(&self, wanted: Standing) -> usize {
+        self.flows.values().filter(|(standing, _)| *standing == wanted).count()
+    }
+
+    fn oldest(&self, wanted: Standing) -> Option<u32> {
+        let of_standing = self.flows.iter().filter(|(_, (standing, _))| *standing == wanted);
+        of_standing.min_by_key(|(_, (_, turn))| *turn).map(|(number, _)| *number)
+    }
+
+    fn set(&mut self, number: u32, standing: Standing) {
+        self.turn += 1;
+        match self.flows.get_mut(&number) {
+            Some((before, _)) if *before == standing => {}
+            _ => _ = self.flows.insert(number, (standing, self.turn)),
+        }
+    }
+
+    /// Returns who goes for a new unconfirmed flow; `Err` when there is no room.
+    fn room(&self, flows_max: usize) -> Result<Option<u32>, ()> {
+        if self.count(Standing::Unconfirmed) >= flows_max / 2 {
+            return Ok(self.oldest(Standing::Unconfirmed));
+        }
+        if self.flows.len() < flows_max {
+            return Ok(None);
+        }
+        self.oldest(Standing::Over).or(self.oldest(Standing::Unconfirmed)).map(Some).ok_or(())
+    }
+}
+
+/// Returns a state of this standing.
+fn state_of(standing: Standing) -> FlowState {
+    let tcp = |flags| TcpFields {
+        flags,
+        sequence: 1,
+        acknowledgment: 2,
+        window: 1,
+        window_scale: None,
+        payload_bytes: 0,
+    };
+    match standing {
+        Standing::Confirmed => FlowState::Exchange(Exchange::Steady),
+        Standing::Unconfirmed => FlowState::Exchange(Exchange::Answered),
+        Standing::Over => {
+            let mut connection = Connection::taken_up(&tcp(TcpFlags::ACK), Sender::Low);
+            assert_eq!(connection.step(&tcp(TcpFlags::RST), Sender::Low, Sender::Low), Step::Pass);
+            FlowState::Tcp(connection)
+        }
+        Standing::Reversed => FlowState::Reversed(Opening::default()),
+        Standing::Refused => FlowState::Refused,
+    }
+}
+
+#[test]
+fn who_goes_when_the_table_is_full_is_who_a_search_would_choose() {
+    const FLOWS: u32 = 64;
+    let mut table = FlowTable::new(FLOWS, KeyedHash::seeded(7), 0);
+    let mut oracle = Oracle::default();
+    let mut rng = meshgate_policy::generate::Rng::new(43);
+    let (mut evicted, mut refused) = (0, 0);
+    for _ in 0..200_000 {
+        // Long spells in which flows become confirmed, so that a table of nothing else is met, too.
+        let is_confirming = oracle.turn % 4_000 < 2_000;
+        let number = u32::try_from(rng.below(100)).unwrap();
+        let key = flow(number).key;
+        let found = table.find(&key, table.hash_of(&key));
+        assert_eq!(found.is_some(), oracle.flows.contains_key(&number));
+        let Some(index) = found else {
+            let room = oracle.room(FLOWS as usize);
+            let expected = match (room, table.room_for(Standing::Unconfirmed)) {
+                (Ok(None), Room::Free) => true,
+                (Ok(Some(goes)), Room::InsteadOf(index, standing)) => {
+                    assert_eq!(table.get(index).key, flow(goes).key);
+                    assert_eq!(oracle.flows.remove(&goes).unwrap().0, standing);
+                    table.remove(index).unwrap();
+                    evicted += 1;
+                    true
+                }
+                (Err(()), Room::None) => false,
+                (room, other) => panic!("{room:?} {other:?}"),
+            };
+            refused += u32::from(!expected);
+            if expected {
+                table.insert(flow(number)).unwrap();
+                oracle.set(number, Standing::Unconfirmed);
+            }
+            continue;
+        };
+        match rng.below(20) {
+            0..2 if !is_confirming => {
+                table.remove(index).unwrap();
+                oracle.flows.remove(&number);
+            }
+            2 => {
+                if table.set_refused(index) {
+                    oracle.set(number, Standing::Refused);
+                } else {
+                    assert!(oracle.count(Standing::Refused) >= (FLOWS / REFUSED_SHARE) as usize);
+                }
+            }
+            choice => {
+                let standing = match choice {
+                    3 if !is_confirming => Standing::Over,
+                    4 if !is_confirming => Standing::Unconfirmed,
+                    _ => Standing::Confirmed,
+                };
+                table.get_mut(index).state = state_of(standing);
+                table.settle(index);
+                oracle.set(number, standing);
+            }
+        }
+        for standing in [Standing::Confirmed, Standing::Unconfirmed, Standing::Over, Standing::Refused] {
+            assert_eq!(table.flows_of(standing) as usize, oracle.count(standing));
+        }
+        assert_eq!(table.live() as usize, oracle.flows.len());
+    }
+    assert!(evicted > 1_000 && refused > 100, "{evicted} evicted, {refused} refused");
+}
+
+#[test]
+fn a_state_has_the_standing_that_it_is_made_for() {
+    use Standing::{Confirmed, Over, Refused, Reversed, Unconfirmed};
+    for standing in [Confirmed, Unconfirmed, Over, Reversed, Refused] {
+        assert_eq!(state_of(standing).standing(), standing);
+    }
+    assert_eq!(FlowState::Exchange(Exchange::Unanswered).standing(), Unconfirmed);
 }
 
 #[test]
