@@ -171,7 +171,7 @@ impl Tracker {
         if self.table.get(index).grounds.generation != published.generation
             && let Some(refusing) = self.rejudge(index, packet.now_ns, published)
         {
-            return Self::drop(DropReason::CutFlow, published, refusing.rule_id());
+            return Self::drop(cut_reason(&refusing), published, refusing.rule_id());
         }
         let flow = self.table.get(index);
         match flow.state {
@@ -232,7 +232,7 @@ impl Tracker {
     fn knock(&mut self, found: Match, packet: &Judged<'_>, published: &Published) -> Verdict {
         let Match { index, sender } = found;
         let flow = self.table.get(index);
-        let (key, rule) = (flow.key, flow.grounds.rule_id());
+        let (key, rule, reason) = (flow.key, flow.grounds.rule_id(), cut_reason(&flow.grounds));
         let is_syn = packet.tcp_flags() & (SYN | ACK | FIN | RST) == SYN;
         if key.protocol() == Protocol::TCP && is_syn {
             let (grounds, _) = Self::ask(packet.policy_key(), published);
@@ -243,7 +243,7 @@ impl Tracker {
         }
         // Knocking keeps the door shut: the minute of refusal begins anew with each packet.
         self.table.get_mut(index).last_ns = packet.now_ns;
-        Self::drop(DropReason::CutFlow, published, rule)
+        Self::drop(reason, published, rule)
     }
 
     /// Judges a flow by the current policy, in its original direction; returns the grounds if that cuts it.
@@ -340,6 +340,11 @@ impl Tracker {
     fn drop(reason: DropReason, published: &Published, rule: Option<meshgate_policy::RuleId>) -> Verdict {
         Verdict::Drop(reason, Grounds { version: published.version, stage: reason.stage(), rule })
     }
+}
+
+/// Returns why packets of a flow are dropped that these grounds cut.
+fn cut_reason(grounds: &FlowGrounds) -> DropReason {
+    if grounds.action == Action::Reject { DropReason::CutReject } else { DropReason::CutFlow }
 }
 
 fn verdict_grounds(grounds: &FlowGrounds) -> Grounds {
