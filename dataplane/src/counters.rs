@@ -53,6 +53,14 @@ pub struct WorkerCounters {
     pub flows_rejudged: Count,
     /// Copies made to flood broadcast and multicast.
     pub flood_copies: Count,
+    /// Answers to rejected packets.
+    pub rejects_sent: Count,
+    /// Rejected packets that were not answered, because there were too many.
+    pub rejects_limited: Count,
+    /// Things overheard about leases.
+    pub leases_heard: Count,
+    /// Things overheard about leases that found the queue full.
+    pub leases_lost: Count,
     /// Flow records made.
     pub records_produced: Count,
     /// Flow records that sampling left out.
@@ -122,6 +130,10 @@ impl WorkerCounters {
             flows_picked_up_reversed: Count::default(),
             flows_rejudged: Count::default(),
             flood_copies: Count::default(),
+            rejects_sent: Count::default(),
+            rejects_limited: Count::default(),
+            leases_heard: Count::default(),
+            leases_lost: Count::default(),
             records_produced: Count::default(),
             records_sampled_out: Count::default(),
             records_lost: Count::default(),
@@ -174,6 +186,10 @@ impl WorkerCounters {
             ("flows.picked-up-reversed", &self.flows_picked_up_reversed),
             ("flows.rejudged", &self.flows_rejudged),
             ("flood.copies", &self.flood_copies),
+            ("rejects.sent", &self.rejects_sent),
+            ("rejects.limited", &self.rejects_limited),
+            ("leases.heard", &self.leases_heard),
+            ("leases.lost", &self.leases_lost),
             ("records.denials-unrecorded", &self.denials_unrecorded),
             ("frames.total", &self.frames_total),
             ("frames.free", &self.frames_free),

@@ -4,11 +4,13 @@
 //! one place that waits is [`Worker::run`] between turns, when there was nothing to do for a while. What is open and
 //! which queue belongs to whom changes by [`Order`]s from outside, between turns.
 
+mod answer;
 mod crossing;
 mod egress;
 mod ingress;
 mod judge;
 mod order;
+mod overhear;
 mod stopped;
 
 pub use crossing::{Crossings, HAND_OVER_FRAMES_MAX, Ringer, WORKERS_MAX, WorkerSet};
@@ -19,7 +21,9 @@ pub use stopped::stop;
 use crate::config::{DEVICES_MAX, Polling};
 use crate::counters::WorkerCounters;
 use crate::device::BURST_FRAMES;
+use crate::leases::LeaseQueue;
 use crate::published::Subscription;
+use crate::reject::RejectLimit;
 use crate::switch::Switch;
 use crate::tracker::Tracker;
 use af_xdp::{Frame, FramePool};
@@ -66,6 +70,8 @@ pub struct WorkerParts {
     pub switch: Switch,
     /// What it counts.
     pub counters: Arc<WorkerCounters>,
+    /// Where it puts what it overhears about leases.
+    pub leases: Arc<LeaseQueue>,
 }
 
 /// One worker.
@@ -87,6 +93,8 @@ pub struct Worker {
     switch: Switch,
     tracker: Tracker,
     counters: Arc<WorkerCounters>,
+    reject_limit: RejectLimit,
+    leases: Arc<LeaseQueue>,
     turns: u64,
     /// Time of the newest burst of a device with times of its own.
     captured_ns: Option<u64>,
@@ -95,7 +103,7 @@ pub struct Worker {
 impl Worker {
     /// Returns a worker that has no queues yet.
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { pool, crossings, orders, subscription, tracker, switch, counters } = parts;
+        let WorkerParts { pool, crossings, orders, subscription, tracker, switch, counters, leases } = parts;
         counters.frames_total.set(pool.frames_in_slice() as u64);
         Self {
             queues: Vec::with_capacity(QUEUES_MAX),
@@ -111,6 +119,8 @@ impl Worker {
             switch,
             tracker,
             counters,
+            reject_limit: RejectLimit::default(),
+            leases,
             turns: 0,
             captured_ns: None,
         }

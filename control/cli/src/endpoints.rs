@@ -77,6 +77,9 @@ pub struct EndpointFields {
     /// May send IPv6 router advertisements
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub router_advertiser: Option<bool>,
+    /// Gets addresses by DHCP from endpoints that may serve it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub dhcp_client: Option<bool>,
 }
 
 /// `endpoints create`.
@@ -202,6 +205,7 @@ impl Create {
             home: None,
             flags: meshgate_policy::EndpointFlags::default(),
             routes: Vec::new(),
+            leased: Vec::new(),
         };
         self.fields.set(&mut endpoint)?;
         Ok(endpoint)
@@ -221,10 +225,12 @@ impl EndpointFields {
             routes,
             dhcp_server,
             router_advertiser,
+            dhcp_client,
         } = self;
         let lists_empty = addresses.is_empty() && labels.is_empty() && routes.is_empty();
         let names_empty = mac.is_none() && host.is_none() && device.is_none() && segment.is_none();
-        lists_empty && names_empty && router.or(*dhcp_server).or(*router_advertiser).is_none()
+        let flags = [router, dhcp_server, router_advertiser, dhcp_client];
+        lists_empty && names_empty && flags.iter().all(|flag| flag.is_none())
     }
 
     fn set(&self, endpoint: &mut AuthoredEndpoint) -> Result<(), UsageError> {
@@ -236,6 +242,7 @@ impl EndpointFields {
         put(&mut endpoint.flags.router, self.router);
         put(&mut endpoint.flags.dhcp_server, self.dhcp_server);
         put(&mut endpoint.flags.router_advertiser, self.router_advertiser);
+        put(&mut endpoint.flags.dhcp_client, self.dhcp_client);
         if self.host.is_some() || self.device.is_some() {
             let old = endpoint.home.take();
             let (old_host, old_device) = old.map(|home| (home.host, home.device)).unzip();
@@ -337,6 +344,12 @@ fn shown<'a>(snapshot: &'a Snapshot, endpoint: &'a AuthoredEndpoint) -> Shown<'a
     }
 }
 
+/// Returns the addresses, leased ones marked as such.
+fn addresses_text(endpoint: &AuthoredEndpoint) -> String {
+    let leased = endpoint.leased.iter().map(|address| format!("{address} (leased)"));
+    list(&endpoint.addresses.iter().map(ToString::to_string).chain(leased).collect::<Vec<_>>())
+}
+
 fn home_text(home: Option<&Home>) -> String {
     home.map_or_else(String::new, |Home { host, device }| format!("{host}/{device}"))
 }
@@ -357,7 +370,7 @@ fn list_text(answer: &Endpoints<'_>, is_filtered: bool) -> String {
         row.extend(has_segments.then(|| endpoint.segment.to_string()));
         row.extend([
             endpoint.mac.to_string(),
-            list(&endpoint.addresses),
+            addresses_text(endpoint),
             or_dash(&home_text(endpoint.home.as_ref())),
             or_dash(&pairs(&endpoint.labels)),
         ]);
@@ -375,6 +388,7 @@ fn show_text(Shown { id, endpoint, groups }: &Shown<'_>) -> String {
         (flags.router, "route"),
         (flags.dhcp_server, "serve DHCP"),
         (flags.router_advertiser, "advertise routers"),
+        (flags.dhcp_client, "lease addresses by DHCP"),
     ];
     let may: Vec<&str> = may.into_iter().filter(|(flag, _)| *flag).map(|(_, word)| word).collect();
     block(&[
@@ -383,6 +397,7 @@ fn show_text(Shown { id, endpoint, groups }: &Shown<'_>) -> String {
         ("segment", endpoint.segment.to_string()),
         ("mac", endpoint.mac.to_string()),
         ("addresses", list(&endpoint.addresses)),
+        ("leased", if endpoint.leased.is_empty() { String::new() } else { list(&endpoint.leased) }),
         ("labels", pairs(&endpoint.labels)),
         ("home", home_text(endpoint.home.as_ref())),
         ("may", may.join(", ")),

@@ -2,11 +2,11 @@
 
 use super::Worker;
 use super::ingress::Turn;
-use crate::binding::{Bindings, Passage, Tagging, passage};
+use crate::binding::{Passage, Sender};
 use crate::fragments;
 use crate::packet::{Checksum, Content, IpPacket, Packet, ParseContext};
 use crate::published::Published;
-use crate::switch::{DeviceSet, Egress, Ingress};
+use crate::switch::{Egress, Ingress};
 use crate::tracker::{FlowPlace, Judged};
 use crate::verdict::{DropReason, Grounds, Verdict};
 use af_xdp::Frame;
@@ -87,22 +87,21 @@ impl Worker {
     ) -> Result<Way, DropReason> {
         let packet = self.parse(device, frame)?;
         let bindings = &turn.published.bindings;
-        let segment = bindings.source(device, &packet)?.segment;
+        let Sender { segment, passage, .. } = bindings.source(device, &packet)?;
         let judged = match &packet.content {
-            Content::Ip(ip) if passage(&packet) == Passage::ToRules => {
+            Content::Ip(ip) if passage == Passage::ToRules => {
                 let place = self.tracker.locate(segment, ip);
                 let owner = self.tracker.owner_of(&place, self.crossings.workers());
                 if owner != self.crossings.worker() && !turn.is_handed {
                     return Ok(Way::ToOwner(owner));
                 }
-                Some((ip, place))
+                Some(place)
             }
             _ => None,
         };
         let egress = self.switch.route(bindings, Ingress { device, segment }, &packet, turn.now_ns)?;
-        let egress = receivers(bindings, egress, segment, &packet)?;
-        let Some((ip, place)) = judged else { return Ok(Way::On(Standing::Passed(egress))) };
-        fragments::check(&packet)?;
+        let egress = bindings.receivers(egress, segment, &packet)?;
+        let Content::Ip(ip) = &packet.content else { return Ok(Way::On(Standing::Passed(egress))) };
         if let Checksum::Partial(request) = ip.checksum {
             // Whoever finishes the checksum sums up to the end of the frame: padding must not be there.
             if let Some(bytes) = packet.unpadded_bytes() {
@@ -110,6 +109,11 @@ impl Worker {
             }
             frame.request_checksum(request.start, request.offset);
         }
+        let Some(place) = judged else {
+            self.overhear(bindings, segment, &packet, frame);
+            return Ok(Way::On(Standing::Passed(egress)));
+        };
+        fragments::check(&packet)?;
         packets.push(*ip);
         Ok(Way::On(Standing::ToFlow { packet: packets.len() - 1, segment, egress, place }))
     }
@@ -158,30 +162,6 @@ impl Worker {
             ip.verify_across(self.pool.chunks(frame))?;
         }
         Ok(packet)
-    }
-}
-
-/// Returns where a packet goes of the places the switch found: to those it is for, and that expect it with the tag it
-/// has. Of a flood, devices that expect another tag are left out.
-fn receivers(
-    bindings: &Bindings,
-    egress: Egress,
-    segment: SegmentId,
-    packet: &Packet,
-) -> Result<Egress, DropReason> {
-    let tagging = packet.vlan.map_or(Tagging::Untagged, Tagging::Vlan);
-    let has_tag = |device: u16| bindings.tagging(device, segment) == Some(tagging);
-    match egress {
-        Egress::Device(device) if has_tag(device) => {
-            bindings.destination(device, segment, packet)?;
-            Ok(egress)
-        }
-        Egress::Device(_) => Err(DropReason::UnknownVlan),
-        Egress::Flood(devices) => {
-            let kept = devices.iter().filter(|device| !has_tag(*device)).fold(devices, DeviceSet::without);
-            kept.iter().try_for_each(|device| bindings.destination(device, segment, packet))?;
-            if kept.is_empty() { Err(DropReason::UnknownVlan) } else { Ok(Egress::Flood(kept)) }
-        }
     }
 }
 
