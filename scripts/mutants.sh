@@ -1,39 +1,42 @@
 #!/usr/bin/env bash
-# Builds each wrong of dataplane/tests/classifier/mutants.toml into a scratch copy of the workspace, one at a time, and
-# runs the classifier's oracle test there. Prints caught or SURVIVED for each; ends with 1 if any survives.
+# Builds each wrong of the lists dataplane/tests/*/mutants.toml into a scratch copy of the workspace, one at a time, and
+# runs the tests that the list names. Prints caught or SURVIVED for each; ends with 1 if any survives.
 #
-#   scripts/mutants.sh [WORD]        only mutants whose description holds WORD
+#   scripts/mutants.sh [--list FOLDER] [WORD]     only the list of that folder (classifier, state, ...), only mutants
+#                                                 whose description holds WORD
 #
-# MESHGATE_ORACLE_PAIRS   pairs compared per mutant, 60000 unless set
-# MUTANTS_DIR             the scratch copy and its target folder, target/mutants unless set; kept, so that the next
+# At its top a list says `folder`, from which the mutants' `file` counts; `tests`, what is passed to `cargo test`, in the
+# order in which it is run until one fails; and `workspace`: "classifier" for a copy that holds only the classifier and the
+# words it judges by, where a mutant costs seconds, or "dataplane" for all that the dataplane needs.
+#
+# MESHGATE_ORACLE_PAIRS   pairs compared per mutant of the classifier, 60000 unless set
+# MESHGATE_EXCHANGES      exchanges played per mutant of the state machine, 600 unless set
+# MUTANTS_DIR             the scratch copies and their target folders, target/mutants unless set; kept, so that the next
 #                         run builds only what changed
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 dir=${MUTANTS_DIR:-$root/target/mutants}
-copy=$dir/workspace
 export MESHGATE_ORACLE_PAIRS=${MESHGATE_ORACLE_PAIRS:-60000}
-export CARGO_TARGET_DIR=$dir/target
+export MESHGATE_EXCHANGES=${MESHGATE_EXCHANGES:-600}
+list=
+if [ "${1:-}" = "--list" ]; then list=${2:?--list needs a folder}; shift 2; fi
 
-mkdir -p "$copy"
-# Only the classifier and the words it judges by: a mutant then costs seconds, not the build of the whole dataplane.
-rm -rf "$copy/dataplane" "$copy/proto"
-mkdir -p "$copy/dataplane/src" "$copy/dataplane/tests" "$copy/proto"
-cp -r "$root/proto/policy" "$copy/proto/policy"
-cp -r "$root/dataplane/src/classifier" "$root/dataplane/src/classifier.rs" "$copy/dataplane/src/"
-cp -r "$root/dataplane/tests/classifier" "$root/dataplane/tests/classifier_oracle.rs" "$copy/dataplane/tests/"
-cp "$root/Cargo.lock" "$copy/"
-python3 - "$root" "$copy" <<'PYTHON'
-import re, sys
-root, copy = sys.argv[1:]
-workspace = open(f"{root}/Cargo.toml").read()
-workspace = re.sub(r"members = \[.*?\]", 'members = ["proto/policy", "dataplane"]', workspace, flags=re.S)
-# A wrong that leaves a name unused is still a wrong to be caught by the test, not by a lint.
-workspace = re.sub(r"\[workspace\.lints\.(rust|clippy)\].*?(?=\n\[|\Z)", "", workspace, flags=re.S)
-open(f"{copy}/Cargo.toml", "w").write(workspace)
-policy = open(f"{copy}/proto/policy/Cargo.toml").read().replace("[lints]\nworkspace = true\n", "")
-open(f"{copy}/proto/policy/Cargo.toml", "w").write(policy)
-open(f"{copy}/dataplane/Cargo.toml", "w").write("""[package]
+exec python3 - "$root" "$dir" "$list" "${1:-}" <<'PYTHON'
+import glob, os, re, shutil, signal, subprocess, sys, time, tomllib
+root, scratch, wanted_list, word = sys.argv[1:]
+# A wrong can make a loop endless; the unchanged tests take a fraction of this.
+TIMEOUT_S = 1800
+# What a copy of each kind holds, and its members.
+COPIES = {
+    "classifier": (["proto/policy", "dataplane/src/classifier", "dataplane/src/classifier.rs",
+                    "dataplane/tests/classifier", "dataplane/tests/classifier_oracle.rs"],
+                   ["proto/policy", "dataplane"]),
+    "dataplane": (["proto", "dataplane"],
+                  ["proto", "proto/policy", "dataplane", "dataplane/af_xdp", "dataplane/flow_ring"]),
+}
+# The manifest and root of a crate that is the classifier alone.
+CLASSIFIER_ALONE = """[package]
 name = "meshgate-dataplane"
 version.workspace = true
 edition.workspace = true
@@ -41,20 +44,42 @@ edition.workspace = true
 [dependencies]
 meshgate-policy = { workspace = true }
 thiserror = { workspace = true }
-""")
-open(f"{copy}/dataplane/src/lib.rs", "w").write("pub mod classifier;\n")
-PYTHON
+"""
 
-exec python3 - "$root" "$copy" "${1:-}" <<'PYTHON'
-import os, signal, subprocess, sys, time, tomllib
-root, copy, word = sys.argv[1:]
-# A wrong can make a loop endless; the unchanged test takes a fraction of this.
-TIMEOUT_S = 1800
+def prepare(kind):
+    """Makes the copy of a kind and returns its folder."""
+    copy = f"{scratch}/{kind}/workspace"
+    parts, members = COPIES[kind]
+    for top in ["proto", "dataplane"]:
+        shutil.rmtree(f"{copy}/{top}", ignore_errors=True)
+    for part in parts:
+        os.makedirs(os.path.dirname(f"{copy}/{part}"), exist_ok=True)
+        if os.path.isdir(f"{root}/{part}"):
+            shutil.copytree(f"{root}/{part}", f"{copy}/{part}", ignore=shutil.ignore_patterns("target"))
+        else:
+            shutil.copy2(f"{root}/{part}", f"{copy}/{part}")
+    shutil.copy2(f"{root}/Cargo.lock", copy)
+    workspace = open(f"{root}/Cargo.toml").read()
+    workspace = re.sub(r"members = \[.*?\]", f"members = {members}".replace("'", '"'), workspace, count=1, flags=re.S)
+    # A wrong that leaves a name unused is still a wrong to be caught by the test, not by a lint.
+    workspace = re.sub(r"\[workspace\.lints\.(rust|clippy)\].*?(?=\n\[|\Z)", "", workspace, flags=re.S)
+    # Names of packages that are not in the copy.
+    absent = r"^\[profile\.dev\.package\.meshgate-learner\]\n.*\n|^meshgate-learner = .*\n"
+    open(f"{copy}/Cargo.toml", "w").write(re.sub(absent, "", workspace, flags=re.M))
+    for manifest in glob.glob(f"{copy}/**/Cargo.toml", recursive=True):
+        text = open(manifest).read()
+        if manifest != f"{copy}/Cargo.toml":
+            open(manifest, "w").write(text.replace("[lints]\nworkspace = true\n", ""))
+    if kind == "classifier":
+        open(f"{copy}/dataplane/Cargo.toml", "w").write(CLASSIFIER_ALONE)
+        open(f"{copy}/dataplane/src/lib.rs", "w").write("pub mod classifier;\n")
+    return copy
 
-def run(arguments):
+def run(copy, arguments):
     """Returns the exit code and output of a command, or nothing if it had to be ended."""
+    environment = dict(os.environ, CARGO_TARGET_DIR=os.path.dirname(copy) + "/target")
     process = subprocess.Popen(arguments, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               start_new_session=True)
+                               start_new_session=True, env=environment)
     try:
         output, _ = process.communicate(timeout=TIMEOUT_S)
         return process.returncode, output
@@ -63,35 +88,55 @@ def run(arguments):
         process.wait()
         return None, ""
 
-def test():
-    build = ["cargo", "test", "--offline", "-q", "-p", "meshgate-dataplane", "--test", "classifier_oracle"]
-    code, output = run(build + ["--no-run"])
-    if code is None:
-        sys.exit(f"the build was not done after {TIMEOUT_S} s")
-    if code != 0:
-        sys.exit(f"a mutant does not build:\n{output}")
-    return run(build + ["the_classifier_says_what_the_linear_scan_says"])
+def test(copy, tests):
+    """Runs the tests until one fails. Returns its exit code and output, or 0."""
+    for words in tests:
+        cargo = ["cargo", "test", "--offline", "-q", "-p", "meshgate-dataplane"]
+        target = words.split()[:1 if words.startswith("--lib") else 2]
+        code, output = run(copy, cargo + ["--no-run"] + target)
+        if code is None:
+            sys.exit(f"the build was not done after {TIMEOUT_S} s")
+        if code != 0:
+            sys.exit(f"a mutant does not build:\n{output}")
+        code, output = run(copy, cargo + words.split())
+        if code != 0:
+            return code, output
+    return 0, ""
 
-with open(f"{root}/dataplane/tests/classifier/mutants.toml", "rb") as file:
-    mutants = [mutant for mutant in tomllib.load(file)["mutant"] if word in mutant["wrong"]]
-code, output = test()
-if code != 0:
-    sys.exit(f"the test fails without any mutant:\n{output}")
-survivors = 0
-for mutant in mutants:
-    path = os.path.normpath(f"{copy}/dataplane/src/classifier/{mutant['file']}")
-    original = open(path).read()
-    text = original
-    for change in [mutant] + ([mutant["also"]] if "also" in mutant else []):
-        if text.count(change["search"]) != 1:
-            sys.exit(f"{mutant['wrong']}: {change['search']!r} stands {text.count(change['search'])} times in {path}")
-        text = text.replace(change["search"], change["replace"])
-    open(path, "w").write(text)
-    start = time.monotonic()
-    code, _ = test()
-    open(path, "w").write(original)
-    survivors += code == 0
-    print(f"{'SURVIVED' if code == 0 else 'caught  '} {time.monotonic() - start:4.0f} s  {mutant['wrong']}", flush=True)
-print(f"{len(mutants)} mutants, {survivors} survived")
-sys.exit(survivors > 0)
+def judge(path):
+    """Returns how many mutants of a list were tried and how many survived."""
+    with open(path, "rb") as file:
+        mutant_list = tomllib.load(file)
+    mutants = [mutant for mutant in mutant_list["mutant"] if word in mutant["wrong"]]
+    if not mutants:
+        return 0, 0
+    copy = prepare(mutant_list["workspace"])
+    code, output = test(copy, mutant_list["tests"])
+    if code != 0:
+        sys.exit(f"the tests fail without any mutant:\n{output}")
+    survivors = 0
+    for mutant in mutants:
+        path = os.path.normpath(f"{copy}/{mutant_list['folder']}/{mutant['file']}")
+        original = open(path).read()
+        text = original
+        for change in [mutant] + ([mutant["also"]] if "also" in mutant else []):
+            count = text.count(change["search"])
+            if count != 1:
+                sys.exit(f"{mutant['wrong']}: {change['search']!r} stands {count} times in {path}")
+            text = text.replace(change["search"], change["replace"])
+        open(path, "w").write(text)
+        start = time.monotonic()
+        code, _ = test(copy, mutant_list["tests"])
+        open(path, "w").write(original)
+        survivors += code == 0
+        fate = "SURVIVED" if code == 0 else "caught  "
+        print(f"{fate} {time.monotonic() - start:4.0f} s  {mutant['wrong']}", flush=True)
+    return len(mutants), survivors
+
+tried = survived = 0
+for path in sorted(glob.glob(f"{root}/dataplane/tests/{wanted_list or '*'}/mutants.toml")):
+    of_list = judge(path)
+    tried, survived = tried + of_list[0], survived + of_list[1]
+print(f"{tried} mutants, {survived} survived")
+sys.exit(survived > 0 or tried == 0)
 PYTHON

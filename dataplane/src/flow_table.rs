@@ -54,7 +54,6 @@ pub use standing::Standing;
 pub(crate) use tcp::{ACK, FIN, RST, SYN};
 pub use tcp::{Connection, Step, TcpState};
 pub use timeouts::Timeouts;
-pub use window::NUMBERS_APART_MAX;
 
 use crate::timing_wheel::TimingWheel;
 use af_xdp::{prefetch, prefetch_whole};

@@ -108,7 +108,7 @@ impl Connection {
 
     /// Returns the connection of which a side has sent up to `end` and acknowledged this, with an unknown window.
     pub fn taken_up_at(end: u32, acknowledgment: u32, from: Sender) -> Self {
-        Self::of_middle(TcpSide::taken_up(end, end, acknowledgment, u16::MAX), from)
+        Self::of_middle(TcpSide::taken_up(end, end, acknowledgment, 0), from)
     }
 
     fn of_middle((own, other): (TcpSide, TcpSide), from: Sender) -> Self {

@@ -32,7 +32,7 @@ const ACK_WINDOW_BYTES_MIN: u32 = 65_535;
 const SHIFT_MAX: u8 = 14;
 /// How far apart the numbers of one connection may lie when it is taken up in the middle: 16 MiB, the largest window
 /// that stacks grow to by default, twice over.
-pub const NUMBERS_APART_MAX: u32 = 32 << 20;
+const NUMBERS_APART_MAX: u32 = 32 << 20;
 /// Numbers behind the newest one that are taken for sent before, rather than for those of a new connection: a quarter of
 /// all. Two numbers drawn at random both lie there in one of sixteen cases.
 const PAST_NUMBERS_MAX: u32 = 1 << 30;

@@ -8,8 +8,8 @@
 
 use super::{Judged, Tracker, verdict_grounds};
 use crate::flow_table::{
-    Connection, FIN, FlowIndex, FlowKey, FlowState, Match, NUMBERS_APART_MAX, Opening, REVERSED_MAX_NS,
-    REVERSED_PACKETS_MAX, RST, SYN, Sender, Step,
+    Connection, FIN, FlowIndex, FlowKey, FlowState, Match, Opening, REVERSED_MAX_NS, REVERSED_PACKETS_MAX,
+    RST, SYN, Sender, Step,
 };
 use crate::packet::TcpFields;
 use crate::published::Published;
@@ -110,7 +110,7 @@ impl Tracker {
         published: &Published,
     ) -> Option<Verdict> {
         let Match { index, sender } = found;
-        let tcp = packet.ip.tcp.filter(|tcp| agrees(&opening, tcp))?;
+        let tcp = packet.ip.tcp.filter(|tcp| may_confirm(&opening, tcp))?;
         let mut connection =
             Connection::taken_up_at(opening.sequence, opening.acknowledgment, sender.other());
         if connection.step(&tcp, sender, sender) != Step::Pass {
@@ -140,15 +140,9 @@ fn numbers_of(tcp: &TcpFields) -> Opening {
     }
 }
 
-/// Returns whether a packet of the allowed direction fits the numbers of the answering side. A reset, which need not
-/// acknowledge anything, must begin exactly where that side expects it.
-fn agrees(opening: &Opening, tcp: &TcpFields) -> bool {
-    if tcp.flags.0 & RST != 0 {
-        return tcp.sequence == opening.acknowledgment;
-    }
-    if tcp.flags.0 & SYN != 0 {
-        return false;
-    }
-    let is_near = |a: u32, b: u32| a.wrapping_sub(b).min(b.wrapping_sub(a)) <= NUMBERS_APART_MAX;
-    is_near(tcp.acknowledgment, opening.sequence) && is_near(tcp.sequence, opening.acknowledgment)
+/// Returns whether a packet of the allowed direction may confirm a connection if its numbers agree. A reset, which need
+/// not acknowledge anything, must begin exactly where the other side expects it.
+fn may_confirm(opening: &Opening, tcp: &TcpFields) -> bool {
+    let is_exact = tcp.sequence == opening.acknowledgment;
+    tcp.flags.0 & SYN == 0 && (tcp.flags.0 & RST == 0 || is_exact)
 }
