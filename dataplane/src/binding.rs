@@ -2,7 +2,7 @@
 //!
 //! [`Bindings`] is built from a policy and the devices of this host, off the packet path, and never changes; a new
 //! policy brings a new one. [`Bindings::source`] asks on arrival, [`Bindings::destination`] once the switch has said
-//! where a frame would go, [`passage`] whether rules are asked at all.
+//! where a frame would go; [`Sender::passage`] says whether rules are asked at all.
 //!
 //! What a rule says of an address is worth what this stage guarantees: behind an endpoint device an address cannot
 //! be borrowed, so that groups mean machines; on an uplink nothing can pass for an endpoint that is at home here.
@@ -11,6 +11,7 @@
 //! is not known as one, because no policy says where subnets end: frames to it are dropped at endpoint devices.
 
 mod destination;
+mod leasing;
 mod neighbour;
 mod source;
 #[cfg(test)]
@@ -55,12 +56,15 @@ pub struct Sender {
     pub segment: SegmentId,
     /// The endpoint whose device the packet came from; None of uplinks.
     pub endpoint: Option<EndpointId>,
+    /// Whether rules are asked about the packet.
+    pub passage: Passage,
 }
 
 /// Whether rules are asked about a packet that this stage lets pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passage {
-    /// This stage decides: the packet passes. ARP, neighbour discovery, IGMP, MLD and listed ethertypes.
+    /// This stage decides: the packet passes. ARP, neighbour discovery, IGMP, MLD, the exchange of a DHCP lease between
+    /// a listed client and a listed server, and listed ethertypes.
     WithoutRules,
     /// The stages behind decide.
     ToRules,
@@ -121,6 +125,10 @@ struct Domain {
     segment: SegmentId,
     members: DeviceSet,
     uplinks: DeviceSet,
+    /// Uplinks, and devices behind which is somebody who may answer as a DHCP server.
+    servers: DeviceSet,
+    /// Uplinks, and devices behind which is somebody who may lease addresses.
+    clients: DeviceSet,
 }
 
 /// Segment and MAC in one number, which hashes in one step.
@@ -152,7 +160,12 @@ impl Bindings {
             }
         }
         let unbound = endpoints.iter().filter(|e| e.is_home && e.device.is_none()).map(|e| e.id).collect();
-        let domain = |segment: &Segment| Domain::new(segment.id, &served);
+        let bound_in = |segment: SegmentId| {
+            let of_segment =
+                policy.endpoints.iter().zip(&endpoints).filter(move |(e, _)| e.segment == segment);
+            of_segment.map(|(_, bound)| bound)
+        };
+        let domain = |segment: &Segment| Domain::new(segment.id, &served, bound_in(segment.id));
         let mut domains: Vec<Domain> = policy.segments.iter().map(domain).collect();
         domains.retain(|domain| !domain.members.is_empty());
         domains.sort_unstable_by_key(|domain| domain.segment);
@@ -213,18 +226,21 @@ impl Bindings {
         self.by_address.get(&address_key(segment, address)).map(|place| &self.endpoints[*place])
     }
 
+    /// Returns whether rules are asked about a packet of which nothing speaks against its sender.
+    fn passage(&self, segment: SegmentId, packet: &Packet) -> Passage {
+        let Content::Ip(ip) = &packet.content else { return Passage::WithoutRules };
+        let governs_link = ip.neighbour.is_some() || ip.membership.is_some_and(|m| m.has_form);
+        if governs_link || self.is_lease_exchange(segment, packet, ip) {
+            Passage::WithoutRules
+        } else {
+            Passage::ToRules
+        }
+    }
+
     /// Returns the endpoint that owns the address or whose MAC the link-local address is formed from.
     fn claimant_of(&self, segment: SegmentId, address: IpAddr) -> Option<&Bound> {
         let formed = |mac: Mac| self.endpoint_with(segment, mac);
         self.owner_of(segment, address).or_else(|| mac_in(address).and_then(formed))
-    }
-}
-
-/// Returns whether rules are asked about a packet that passed [`Bindings::source`] and [`Bindings::destination`].
-pub fn passage(packet: &Packet) -> Passage {
-    match &packet.content {
-        Content::Ip(ip) if ip.neighbour.is_none() && !ip.is_membership => Passage::ToRules,
-        _ => Passage::WithoutRules,
     }
 }
 
@@ -277,14 +293,22 @@ impl Bound {
 
     /// Returns whether the address is the endpoint's, or lies behind it.
     fn answers_for(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
-            || address == IpAddr::V6(self.link_local)
-            || self.routes.iter().any(|route| route.contains(address))
+        self.owns(address) || self.routes_to(address)
+    }
+
+    /// Returns whether the address is the endpoint's.
+    fn owns(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address) || address == IpAddr::V6(self.link_local)
+    }
+
+    /// Returns whether the address lies behind the endpoint.
+    fn routes_to(&self, address: IpAddr) -> bool {
+        self.routes.iter().any(|route| route.contains(address))
     }
 }
 
 impl Domain {
-    fn new(segment: SegmentId, devices: &[Device]) -> Self {
+    fn new<'a>(segment: SegmentId, devices: &[Device], endpoints: impl Iterator<Item = &'a Bound>) -> Self {
         let (mut members, mut uplinks) = (DeviceSet::EMPTY, DeviceSet::EMPTY);
         for (device, number) in devices.iter().zip(0..) {
             if device.tagging(segment).is_some() {
@@ -294,7 +318,17 @@ impl Domain {
                 }
             }
         }
-        Self { segment, members, uplinks }
+        let (mut servers, mut clients) = (uplinks, uplinks);
+        for endpoint in endpoints {
+            let Some(device) = endpoint.device else { continue };
+            if endpoint.flags.dhcp_server {
+                servers.insert(device);
+            }
+            if endpoint.flags.dhcp_client {
+                clients.insert(device);
+            }
+        }
+        Self { segment, members, uplinks, servers, clients }
     }
 }
 

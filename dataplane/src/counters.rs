@@ -53,6 +53,10 @@ pub struct WorkerCounters {
     pub flows_rejudged: Count,
     /// Copies made to flood broadcast and multicast.
     pub flood_copies: Count,
+    /// Answers to rejected packets.
+    pub rejects_sent: Count,
+    /// Rejected packets that were not answered, because there were too many.
+    pub rejects_limited: Count,
     /// Flow records made.
     pub records_produced: Count,
     /// Flow records that sampling left out.
@@ -122,6 +126,8 @@ impl WorkerCounters {
             flows_picked_up_reversed: Count::default(),
             flows_rejudged: Count::default(),
             flood_copies: Count::default(),
+            rejects_sent: Count::default(),
+            rejects_limited: Count::default(),
             records_produced: Count::default(),
             records_sampled_out: Count::default(),
             records_lost: Count::default(),
@@ -174,6 +180,8 @@ impl WorkerCounters {
             ("flows.picked-up-reversed", &self.flows_picked_up_reversed),
             ("flows.rejudged", &self.flows_rejudged),
             ("flood.copies", &self.flood_copies),
+            ("rejects.sent", &self.rejects_sent),
+            ("rejects.limited", &self.rejects_limited),
             ("records.denials-unrecorded", &self.denials_unrecorded),
             ("frames.total", &self.frames_total),
             ("frames.free", &self.frames_free),

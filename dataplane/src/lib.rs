@@ -22,6 +22,7 @@ pub mod live;
 pub mod meter;
 pub mod packet;
 pub mod published;
+pub mod reject;
 pub mod replay;
 pub mod reporter;
 pub mod start;

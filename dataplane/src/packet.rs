@@ -13,20 +13,22 @@ mod arp;
 pub mod build;
 mod checksum;
 mod content;
-mod dhcp;
-mod field;
+pub(crate) mod dhcp;
+pub(crate) mod field;
 mod icmp;
 mod ipv4;
 mod ipv6;
 mod martian;
+mod membership;
 mod neighbour;
 #[cfg(test)]
 mod tests;
 mod transport;
 
+pub(crate) use checksum::Sum as InternetSum;
 pub use content::{
-    ArpOperation, ArpPacket, Checksum, ChecksumRequest, Content, DhcpRole, Fragment, IcmpKind, IpPacket,
-    NeighbourKind, NeighbourMessage, Quoted, SctpFields, TcpFields, TcpFlags,
+    ArpOperation, ArpPacket, Checksum, ChecksumRequest, Content, DhcpClient, DhcpRole, Fragment, IcmpKind,
+    IpPacket, Membership, NeighbourKind, NeighbourMessage, Quoted, SctpFields, TcpFields, TcpFlags,
 };
 pub use ipv6::EXTENSION_HEADERS_MAX;
 
@@ -36,6 +38,8 @@ use std::net::IpAddr;
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET_BYTES: usize = 14;
+/// Where the source MAC stands in a frame.
+const SOURCE_MAC_AT: usize = 6;
 /// Bytes that one VLAN tag adds.
 pub const VLAN_TAG_BYTES: usize = 4;
 
@@ -180,6 +184,11 @@ impl<'a> Frame<'a> {
         self.l3_bytes() > PLAIN_PAYLOAD_BYTES_MAX
     }
 
+    /// Returns the MAC of the sender.
+    fn source_mac(&self) -> Mac {
+        field::mac_at(self.head, SOURCE_MAC_AT).expect("an Ethernet header was read")
+    }
+
     fn l3_offset_u16(&self) -> u16 {
         u16::try_from(self.l3_offset).expect("14 or 18")
     }
@@ -187,12 +196,16 @@ impl<'a> Frame<'a> {
 
 /// A datagram whose IP headers are valid, before its L4 header is read.
 struct Datagram<'a> {
+    /// MAC of the frame's sender.
+    source_mac: Mac,
     source: IpAddr,
     destination: IpAddr,
     /// Number of the protocol behind the IP headers.
     protocol: u8,
     hop_limit: u8,
     fragment: Fragment,
+    /// Whether an option asks routers to look at the packet (RFC 2113, RFC 2711).
+    router_alert: bool,
     /// Bytes from the IP header on, without padding.
     ip_bytes: usize,
     /// Where the L4 header begins in the frame.

@@ -103,9 +103,16 @@ fn is_link_control(mac: Mac) -> bool {
 }
 
 fn flood(devices: DeviceSet) -> Result<Egress, DropReason> {
-    match devices.only() {
-        Some(device) => Ok(Egress::Device(device)),
-        None if devices.is_empty() => Err(DropReason::NoDevice),
-        None => Ok(Egress::Flood(devices)),
+    Egress::to(devices).ok_or(DropReason::NoDevice)
+}
+
+impl Egress {
+    /// Returns the way out by each of these devices; None if there are none.
+    pub fn to(devices: DeviceSet) -> Option<Self> {
+        match devices.only() {
+            Some(device) => Some(Self::Device(device)),
+            None if devices.is_empty() => None,
+            None => Some(Self::Flood(devices)),
+        }
     }
 }

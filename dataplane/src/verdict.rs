@@ -130,6 +130,14 @@ drop_reasons! {
     HandOverFull = "hand-over-full" at Default,
     /// The frame was allowed and no packet memory was left for its copies.
     NoMemory = "no-memory" at Default,
+    /// The first fragment of a message that governs the link: neighbour discovery (RFC 6980), MLD, IGMP, DHCP.
+    LinkFragment = "link-fragment" at WellFormed,
+    /// A DHCP client's message that names another machine, as client or as relay.
+    DhcpSpoof = "dhcp-spoof" at Binding,
+    /// A query or advertisement of a multicast router from an endpoint that is none.
+    MulticastQuery = "multicast-query" at Binding,
+    /// A flow that a newer policy cut by a rule that rejects.
+    CutReject = "cut-reject" at KnownFlow,
 }
 
 impl fmt::Display for DropReason {

@@ -4,6 +4,7 @@
 //! one place that waits is [`Worker::run`] between turns, when there was nothing to do for a while. What is open and
 //! which queue belongs to whom changes by [`Order`]s from outside, between turns.
 
+mod answer;
 mod crossing;
 mod egress;
 mod ingress;
@@ -20,6 +21,7 @@ use crate::config::{DEVICES_MAX, Polling};
 use crate::counters::WorkerCounters;
 use crate::device::BURST_FRAMES;
 use crate::published::Subscription;
+use crate::reject::RejectLimit;
 use crate::switch::Switch;
 use crate::tracker::Tracker;
 use af_xdp::{Frame, FramePool};
@@ -87,6 +89,7 @@ pub struct Worker {
     switch: Switch,
     tracker: Tracker,
     counters: Arc<WorkerCounters>,
+    reject_limit: RejectLimit,
     turns: u64,
     /// Time of the newest burst of a device with times of its own.
     captured_ns: Option<u64>,
@@ -111,6 +114,7 @@ impl Worker {
             switch,
             tracker,
             counters,
+            reject_limit: RejectLimit::default(),
             turns: 0,
             captured_ns: None,
         }

@@ -2,12 +2,12 @@
 //! panics, and what is accepted keeps its promises. Every failure names its seed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use meshgate_dataplane::binding::{Bindings, DeviceRole, Role, passage};
-use meshgate_dataplane::packet::build::Frame;
+use meshgate_dataplane::binding::{Bindings, DeviceRole, Role};
+use meshgate_dataplane::packet::build::{Frame, dhcp, dhcp::DhcpMessage};
 use meshgate_dataplane::packet::{Packet, ParseContext, TcpFlags};
 use meshgate_dataplane::switch::{Ingress, Switch};
 use meshgate_dataplane::{fragments, verdict::DropReason};
-use meshgate_policy::{Action, Endpoint, EndpointFlags, EndpointId, Mac, Name, Policy, SegmentId};
+use meshgate_policy::{Action, Endpoint, EndpointFlags, EndpointId, Mac, Name, Policy, Protocol, SegmentId};
 use std::net::IpAddr;
 
 const SEED: u64 = 0x6d65_7368_6761_7465;
@@ -92,9 +92,11 @@ impl Path {
         }
         for device in 0..4 {
             let Ok(sender) = self.bindings.source(device, &packet) else { continue };
-            let _ = (fragments::check(&packet), passage(&packet));
+            let _ = fragments::check(&packet);
             let ingress = Ingress { device, segment: sender.segment };
-            let _ = self.switch.route(&self.bindings, ingress, &packet, 1);
+            if let Ok(egress) = self.switch.route(&self.bindings, ingress, &packet, 1) {
+                let _ = self.bindings.receivers(egress, sender.segment, &packet);
+            }
             let _ = self.bindings.destination(1 - device.min(1), sender.segment, &packet);
         }
         Ok(())
@@ -122,7 +124,11 @@ fn valid_frames() -> Vec<Vec<u8>> {
         v4().icmp_error(3, 1, &quoted(v4())),
         v4().sctp(5, 6),
         v4().fragment(64, true).udp(1, 2).payload(&[0; 8]),
-        dhcp.udp(68, 67).payload(&[1; 240]),
+        dhcp.udp(68, 67).payload(&DhcpMessage::new(1, A, 7).option(61, &[1, 2, 0, 0, 0, 0, 1]).bytes()),
+        v4().ipv4_options(&[148, 4])
+            .hop_limit(1)
+            .protocol(Protocol(2))
+            .payload(&[0x22, 0, 0xdd, 0xff, 0, 0, 0, 0]),
         v6().tcp(40_000, 80, TcpFlags::SYN),
         v6().extension(0, &[0; 7]).extension(60, &[1; 15]).fragment(0, false).udp(5, 6).payload(&[1; 20]),
         v6().extension(43, &[0, 4, 0, 0, 0, 0, 0]).extension(51, &[1; 11]).udp(5, 6),
@@ -131,8 +137,8 @@ fn valid_frames() -> Vec<Vec<u8>> {
         link().neighbour_solicitation(target),
         v6().neighbour_advertisement(own, A),
         link().router_advertisement(),
-        link().hop_limit(1).icmp(143, 0, [0; 4]),
-        v6().udp(547, 546).payload(&[7; 30]),
+        link().hop_limit(1).extension(0, &[0, 5, 2, 0, 0, 1, 0]).icmp(143, 0, [0, 0, 0, 1]).payload(&[4; 20]),
+        v6().udp(547, 546).payload(&dhcp::v6_message(7, 9, &[(own, 60)])),
         Frame::between(A, Mac::BROADCAST).arp_request([10, 0, 0, 1].into(), [10, 0, 0, 2].into()),
     ];
     frames.iter().map(Frame::bytes).collect()

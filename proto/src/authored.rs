@@ -143,15 +143,15 @@ fn home(host: &str, device: String) -> Result<Option<Home>, WireFault> {
 
 impl From<wire::EndpointFlags> for EndpointFlags {
     fn from(message: wire::EndpointFlags) -> Self {
-        let wire::EndpointFlags { router, dhcp_server, router_advertiser } = message;
-        Self { router, dhcp_server, router_advertiser }
+        let wire::EndpointFlags { router, dhcp_server, router_advertiser, dhcp_client } = message;
+        Self { router, dhcp_server, router_advertiser, dhcp_client }
     }
 }
 
 impl From<EndpointFlags> for wire::EndpointFlags {
     fn from(flags: EndpointFlags) -> Self {
-        let EndpointFlags { router, dhcp_server, router_advertiser } = flags;
-        Self { router, dhcp_server, router_advertiser }
+        let EndpointFlags { router, dhcp_server, router_advertiser, dhcp_client } = flags;
+        Self { router, dhcp_server, router_advertiser, dhcp_client }
     }
 }
 

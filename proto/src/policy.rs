@@ -228,7 +228,7 @@ impl TryFrom<wire::Endpoint> for Endpoint {
 impl From<&Endpoint> for wire::Endpoint {
     fn from(endpoint: &Endpoint) -> Self {
         let Endpoint { id, name, segment, mac, addresses, routes, flags, host, device } = endpoint;
-        let EndpointFlags { router, dhcp_server, router_advertiser } = *flags;
+        let EndpointFlags { router, dhcp_server, router_advertiser, dhcp_client } = *flags;
         Self {
             id: id.0,
             name: name.to_string(),
@@ -236,7 +236,12 @@ impl From<&Endpoint> for wire::Endpoint {
             mac: mac.0.to_vec(),
             addresses: addresses.iter().map(|address| ip_bytes(*address)).collect(),
             routes: routes.iter().map(|route| (*route).into()).collect(),
-            flags: Some(wire::endpoint::EndpointFlags { router, dhcp_server, router_advertiser }),
+            flags: Some(wire::endpoint::EndpointFlags {
+                router,
+                dhcp_server,
+                router_advertiser,
+                dhcp_client,
+            }),
             host: host.as_ref().map(ToString::to_string).unwrap_or_default(),
             device: device.clone().unwrap_or_default(),
         }
@@ -245,7 +250,7 @@ impl From<&Endpoint> for wire::Endpoint {
 
 impl From<wire::endpoint::EndpointFlags> for EndpointFlags {
     fn from(message: wire::endpoint::EndpointFlags) -> Self {
-        let wire::endpoint::EndpointFlags { router, dhcp_server, router_advertiser } = message;
-        Self { router, dhcp_server, router_advertiser }
+        let wire::endpoint::EndpointFlags { router, dhcp_server, router_advertiser, dhcp_client } = message;
+        Self { router, dhcp_server, router_advertiser, dhcp_client }
     }
 }

@@ -34,7 +34,7 @@ fn every_shape() -> Policy {
         mac: "02:00:00:00:00:01".parse().unwrap(),
         addresses: vec!["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()],
         routes: vec!["10.1.0.0/16".parse().unwrap()],
-        flags: EndpointFlags { router: true, dhcp_server: false, router_advertiser: true },
+        flags: EndpointFlags { router: true, router_advertiser: true, ..EndpointFlags::default() },
         host: Some(name("h1")),
         device: Some("tap0".into()),
     };

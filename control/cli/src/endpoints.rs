@@ -77,6 +77,9 @@ pub struct EndpointFields {
     /// May send IPv6 router advertisements
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub router_advertiser: Option<bool>,
+    /// Gets addresses by DHCP from endpoints that may serve it
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub dhcp_client: Option<bool>,
 }
 
 /// `endpoints create`.
@@ -221,10 +224,12 @@ impl EndpointFields {
             routes,
             dhcp_server,
             router_advertiser,
+            dhcp_client,
         } = self;
         let lists_empty = addresses.is_empty() && labels.is_empty() && routes.is_empty();
         let names_empty = mac.is_none() && host.is_none() && device.is_none() && segment.is_none();
-        lists_empty && names_empty && router.or(*dhcp_server).or(*router_advertiser).is_none()
+        let flags = [router, dhcp_server, router_advertiser, dhcp_client];
+        lists_empty && names_empty && flags.iter().all(|flag| flag.is_none())
     }
 
     fn set(&self, endpoint: &mut AuthoredEndpoint) -> Result<(), UsageError> {
@@ -236,6 +241,7 @@ impl EndpointFields {
         put(&mut endpoint.flags.router, self.router);
         put(&mut endpoint.flags.dhcp_server, self.dhcp_server);
         put(&mut endpoint.flags.router_advertiser, self.router_advertiser);
+        put(&mut endpoint.flags.dhcp_client, self.dhcp_client);
         if self.host.is_some() || self.device.is_some() {
             let old = endpoint.home.take();
             let (old_host, old_device) = old.map(|home| (home.host, home.device)).unzip();
@@ -375,6 +381,7 @@ fn show_text(Shown { id, endpoint, groups }: &Shown<'_>) -> String {
         (flags.router, "route"),
         (flags.dhcp_server, "serve DHCP"),
         (flags.router_advertiser, "advertise routers"),
+        (flags.dhcp_client, "lease addresses by DHCP"),
     ];
     let may: Vec<&str> = may.into_iter().filter(|(flag, _)| *flag).map(|(_, word)| word).collect();
     block(&[

@@ -1,12 +1,39 @@
 //! The receiver's side of stage 2.
 
-use super::{Bindings, Bound};
+use super::{Bindings, Bound, Tagging};
 use crate::packet::{Content, Packet};
+use crate::switch::{DeviceSet, Egress};
 use crate::verdict::DropReason;
 use meshgate_policy::{Mac, SegmentId};
 use std::net::{IpAddr, Ipv4Addr};
 
 impl Bindings {
+    /// Returns where a packet goes of the places the switch found: to those it is for, and that expect it with the tag
+    /// it has. Of a flood, devices that expect another tag are left out, and of DHCP those it does not concern.
+    pub fn receivers(
+        &self,
+        egress: Egress,
+        segment: SegmentId,
+        packet: &Packet,
+    ) -> Result<Egress, DropReason> {
+        let egress = self.without_bystanders(egress, segment, packet)?;
+        let tagging = packet.vlan.map_or(Tagging::Untagged, Tagging::Vlan);
+        let has_tag = |device: u16| self.tagging(device, segment) == Some(tagging);
+        match egress {
+            Egress::Device(device) if has_tag(device) => {
+                self.destination(device, segment, packet)?;
+                Ok(egress)
+            }
+            Egress::Device(_) => Err(DropReason::UnknownVlan),
+            Egress::Flood(devices) => {
+                let kept =
+                    devices.iter().filter(|device| !has_tag(*device)).fold(devices, DeviceSet::without);
+                kept.iter().try_for_each(|device| self.destination(device, segment, packet))?;
+                if kept.is_empty() { Err(DropReason::UnknownVlan) } else { Ok(Egress::Flood(kept)) }
+            }
+        }
+    }
+
     /// Checks that a packet which would be delivered to the device is for somebody there: for an endpoint in both
     /// layers, or for a group in both. Uplinks take everything.
     pub fn destination(
@@ -23,8 +50,11 @@ impl Bindings {
         let fits = if mac.is_group() {
             is_group_in_both(mac, packet)
         } else {
-            let receiver = self.endpoint_with(segment, mac);
-            receiver.is_some_and(|receiver| receiver.device == Some(delivered_to) && receiver.is_for(packet))
+            let here = |receiver: &&Bound| receiver.device == Some(delivered_to);
+            self.endpoint_with(segment, mac).filter(here).is_some_and(|receiver| {
+                // A lease is offered to the address that it will give, before that is the endpoint's.
+                receiver.is_for(packet) || self.is_lease_answer(segment, packet)
+            })
         };
         if fits { Ok(()) } else { Err(DropReason::DestinationBinding) }
     }
@@ -45,7 +75,8 @@ impl Bound {
     }
 }
 
-fn is_group_in_both(mac: Mac, packet: &Packet) -> bool {
+/// Returns whether a frame to a group's MAC is for that group in the layer above, too.
+pub(super) fn is_group_in_both(mac: Mac, packet: &Packet) -> bool {
     match &packet.content {
         Content::Ip(ip) => group_mac_of(ip.destination) == Some(mac),
         Content::Arp(_) => mac == Mac::BROADCAST,

@@ -16,6 +16,7 @@
 //!
 //! [`Packet::parse`]: super::Packet::parse
 
+pub mod dhcp;
 mod write;
 
 use super::{ArpOperation, ArpPacket, ETHERTYPE_VLAN, TcpFlags};

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 /// A one's complement sum of 16-bit words that may be fed pieces of any length.
 #[derive(Clone, Default)]
-pub(super) struct Sum {
+pub(crate) struct Sum {
     words: Sum16BitWords,
     /// The first byte of a word whose second one has not come yet.
     half: Option<u8>,
@@ -16,7 +16,7 @@ pub(super) struct Sum {
 
 impl Sum {
     /// Returns the sum of the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).
-    pub(super) fn of_pseudo_header(
+    pub(crate) fn of_pseudo_header(
         source: IpAddr,
         destination: IpAddr,
         protocol: u8,
@@ -35,7 +35,7 @@ impl Sum {
     }
 
     /// Returns the sum with these bytes behind the ones before.
-    pub(super) fn add(mut self, mut bytes: &[u8]) -> Self {
+    pub(crate) fn add(mut self, mut bytes: &[u8]) -> Self {
         if let (Some(first), [second, rest @ ..]) = (self.half, bytes) {
             self.words = self.words.add_2bytes([first, *second]);
             self.half = None;
@@ -50,7 +50,7 @@ impl Sum {
     }
 
     /// Returns the sum folded to 16 bits.
-    pub(super) fn folded(&self) -> u16 {
+    pub(crate) fn folded(&self) -> u16 {
         let words = match self.half {
             Some(last) => self.words.clone().add_2bytes([last, 0]),
             None => self.words.clone(),
@@ -59,7 +59,7 @@ impl Sum {
     }
 
     /// Returns whether the summed bytes contain their own right checksum.
-    pub(super) fn is_valid(&self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         self.folded() == u16::MAX
     }
 }

@@ -69,9 +69,8 @@ pub struct IpPacket {
     pub neighbour: Option<NeighbourMessage>,
     /// Of DHCP and DHCPv6: who speaks.
     pub dhcp: Option<DhcpRole>,
-    /// Whether this is an IGMP or MLD message in the form that routers and switches accept: never forwarded beyond
-    /// the link (TTL 1) and sent to a multicast address.
-    pub is_membership: bool,
+    /// Of IGMP and MLD: what the message is.
+    pub membership: Option<Membership>,
     /// What is known of the L4 checksum.
     pub checksum: Checksum,
 }
@@ -248,15 +247,37 @@ pub struct NeighbourMessage {
     /// The source link-layer option of solicitations and router advertisements, the target link-layer option of
     /// advertisements and redirects.
     pub link_layer: Option<Mac>,
+    /// Whether an advertisement says that its sender is a router.
+    pub is_router: bool,
+}
+
+/// An IGMP or MLD message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// Whether it is what only multicast routers say: a query, or an advertisement of the router itself.
+    pub is_query: bool,
+    /// Whether it has the form that routers and switches accept: never forwarded beyond the link (TTL 1), to the
+    /// right group, with a router alert. Only then it passes without rules.
+    pub has_form: bool,
 }
 
 /// Who speaks in a DHCP or DHCPv6 message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DhcpRole {
     /// One who wants an address, or a relay on its way to the server.
-    Client,
+    Client(DhcpClient),
     /// A server, or a relay on its way to the client.
     Server,
+}
+
+/// What a DHCP client's message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DhcpClient {
+    /// Whether it is one that a client without an address broadcasts: discover, request or decline, from the client's
+    /// port. Of DHCPv6, where clients have a link-local address, always false.
+    pub seeks_address: bool,
+    /// Whether it names no other machine than the sender of the frame: neither as client nor as relay.
+    pub speaks_for_itself: bool,
 }
 
 impl IpPacket {

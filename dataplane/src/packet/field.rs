@@ -9,31 +9,31 @@ fn array_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
 }
 
 /// Returns the byte at an offset.
-pub(super) fn u8_at(bytes: &[u8], at: usize) -> Option<u8> {
+pub(crate) fn u8_at(bytes: &[u8], at: usize) -> Option<u8> {
     bytes.get(at).copied()
 }
 
 /// Returns the 16-bit number at an offset.
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     array_at(bytes, at).map(u16::from_be_bytes)
 }
 
 /// Returns the 32-bit number at an offset.
-pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     array_at(bytes, at).map(u32::from_be_bytes)
 }
 
 /// Returns the MAC at an offset.
-pub(super) fn mac_at(bytes: &[u8], at: usize) -> Option<Mac> {
+pub(crate) fn mac_at(bytes: &[u8], at: usize) -> Option<Mac> {
     array_at(bytes, at).map(Mac)
 }
 
 /// Returns the IPv4 address at an offset.
-pub(super) fn v4_at(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
+pub(crate) fn v4_at(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
     array_at::<4>(bytes, at).map(Ipv4Addr::from)
 }
 
 /// Returns the IPv6 address at an offset.
-pub(super) fn v6_at(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
+pub(crate) fn v6_at(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
     array_at::<16>(bytes, at).map(Ipv6Addr::from)
 }

@@ -1,7 +1,7 @@
-//! ICMP (RFC 792), ICMPv6 (RFC 4443), IGMP (RFC 9776) and MLD (RFC 9777): what a message is, and what an error quotes.
+//! ICMP (RFC 792) and ICMPv6 (RFC 4443): what a message is, and what an error quotes.
 
 use super::field::{u8_at, u16_at, u32_at, v4_at, v6_at};
-use super::{Datagram, Fragment, IcmpKind, IpPacket, Quoted, checksum, ipv6, neighbour};
+use super::{Datagram, Fragment, IcmpKind, IpPacket, Quoted, checksum, ipv6, membership, neighbour};
 use crate::verdict::DropReason;
 use etherparse::IpNumber;
 use meshgate_policy::{L4Key, Protocol};
@@ -11,8 +11,6 @@ use std::net::IpAddr;
 const HEADER_BYTES: usize = 8;
 /// Bytes that every ICMPv6 message has.
 const V6_HEADER_BYTES_MIN: usize = 4;
-/// Hop limit of IGMP and MLD messages.
-const MEMBERSHIP_HOP_LIMIT: u8 = 1;
 
 mod kind {
     //! Types of ICMP messages.
@@ -32,7 +30,6 @@ mod v6_kind {
     pub(super) const ECHO_REQUEST: u8 = 128;
     pub(super) const ECHO_REPLY: u8 = 129;
     pub(super) const LISTENER_QUERY: u8 = 130;
-    pub(super) const LISTENER_DONE: u8 = 132;
     pub(super) const NEIGHBOUR_FIRST: u8 = 133;
     pub(super) const NEIGHBOUR_LAST: u8 = 137;
     pub(super) const LISTENER_REPORT_2: u8 = 143;
@@ -53,7 +50,7 @@ pub(super) fn read(datagram: &Datagram<'_>, packet: &mut IpPacket) -> Result<(),
     packet.l4 = L4Key::icmp(Protocol(datagram.protocol), kind, code);
     packet.icmp = Some(if is_ipv4 { v4_kind_of(kind, bytes)? } else { v6_kind_of(kind, bytes)? });
     if !is_ipv4 {
-        packet.is_membership = is_listener(kind) && is_link_local_membership(datagram);
+        packet.membership = membership::of_mld(datagram, kind);
         if (v6_kind::NEIGHBOUR_FIRST..=v6_kind::NEIGHBOUR_LAST).contains(&kind) {
             packet.neighbour = Some(neighbour::read(datagram, kind, code)?);
         }
@@ -67,7 +64,7 @@ pub(super) fn read_igmp(datagram: &Datagram<'_>, packet: &mut IpPacket) -> Resul
         return Err(DropReason::Truncated);
     }
     packet.checksum = checksum::verify_message(datagram)?;
-    packet.is_membership = datagram.hop_limit == MEMBERSHIP_HOP_LIMIT && datagram.destination.is_multicast();
+    packet.membership = membership::of_igmp(datagram);
     Ok(())
 }
 
@@ -93,15 +90,10 @@ fn v6_kind_of(kind: u8, bytes: &[u8]) -> Result<IcmpKind, DropReason> {
     })
 }
 
-fn is_listener(kind: u8) -> bool {
-    (v6_kind::LISTENER_QUERY..=v6_kind::LISTENER_DONE).contains(&kind) || kind == v6_kind::LISTENER_REPORT_2
-}
-
-/// Returns whether an MLD message has the form that RFC 9777 section 5 demands of it.
-fn is_link_local_membership(datagram: &Datagram<'_>) -> bool {
-    let from_link =
-        matches!(datagram.source, IpAddr::V6(v6) if v6.is_unicast_link_local() || v6.is_unspecified());
-    from_link && datagram.hop_limit == MEMBERSHIP_HOP_LIMIT && datagram.destination.is_multicast()
+/// Returns whether an ICMPv6 message of this type governs the link: MLD, neighbour discovery, and the like. Such a
+/// message has no reason to come in fragments, and receivers must ignore one that does (RFC 6980 section 5).
+pub(super) fn governs_link(kind: u8) -> bool {
+    matches!(kind, v6_kind::LISTENER_QUERY..=v6_kind::NEIGHBOUR_LAST | v6_kind::LISTENER_REPORT_2)
 }
 
 /// Returns the packet that an ICMP error quotes; None if it cannot be read up to its ports.

@@ -16,6 +16,8 @@ const OPTION_END: u8 = 0;
 const OPTION_NOP: u8 = 1;
 /// Option: loose source and record route.
 const OPTION_LOOSE_ROUTE: u8 = 131;
+/// Option: routers are to look at the packet (RFC 2113).
+const OPTION_ROUTER_ALERT: u8 = 148;
 /// Option: strict source and record route.
 const OPTION_STRICT_ROUTE: u8 = 137;
 
@@ -40,14 +42,16 @@ pub(super) fn read<'a>(frame: &Frame<'a>) -> Result<Datagram<'a>, DropReason> {
     if !Sum::default().add(header.slice()).is_valid() {
         return Err(DropReason::BadIpChecksum);
     }
-    check_options(header.options())?;
+    let router_alert = check_options(header.options())?;
     let l4_bytes = ip_bytes - header_bytes;
     Ok(Datagram {
+        source_mac: frame.source_mac(),
         source: header.source_addr().into(),
         destination: header.destination_addr().into(),
         protocol: header.protocol().0,
         hop_limit: header.ttl(),
         fragment: fragment_of(&header, l4_bytes)?,
+        router_alert,
         ip_bytes,
         l4_offset: frame.l3_offset + header_bytes,
         l4_bytes,
@@ -83,11 +87,14 @@ pub(super) fn fragment(
     }
 }
 
-/// Walks the options: source routes are refused, and so is a list that cannot be walked.
-fn check_options(mut options: &[u8]) -> Result<(), DropReason> {
+/// Walks the options: source routes are refused, and so is a list that cannot be walked. Returns whether there is a
+/// router alert.
+fn check_options(mut options: &[u8]) -> Result<bool, DropReason> {
+    let mut router_alert = false;
     while let [kind, rest @ ..] = options {
+        router_alert |= *kind == OPTION_ROUTER_ALERT;
         options = match (*kind, rest) {
-            (OPTION_END, _) => return Ok(()),
+            (OPTION_END, _) => return Ok(router_alert),
             (OPTION_NOP, rest) => rest,
             (OPTION_LOOSE_ROUTE | OPTION_STRICT_ROUTE, _) => return Err(DropReason::SourceRoute),
             (_, [length, ..]) if *length >= 2 => {
@@ -96,5 +103,5 @@ fn check_options(mut options: &[u8]) -> Result<(), DropReason> {
             _ => return Err(DropReason::BadHeader),
         };
     }
-    Ok(())
+    Ok(router_alert)
 }

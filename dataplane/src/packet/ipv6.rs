@@ -10,6 +10,10 @@ use etherparse::{
 
 /// Bytes of the fixed header.
 pub(super) const HEADER_BYTES: usize = 40;
+/// Option: one byte without meaning.
+const OPTION_PAD_1: u8 = 0;
+/// Option: routers are to look at the packet.
+const OPTION_ROUTER_ALERT: u8 = 5;
 /// Extension headers that are followed. RFC 8200 section 4.1 lists six, destination options twice; one to spare.
 pub const EXTENSION_HEADERS_MAX: usize = 8;
 
@@ -31,11 +35,13 @@ pub(super) fn read<'a>(frame: &Frame<'a>) -> Result<Datagram<'a>, DropReason> {
     let payload = &l3[HEADER_BYTES..l3.len().min(ip_bytes)];
     let upper = upper(header.next_header(), payload, payload_bytes)?;
     Ok(Datagram {
+        source_mac: frame.source_mac(),
         source: header.source_addr().into(),
         destination: header.destination_addr().into(),
         protocol: upper.protocol,
         hop_limit: header.hop_limit(),
         fragment: upper.fragment,
+        router_alert: upper.router_alert,
         ip_bytes,
         l4_offset: frame.l3_offset + HEADER_BYTES + upper.at,
         l4_bytes: payload_bytes - upper.at,
@@ -51,6 +57,8 @@ pub(super) struct Upper {
     pub(super) at: usize,
     /// Which part of its datagram the packet is.
     pub(super) fragment: Fragment,
+    /// Whether the hop-by-hop options have a router alert.
+    pub(super) router_alert: bool,
 }
 
 /// Follows the extension headers from `next` on.
@@ -60,6 +68,7 @@ pub(super) struct Upper {
 pub(super) fn upper(mut next: IpNumber, payload: &[u8], payload_bytes: usize) -> Result<Upper, DropReason> {
     let mut at = 0;
     let mut part = None;
+    let mut router_alert = false;
     for _ in 0..=EXTENSION_HEADERS_MAX {
         let rest = &payload[at..];
         let length = match next {
@@ -69,6 +78,8 @@ pub(super) fn upper(mut next: IpNumber, payload: &[u8], payload_bytes: usize) ->
             | IpNumber::IPV6_ROUTE_HEADER => {
                 let header = Ipv6RawExtHeaderSlice::from_slice(rest).map_err(|_| DropReason::Truncated)?;
                 check_routing(next, header.payload())?;
+                router_alert |=
+                    next == IpNumber::IPV6_HEADER_HOP_BY_HOP && has_router_alert(header.payload());
                 next = header.next_header();
                 header.slice().len()
             }
@@ -89,11 +100,14 @@ pub(super) fn upper(mut next: IpNumber, payload: &[u8], payload_bytes: usize) ->
                 next = header.next_header();
                 header.slice().len()
             }
-            _ => return Ok(Upper { protocol: next.0, at, fragment: part.unwrap_or(Fragment::Whole) }),
+            _ => {
+                let fragment = part.unwrap_or(Fragment::Whole);
+                return Ok(Upper { protocol: next.0, at, fragment, router_alert });
+            }
         };
         at += length;
         if let Some(fragment @ Fragment::Later { .. }) = part {
-            return Ok(Upper { protocol: next.0, at, fragment });
+            return Ok(Upper { protocol: next.0, at, fragment, router_alert });
         }
     }
     Err(DropReason::ExtensionHeaders)
@@ -103,6 +117,19 @@ fn fragment_of(header: &Ipv6FragmentHeaderSlice<'_>, rest_bytes: usize) -> Resul
     let offset_bytes = usize::from(header.fragment_offset().value()) * FRAGMENT_UNIT_BYTES;
     let part_bytes = rest_bytes - header.slice().len();
     fragment(header.identification(), offset_bytes, header.more_fragments(), part_bytes)
+}
+
+/// Returns whether hop-by-hop options have a router alert (RFC 2711), as far as they can be read.
+fn has_router_alert(mut options: &[u8]) -> bool {
+    while let [kind, rest @ ..] = options {
+        options = match (*kind, rest) {
+            (OPTION_PAD_1, rest) => rest,
+            (OPTION_ROUTER_ALERT, [2, _, _, ..]) => return true,
+            (_, [length, rest @ ..]) => rest.get(usize::from(*length)..).unwrap_or_default(),
+            _ => return false,
+        };
+    }
+    false
 }
 
 /// Refuses routing headers that lead elsewhere; `rest` begins behind the length byte.

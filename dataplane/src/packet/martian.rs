@@ -21,13 +21,18 @@ pub(super) fn check(packet: &IpPacket) -> Result<(), DropReason> {
 
 /// 0.0.0.0 is the source of a DHCP client that has no address yet, and of IGMP from snooping switches (RFC 4541).
 fn is_bad_v4_source(source: Ipv4Addr, packet: &IpPacket) -> bool {
-    let may_be_unspecified = packet.dhcp == Some(DhcpRole::Client) || packet.is_membership;
+    let is_client = matches!(packet.dhcp, Some(DhcpRole::Client(_)));
+    let may_be_unspecified = is_client || is_membership(packet);
     match source {
         Ipv4Addr::UNSPECIFIED => !may_be_unspecified,
         _ => {
             is_this_network(source) || source.is_loopback() || source.is_multicast() || source.is_broadcast()
         }
     }
+}
+
+fn is_membership(packet: &IpPacket) -> bool {
+    packet.membership.is_some_and(|membership| membership.has_form)
 }
 
 fn is_bad_v4_destination(destination: Ipv4Addr) -> bool {
@@ -45,7 +50,7 @@ fn is_bad_v6_source(source: Ipv6Addr, packet: &IpPacket) -> bool {
         matches!(message.kind, NeighbourKind::Solicitation | NeighbourKind::RouterSolicitation)
     });
     match source {
-        Ipv6Addr::UNSPECIFIED => !(asks || packet.is_membership),
+        Ipv6Addr::UNSPECIFIED => !(asks || is_membership(packet)),
         _ => source.is_loopback() || source.is_multicast() || source.to_ipv4_mapped().is_some(),
     }
 }

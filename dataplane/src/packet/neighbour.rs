@@ -17,6 +17,8 @@ const OPTION_UNIT_BYTES: usize = 8;
 const SOURCE_LINK_LAYER: u8 = 1;
 /// Option: MAC of the target.
 const TARGET_LINK_LAYER: u8 = 2;
+/// Flag of an advertisement whose sender is a router.
+const ROUTER_FLAG: u8 = 0x80;
 /// Flag of an advertisement that answers a solicitation, in the byte behind the checksum.
 const SOLICITED_FLAG: u8 = 0x40;
 
@@ -41,22 +43,35 @@ pub(super) fn read(datagram: &Datagram<'_>, number: u8, code: u8) -> Result<Neig
         _ => v6_at(bytes, 8),
     };
     let link_layer = link_layer_of(&bytes[fixed_bytes..], wanted)?;
-    let message = NeighbourMessage { kind, target, link_layer };
-    let is_solicited = u8_at(bytes, 4).is_some_and(|flags| flags & SOLICITED_FLAG != 0);
+    let flags = u8_at(bytes, 4).filter(|_| kind == NeighbourKind::Advertisement).unwrap_or(0);
+    let message = NeighbourMessage { kind, target, link_layer, is_router: flags & ROUTER_FLAG != 0 };
+    let is_solicited = flags & SOLICITED_FLAG != 0;
     let is_answer_to_group = destination.is_multicast() && is_solicited;
     let has_form = match kind {
         NeighbourKind::RouterSolicitation => !source.is_unspecified() || link_layer.is_none(),
-        NeighbourKind::RouterAdvertisement | NeighbourKind::Redirect => source.is_unicast_link_local(),
+        NeighbourKind::RouterAdvertisement => source.is_unicast_link_local(),
+        NeighbourKind::Redirect => {
+            source.is_unicast_link_local() && leads_to_neighbour(target, v6_at(bytes, 24))
+        }
         NeighbourKind::Solicitation => {
             !source.is_unspecified() || (link_layer.is_none() && is_solicited_node(destination))
         }
         NeighbourKind::Advertisement => !is_answer_to_group,
     };
-    let has_target = target.is_none_or(|target| !target.is_multicast());
+    let is_one =
+        |target: Ipv6Addr| !target.is_multicast() && !target.is_unspecified() && !target.is_loopback();
+    let has_target = target.is_none_or(is_one);
     if datagram.hop_limit != HOP_LIMIT || code != 0 || !has_form || !has_target {
         return Err(DropReason::BadHeader);
     }
     Ok(message)
+}
+
+/// Returns whether a redirect names a router by its link-local address, or the destination itself, which is no group
+/// (RFC 4861 section 8.1).
+fn leads_to_neighbour(target: Option<Ipv6Addr>, destination: Option<Ipv6Addr>) -> bool {
+    let is_router = target.is_some_and(|target| target.is_unicast_link_local());
+    destination.is_some_and(|destination| !destination.is_multicast()) && (is_router || target == destination)
 }
 
 /// Returns whether the address is a solicited-node multicast address (RFC 4291 section 2.7.1).

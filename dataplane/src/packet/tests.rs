@@ -1,10 +1,10 @@
 //! Tests of the reader: what a right frame becomes, and one refusal per reason.
 
-use super::build::{FRAME_BYTES_MIN, Frame as Build};
+use super::build::{FRAME_BYTES_MIN, Frame as Build, dhcp::DhcpMessage};
 use super::*;
 use DropReason::{
-    BadHeader, BadIpChecksum, BadL4Checksum, BadTcpFlags, ExtensionHeaders, MartianAddress, SourceRoute,
-    Truncated,
+    BadHeader, BadIpChecksum, BadL4Checksum, BadTcpFlags, ExtensionHeaders, LinkFragment, MartianAddress,
+    SourceRoute, Truncated,
 };
 use meshgate_policy::{L4Key, Protocol};
 use std::net::Ipv6Addr;
@@ -390,7 +390,7 @@ fn the_unspecified_source_is_accepted_where_a_sender_has_no_address_yet() {
         v6_to("0.0.0.0", "224.0.0.1").hop_limit(1).protocol(IGMP).payload(&[0x11, 0, 0xee, 0xff, 0, 0, 0, 0]),
         v6_to("::", "ff02::1:ff00:2").neighbour_solicitation("fe80::2".parse().unwrap()),
         v6_to("::", "ff02::2").router_solicitation(),
-        v6_to("::", "ff02::16").hop_limit(1).icmp(143, 0, [0; 4]),
+        v6_to("::", "ff02::16").hop_limit(1).extension(0, &ROUTER_ALERT_6).icmp(143, 0, [0; 4]),
     ];
     for frame in frames {
         assert!(read(&frame.bytes()).is_ok(), "{frame:?}");
@@ -403,17 +403,86 @@ fn dhcp_speakers_are_told_by_port_and_operation() {
     let role = |build: Build, source, destination, first: &[u8]| {
         ip_of(&build.udp(source, destination).payload(first)).dhcp
     };
-    assert_eq!(role(v4(), 68, 67, &[1]), Some(DhcpRole::Client));
+    let anybody = DhcpRole::Client(DhcpClient { seeks_address: false, speaks_for_itself: false });
+    let itself = DhcpRole::Client(DhcpClient { seeks_address: false, speaks_for_itself: true });
+    assert_eq!(role(v4(), 68, 67, &[1]), Some(anybody));
     assert_eq!(role(v4(), 67, 68, &[2]), Some(DhcpRole::Server));
     assert_eq!(role(v4(), 9_999, 68, &[]), Some(DhcpRole::Server));
     assert_eq!(role(v4(), 67, 67, &[2]), Some(DhcpRole::Server));
-    assert_eq!(role(v4(), 67, 67, &[1]), Some(DhcpRole::Client));
+    assert_eq!(role(v4(), 67, 67, &[1]), Some(anybody));
     assert_eq!(role(v4(), 68, 67, &[]), None);
     assert_eq!(role(v4(), 546, 547, &[1]), None);
-    assert_eq!(role(v6(), 546, 547, &[1]), Some(DhcpRole::Client));
+    assert_eq!(role(v6(), 546, 547, &[1]), Some(itself));
+    assert_eq!(role(v6(), 547, 547, &[12]), Some(anybody), "a relay");
     assert_eq!(role(v6(), 547, 546, &[7]), Some(DhcpRole::Server));
     assert_eq!(role(v6(), 547, 547, &[13]), Some(DhcpRole::Server));
     assert_eq!(role(v6(), 68, 67, &[1]), None);
+}
+
+#[test]
+fn a_dhcp_client_speaks_for_itself_if_mac_address_and_identifier_are_its_own_and_no_relay_is_named() {
+    let client = |message: &DhcpMessage| match ip_of(&v4().udp(68, 67).payload(&message.bytes())).dhcp {
+        Some(DhcpRole::Client(client)) => client,
+        other => panic!("{other:?}"),
+    };
+    let of = |kind| DhcpMessage::new(kind, A, 7);
+    for own in [of(3), of(3).client_address([10, 0, 0, 1].into()), of(3).option(61, &[1, 2, 0, 0, 0, 0, 1])] {
+        assert!(client(&own).speaks_for_itself, "{own:?}");
+    }
+    let opaque = of(3).option(61, &[0, b'v', b'm']);
+    assert!(client(&opaque).speaks_for_itself);
+    let foreign = [
+        DhcpMessage::new(3, B, 7),
+        of(7).client_address([10, 0, 0, 2].into()),
+        of(1).relay([10, 0, 0, 1].into()),
+        of(3).option(61, &[1, 2, 0, 0, 0, 0, 2]),
+        of(3).option(61, &[1, 2, 0, 0, 0, 0, 1]).option(61, &[1, 2, 0, 0, 0, 0, 2]),
+    ];
+    for message in foreign {
+        assert!(!client(&message).speaks_for_itself, "{message:?}");
+    }
+}
+
+#[test]
+fn a_dhcp_client_seeks_an_address_by_discover_request_and_decline_from_its_port() {
+    let seeks = |port, message: &DhcpMessage| {
+        let ip = ip_of(&v6_to("0.0.0.0", "255.255.255.255").udp(port, 67).payload(&message.bytes()));
+        matches!(ip.dhcp, Some(DhcpRole::Client(client)) if client.seeks_address)
+    };
+    for (kind, expected) in [(1, true), (3, true), (4, true), (7, false), (8, false), (0, false)] {
+        assert_eq!(seeks(68, &DhcpMessage::new(kind, A, 7)), expected, "{kind}");
+    }
+    assert!(!seeks(67, &DhcpMessage::new(1, A, 7)));
+    assert!(!seeks(68, &DhcpMessage::new(1, A, 7).option(53, &[3])), "two types");
+}
+
+#[test]
+fn a_dhcp_message_whose_checksum_is_wrong_is_refused() {
+    assert_eq!(refusal(&v4().udp(67, 68).payload(&[2; 240]).wrong_checksum()), BadL4Checksum);
+    assert_eq!(refusal(&v6().udp(547, 546).payload(&[7; 40]).wrong_checksum()), BadL4Checksum);
+    assert!(read(&v4().udp(67, 68).payload(&[2; 240]).no_checksum().bytes()).is_ok());
+}
+
+#[test]
+fn messages_that_govern_the_link_do_not_come_in_fragments() {
+    let first = |build: Build| refusal(&build.payload(&[0; 24]).fragment(0, true));
+    for kind in [130, 131, 132, 133, 134, 135, 136, 137, 143] {
+        assert_eq!(first(v6().icmp(kind, 0, [0; 4])), LinkFragment, "{kind}");
+    }
+    let chained = v6().extension(60, &[0; 7]).icmp(134, 0, [0; 4]);
+    assert_eq!(first(chained), LinkFragment, "RFC 7113");
+    for port in [67, 68] {
+        assert_eq!(first(v4().udp(9, port)), LinkFragment);
+    }
+    for port in [546, 547] {
+        assert_eq!(first(v6().udp(9, port)), LinkFragment);
+    }
+    assert_eq!(first(v4().protocol(IGMP)), LinkFragment);
+    for whole in [v6().echo_request(1, 1), v4().udp(9, 546), v6().udp(9, 67), v6().protocol(IGMP)] {
+        assert!(read(&whole.payload(&[0; 24]).fragment(0, true).bytes()).is_ok());
+    }
+    let atomic = v6_to("fe80::1", "ff02::2").router_solicitation().fragment(0, false);
+    assert!(read(&atomic.bytes()).is_ok_and(|packet| packet.ip().unwrap().neighbour.is_some()));
 }
 
 #[test]
@@ -492,25 +561,101 @@ fn neighbour_messages_that_a_receiver_must_discard_are_refused() {
     assert_eq!(refusal(&v6_to("fe80::1", "ff02::1").neighbour_advertisement(target, A)), BadHeader);
     assert_eq!(refusal(&v6_to("fd00::1", "ff02::1").router_advertisement()), BadHeader);
     assert_eq!(refusal(&v6_to("fd00::1", "fd00::2").neighbour_redirect(target, target)), BadHeader);
+    assert_eq!(refusal(&link().neighbour_solicitation(Ipv6Addr::UNSPECIFIED)), BadHeader);
+    let redirect = |target: &str, destination: &str| {
+        v6_to("fe80::1", "fe80::2").neighbour_redirect(target.parse().unwrap(), destination.parse().unwrap())
+    };
+    assert!(read(&redirect("fd00::9", "fd00::9").bytes()).is_ok(), "the destination is a neighbour");
+    assert_eq!(refusal(&redirect("fd00::8", "fd00::9")), BadHeader, "neither a router nor the destination");
+    assert_eq!(refusal(&redirect("fe80::9", "ff02::9")), BadHeader);
 }
 
 #[test]
-fn group_membership_is_recognised_in_its_link_local_form_only() {
-    let report =
-        |source: &str, destination: &str| v6_to(source, destination).hop_limit(1).icmp(143, 0, [0; 4]);
-    assert!(ip_of(&report("fe80::1", "ff02::16")).is_membership);
-    assert!(!ip_of(&report("fe80::1", "ff02::16").hop_limit(2)).is_membership);
-    assert!(!ip_of(&report("fd00::1", "ff02::16")).is_membership);
-    assert!(!ip_of(&report("fe80::1", "fe80::2")).is_membership);
-    let igmp = |destination: &str| {
-        v6_to("10.0.0.1", destination)
-            .protocol(IGMP)
-            .payload(&[0x16, 0, 0x07, 0xfd, 225, 1, 1, 1][..])
-            .hop_limit(1)
+fn an_advertisement_that_speaks_for_a_router_is_told_from_others() {
+    let flags = |first: u8| {
+        let target: Ipv6Addr = "fe80::1".parse().unwrap();
+        let frame = v6_to("fe80::1", "ff02::1").hop_limit(255).icmp(136, 0, [first, 0, 0, 0]);
+        ip_of(&frame.payload(&target.octets())).neighbour.unwrap().is_router
     };
-    assert!(!ip_of(&igmp("10.0.0.2")).is_membership);
-    assert!(ip_of(&igmp("225.1.1.1")).is_membership);
-    assert_eq!(refusal(&igmp("225.1.1.1").payload(&[0x16, 0, 0, 0, 225, 1, 1, 1])), BadL4Checksum);
+    assert_eq!((flags(0x80), flags(0xa0), flags(0x20), flags(0)), (true, true, false, false));
+}
+
+/// Hop-by-hop options with a router alert, behind the next-header byte.
+const ROUTER_ALERT_6: [u8; 7] = [0, 5, 2, 0, 0, 1, 0];
+
+fn form_of(frame: &Build) -> Option<(bool, bool)> {
+    ip_of(frame).membership.map(|membership| (membership.is_query, membership.has_form))
+}
+
+#[test]
+fn mld_is_recognised_in_its_link_local_form_only() {
+    let group: Ipv6Addr = "ff02::fb".parse().unwrap();
+    let bare = |source: &str, to: &str, kind| {
+        let record = [&[4, 0, 0, 0][..], &group.octets()].concat();
+        let (rest, payload) =
+            if kind == 143 { ([0, 0, 0, 1], record) } else { ([0; 4], group.octets().to_vec()) };
+        v6_to(source, to).hop_limit(1).icmp(kind, 0, rest).payload(&payload)
+    };
+    let mld = |source: &str, to: &str, kind| bare(source, to, kind).extension(0, &ROUTER_ALERT_6);
+    for (to, kind, is_query) in
+        [("ff02::16", 143, false), ("ff02::fb", 131, false), ("ff02::2", 132, false), ("ff02::fb", 130, true)]
+    {
+        assert_eq!(form_of(&mld("fe80::1", to, kind)), Some((is_query, true)), "{kind}");
+        assert_eq!(form_of(&bare("fe80::1", to, kind)), Some((is_query, false)), "no router alert: {kind}");
+        assert_eq!(form_of(&mld("fe80::1", to, kind).hop_limit(2)), Some((is_query, false)), "{kind}");
+        assert_eq!(form_of(&mld("fd00::1", to, kind)), Some((is_query, false)), "{kind}");
+        assert_eq!(
+            form_of(&mld("fe80::1", "ff02::99", kind)),
+            Some((is_query, false)),
+            "another group: {kind}"
+        );
+    }
+    let unspecified = |to: &str, kind| read(&mld("::", to, kind).bytes()).is_ok();
+    assert!(unspecified("ff02::16", 143) && !unspecified("ff02::fb", 130), "RFC 3590");
+    let general = mld("fe80::1", "ff02::1", 130).payload(&[0; 16]);
+    assert_eq!(form_of(&general), Some((true, true)));
+    let cut = mld("fe80::1", "ff02::16", 143)
+        .payload(&[4, 0, 0, 1, 0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfb]);
+    assert_eq!(form_of(&cut), Some((false, false)), "a record says more sources than there are");
+    for kind in [151, 153] {
+        assert_eq!(form_of(&mld("fe80::1", "ff02::6a", kind)), Some((true, false)), "RFC 4286");
+    }
+    assert_eq!(form_of(&v6().echo_request(1, 1)), None);
+}
+
+#[test]
+fn igmp_is_recognised_in_its_link_local_form_only() {
+    let bare = |to: &str, message: &[u8]| {
+        let mut message = message.to_vec();
+        let checksum = !checksum::Sum::default().add(&message).folded();
+        message[2..4].copy_from_slice(&checksum.to_be_bytes());
+        v6_to("10.0.0.1", to).protocol(IGMP).payload(&message).hop_limit(1)
+    };
+    let igmp = |to: &str, message: &[u8]| bare(to, message).ipv4_options(&[148, 4, 0, 0]);
+    let report_3 = [0x22, 0, 0, 0, 0, 0, 0, 1, 4, 0, 0, 0, 225, 1, 1, 1];
+    let cases: [(&str, &[u8], bool); 5] = [
+        ("225.1.1.1", &[0x16, 0, 0, 0, 225, 1, 1, 1], false),
+        ("224.0.0.2", &[0x17, 0, 0, 0, 225, 1, 1, 1], false),
+        ("224.0.0.22", &report_3, false),
+        ("224.0.0.1", &[0x11, 100, 0, 0, 0, 0, 0, 0], true),
+        ("225.1.1.1", &[0x11, 100, 0, 0, 225, 1, 1, 1], true),
+    ];
+    for (to, message, is_query) in cases {
+        assert_eq!(form_of(&igmp(to, message)), Some((is_query, true)), "{message:?}");
+        assert_eq!(form_of(&bare(to, message)), Some((is_query, false)), "no router alert: {message:?}");
+        assert_eq!(form_of(&igmp(to, message).hop_limit(2)), Some((is_query, false)), "{message:?}");
+        assert_eq!(form_of(&igmp("10.0.0.2", message)), Some((is_query, false)), "{message:?}");
+        assert_eq!(form_of(&igmp("225.9.9.9", message)), Some((is_query, false)), "{message:?}");
+    }
+    assert_eq!(form_of(&bare("225.1.1.1", &[0x12, 0, 0, 0, 225, 1, 1, 1])), Some((false, true)), "version 1");
+    assert_eq!(form_of(&bare("224.0.0.1", &[0x11, 0, 0, 0, 0, 0, 0, 0])), Some((true, true)), "version 1");
+    assert_eq!(
+        form_of(&igmp("224.0.0.22", &[&report_3[..7], &[2], &report_3[8..]].concat())),
+        Some((false, false))
+    );
+    assert_eq!(form_of(&igmp("224.0.0.1", &[0x14, 0, 0, 0, 0, 0, 0, 0])), None, "PIM is an ordinary packet");
+    let wrong = v6_to("10.0.0.1", "225.1.1.1").protocol(IGMP).payload(&[0x16, 0, 0, 0, 225, 1, 1, 1]);
+    assert_eq!(refusal(&wrong), BadL4Checksum);
 }
 
 #[test]

@@ -37,7 +37,10 @@ pub(super) fn read(datagram: &Datagram<'_>, context: ParseContext) -> Result<IpP
     let is_ipv4 = datagram.source.is_ipv4();
     match (Protocol(datagram.protocol), is_ipv4) {
         (Protocol::ICMP, false) | (Protocol::ICMPV6, true) => return Err(DropReason::BadHeader),
-        (protocol, _) if datagram.fragment != Fragment::Whole => packet.l4 = fragment_key(datagram, protocol),
+        (protocol, _) if datagram.fragment != Fragment::Whole => {
+            refuse_link_fragment(datagram, protocol)?;
+            packet.l4 = fragment_key(datagram, protocol);
+        }
         (Protocol::TCP, _) => tcp(datagram, &mut packet, context)?,
         (Protocol::UDP, _) => udp(datagram, &mut packet, context)?,
         (Protocol::SCTP, _) => sctp(datagram, &mut packet)?,
@@ -66,9 +69,23 @@ fn bare(datagram: &Datagram<'_>) -> Result<IpPacket, DropReason> {
         icmp: None,
         neighbour: None,
         dhcp: None,
-        is_membership: false,
+        membership: None,
         checksum: Checksum::Unread,
     })
+}
+
+/// Refuses the first fragment of a message that governs the link. Stage 2 could not read all of it, and receivers
+/// ignore it (RFC 6980) or never see it in parts (IGMP, MLD, DHCP). Its other fragments fall with the first.
+fn refuse_link_fragment(datagram: &Datagram<'_>, protocol: Protocol) -> Result<(), DropReason> {
+    let governs_link = matches!(datagram.fragment, Fragment::First { .. })
+        && match protocol {
+            Protocol::ICMPV6 => u8_at(datagram.l4, 0).is_none_or(icmp::governs_link),
+            Protocol::UDP => {
+                u16_at(datagram.l4, 2).is_none_or(|port| dhcp::is_port(datagram.source.is_ipv4(), port))
+            }
+            protocol => protocol == IGMP && datagram.source.is_ipv4(),
+        };
+    if governs_link { Err(DropReason::LinkFragment) } else { Ok(()) }
 }
 
 /// Returns the key of a fragment: with ports where the first one has them.
@@ -146,13 +163,14 @@ fn udp(datagram: &Datagram<'_>, packet: &mut IpPacket, context: ParseContext) ->
     }
     packet.l4 = L4Key::ports(Protocol::UDP, header.source_port(), header.destination_port());
     let payload = &datagram.l4[UDP_HEADER_BYTES..datagram.l4.len().min(udp_bytes)];
-    packet.dhcp = dhcp::role(datagram.source.is_ipv4(), header.destination_port(), payload);
+    packet.dhcp = dhcp::role(datagram, (header.source_port(), header.destination_port()), payload);
     if header.checksum() != 0 {
         let question = Question {
             field_offset: UDP_CHECKSUM_OFFSET,
             field: header.checksum(),
             covered_bytes: udp_bytes,
-            must_hold: false,
+            // Leases are learned from it.
+            must_hold: packet.dhcp.is_some(),
         };
         packet.checksum = checksum::check(datagram, &question, context)?;
     }

@@ -30,6 +30,19 @@ impl DeviceSet {
         self
     }
 
+    /// Returns the set of one device.
+    pub fn of(device: u16) -> Self {
+        let mut set = Self::EMPTY;
+        set.insert(device);
+        set
+    }
+
+    /// Returns the devices that are in both sets.
+    pub fn intersection(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(word, others)| *word &= others);
+        self
+    }
+
     /// Returns whether the device is in the set.
     pub fn contains(self, device: u16) -> bool {
         self.0.get(place(device)).is_some_and(|word| word & bit(device) != 0)
@@ -95,6 +108,7 @@ mod tests {
             (set.len(), set.contains(63), set.contains(62), set.contains(256)),
             (4, true, false, false)
         );
+        assert_eq!(set.intersection(DeviceSet::of(64)), DeviceSet::of(64));
         assert_eq!(set.without(63).iter().collect::<Vec<_>>(), [0, 64, 255]);
     }
 

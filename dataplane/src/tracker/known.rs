@@ -4,7 +4,7 @@ use super::{Judged, Tracker, verdict_grounds};
 use crate::flow_table::{ACK, FIN, FlowGrounds, FlowIndex, FlowState, Match, RST, SYN, Step, is_init};
 use crate::published::Published;
 use crate::verdict::{DropReason, Grounds, Verdict};
-use meshgate_policy::{EndReason, Protocol, RecordKind, Stage};
+use meshgate_policy::{Action, EndReason, Protocol, RecordKind, Stage};
 
 impl Tracker {
     /// Judges a packet of a known flow.
@@ -14,7 +14,7 @@ impl Tracker {
             return self.knock(found, packet, published);
         }
         if let Some(refusing) = self.rejudge_if_stale(index, packet.now_ns, published) {
-            return Self::drop(DropReason::CutFlow, published, refusing.rule_id());
+            return Self::drop(cut_reason(&refusing), published, refusing.rule_id());
         }
         let flow = self.table.get_mut(index);
         if let FlowState::Reversed(opening) = flow.state {
@@ -67,7 +67,7 @@ impl Tracker {
     fn knock(&mut self, found: Match, packet: &Judged<'_>, published: &Published) -> Verdict {
         let Match { index, sender } = found;
         let flow = self.table.get(index);
-        let (key, rule) = (flow.key, flow.grounds.rule_id());
+        let (key, rule, reason) = (flow.key, flow.grounds.rule_id(), cut_reason(&flow.grounds));
         let is_first = match key.protocol() {
             Protocol::TCP => packet.tcp_flags() & (SYN | ACK | FIN | RST) == SYN,
             Protocol::SCTP => packet.ip.sctp.as_ref().is_some_and(is_init),
@@ -79,7 +79,7 @@ impl Tracker {
         }
         // Knocking keeps the door shut: the minute of refusal begins anew with each packet.
         self.table.get_mut(index).last_ns = packet.now_ns;
-        Self::drop(DropReason::CutFlow, published, rule)
+        Self::drop(reason, published, rule)
     }
 
     /// Judges a flow by the current policy, if that has not happened, in its original direction; returns the grounds if
@@ -114,4 +114,9 @@ impl Tracker {
             self.table.remove(index);
         }
     }
+}
+
+/// Returns why packets of a flow are dropped that these grounds cut: a rule that rejects has both sides told.
+fn cut_reason(grounds: &FlowGrounds) -> DropReason {
+    if grounds.action == Action::Reject { DropReason::CutReject } else { DropReason::CutFlow }
 }

@@ -44,7 +44,7 @@ impl Worker {
     }
 
     /// Puts an allowed frame on its way out: into a queue of its own, or to a worker that has one.
-    fn enqueue(&mut self, ingress: usize, device: usize, frame: Frame) {
+    pub(super) fn enqueue(&mut self, ingress: usize, device: usize, frame: Frame) {
         let leaving = self.leaving.get(device).copied().unwrap_or(Leaving::Nowhere);
         let refused = match leaving {
             Leaving::Queue(at) => self.queue_up(at, frame).map_err(|frame| (frame, DropReason::TransmitFull)),

@@ -103,6 +103,7 @@ impl Worker {
         for ((frame, ingress), standing) in lanes.frames.drain(..).zip(&lanes.standings) {
             let (verdict, egress) = self.judge(ingress, standing, turn, &lanes.packets);
             self.counters.count(usize::from(ingress), &verdict);
+            self.reject(ingress, &verdict, (&frame, egress), turn.now_ns);
             self.conclude(usize::from(ingress), &verdict, (frame, egress));
         }
         lanes.clear();

@@ -2,11 +2,11 @@
 
 use super::Worker;
 use super::ingress::Turn;
-use crate::binding::{Bindings, Passage, Tagging, passage};
+use crate::binding::{Passage, Sender};
 use crate::fragments;
 use crate::packet::{Checksum, Content, IpPacket, Packet, ParseContext};
 use crate::published::Published;
-use crate::switch::{DeviceSet, Egress, Ingress};
+use crate::switch::{Egress, Ingress};
 use crate::tracker::{FlowPlace, Judged};
 use crate::verdict::{DropReason, Grounds, Verdict};
 use af_xdp::Frame;
@@ -87,9 +87,9 @@ impl Worker {
     ) -> Result<Way, DropReason> {
         let packet = self.parse(device, frame)?;
         let bindings = &turn.published.bindings;
-        let segment = bindings.source(device, &packet)?.segment;
+        let Sender { segment, passage, .. } = bindings.source(device, &packet)?;
         let judged = match &packet.content {
-            Content::Ip(ip) if passage(&packet) == Passage::ToRules => {
+            Content::Ip(ip) if passage == Passage::ToRules => {
                 let place = self.tracker.locate(segment, ip);
                 let owner = self.tracker.owner_of(&place, self.crossings.workers());
                 if owner != self.crossings.worker() && !turn.is_handed {
@@ -100,7 +100,7 @@ impl Worker {
             _ => None,
         };
         let egress = self.switch.route(bindings, Ingress { device, segment }, &packet, turn.now_ns)?;
-        let egress = receivers(bindings, egress, segment, &packet)?;
+        let egress = bindings.receivers(egress, segment, &packet)?;
         let Some((ip, place)) = judged else { return Ok(Way::On(Standing::Passed(egress))) };
         fragments::check(&packet)?;
         if let Checksum::Partial(request) = ip.checksum {
@@ -158,30 +158,6 @@ impl Worker {
             ip.verify_across(self.pool.chunks(frame))?;
         }
         Ok(packet)
-    }
-}
-
-/// Returns where a packet goes of the places the switch found: to those it is for, and that expect it with the tag it
-/// has. Of a flood, devices that expect another tag are left out.
-fn receivers(
-    bindings: &Bindings,
-    egress: Egress,
-    segment: SegmentId,
-    packet: &Packet,
-) -> Result<Egress, DropReason> {
-    let tagging = packet.vlan.map_or(Tagging::Untagged, Tagging::Vlan);
-    let has_tag = |device: u16| bindings.tagging(device, segment) == Some(tagging);
-    match egress {
-        Egress::Device(device) if has_tag(device) => {
-            bindings.destination(device, segment, packet)?;
-            Ok(egress)
-        }
-        Egress::Device(_) => Err(DropReason::UnknownVlan),
-        Egress::Flood(devices) => {
-            let kept = devices.iter().filter(|device| !has_tag(*device)).fold(devices, DeviceSet::without);
-            kept.iter().try_for_each(|device| bindings.destination(device, segment, packet))?;
-            if kept.is_empty() { Err(DropReason::UnknownVlan) } else { Ok(Egress::Flood(kept)) }
-        }
     }
 }
 

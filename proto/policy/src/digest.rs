@@ -112,7 +112,7 @@ impl Encoder {
 
     fn endpoint(&mut self, endpoint: &Endpoint) {
         let Endpoint { id, name, segment, mac, addresses, routes, flags, host, device } = endpoint;
-        let EndpointFlags { router, dhcp_server, router_advertiser } = flags;
+        let EndpointFlags { router, dhcp_server, router_advertiser, dhcp_client } = *flags;
         let Mac(mac) = mac;
         self.bytes(&id.0.to_be_bytes());
         self.text(name.as_str());
@@ -120,7 +120,7 @@ impl Encoder {
         self.bytes(mac);
         self.list(addresses, |encoder, address| encoder.address(*address));
         self.list(routes, Self::prefix);
-        self.bytes(&[u8::from(*router), u8::from(*dhcp_server), u8::from(*router_advertiser)]);
+        self.bytes(&[router, dhcp_server, router_advertiser, dhcp_client].map(u8::from));
         self.optional_text(host.as_ref().map(crate::Name::as_str));
         self.optional_text(device.as_deref());
     }

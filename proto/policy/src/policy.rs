@@ -61,6 +61,8 @@ pub struct EndpointFlags {
     pub dhcp_server: bool,
     /// May send router advertisements.
     pub router_advertiser: bool,
+    /// Gets addresses by DHCP: what an endpoint flagged `dhcp_server` leases to it becomes one of its addresses.
+    pub dhcp_client: bool,
 }
 
 /// One network interface of one virtual machine.

@@ -178,10 +178,10 @@ fn sum(bytes: &[u8]) -> u16 {
 }
 
 /// Returns a length as a header field holds it: what does not fit is cut to the largest value.
-fn low_u16(length: usize) -> u16 {
+pub(super) fn low_u16(length: usize) -> u16 {
     u16::try_from(length).unwrap_or(u16::MAX)
 }
 
-fn low_byte(length: usize) -> u8 {
+pub(super) fn low_byte(length: usize) -> u8 {
     u8::try_from(length).unwrap_or(u8::MAX)
 }
