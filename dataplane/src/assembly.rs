@@ -4,6 +4,7 @@
 use crate::config::{Config, DEVICES_MAX};
 use crate::counters::WorkerCounters;
 use crate::flow_table::{FlowTable, KeyedHash};
+use crate::leases::{LeaseQueue, QUEUE_WORDS};
 use crate::meter::{Meter, RecordQueue};
 use crate::published::{Published, Publisher};
 use crate::switch::{Learned, Switch};
@@ -42,6 +43,8 @@ pub struct Assembly {
     pub queues: Vec<Arc<RecordQueue>>,
     /// Where each is told of devices.
     pub desks: Vec<OrderDesk>,
+    /// Where what they overhear about leases comes out.
+    pub leases: Arc<LeaseQueue>,
 }
 
 /// Why workers cannot be put together.
@@ -82,8 +85,9 @@ impl Assembly {
         let (publisher, subscriptions) = Publisher::new(first, workers);
         let (hash, learned) = (KeyedHash::random(), Arc::new(Learned::new()));
         let flows_max = settings.flows_max.div_ceil(u32::try_from(workers).unwrap_or(u32::MAX).max(1));
+        let leases = Arc::new(LeaseQueue::new(QUEUE_WORDS));
         let mut assembly =
-            Self { workers: vec![], publisher, counters: vec![], queues: vec![], desks: vec![] };
+            Self { workers: vec![], publisher, counters: vec![], queues: vec![], desks: vec![], leases };
         let ends = Crossings::among(&slices)?;
         for ((pool, subscription), crossings) in pools.into_iter().zip(subscriptions).zip(ends) {
             let number = crossings.worker();
@@ -97,8 +101,16 @@ impl Assembly {
             let (desk, orders) = worker::desk(crossings.ringer());
             let switch = Switch::new(Arc::clone(&learned));
             let counted = Arc::clone(&counters);
-            let parts =
-                WorkerParts { pool, crossings, orders, subscription, tracker, switch, counters: counted };
+            let parts = WorkerParts {
+                pool,
+                crossings,
+                orders,
+                subscription,
+                tracker,
+                switch,
+                counters: counted,
+                leases: Arc::clone(&assembly.leases),
+            };
             assembly.workers.push(Worker::new(parts));
             assembly.counters.push(counters);
             assembly.queues.push(queue);

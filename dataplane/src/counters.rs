@@ -57,6 +57,10 @@ pub struct WorkerCounters {
     pub rejects_sent: Count,
     /// Rejected packets that were not answered, because there were too many.
     pub rejects_limited: Count,
+    /// Things overheard about leases.
+    pub leases_heard: Count,
+    /// Things overheard about leases that found the queue full.
+    pub leases_lost: Count,
     /// Flow records made.
     pub records_produced: Count,
     /// Flow records that sampling left out.
@@ -128,6 +132,8 @@ impl WorkerCounters {
             flood_copies: Count::default(),
             rejects_sent: Count::default(),
             rejects_limited: Count::default(),
+            leases_heard: Count::default(),
+            leases_lost: Count::default(),
             records_produced: Count::default(),
             records_sampled_out: Count::default(),
             records_lost: Count::default(),
@@ -182,6 +188,8 @@ impl WorkerCounters {
             ("flood.copies", &self.flood_copies),
             ("rejects.sent", &self.rejects_sent),
             ("rejects.limited", &self.rejects_limited),
+            ("leases.heard", &self.leases_heard),
+            ("leases.lost", &self.leases_lost),
             ("records.denials-unrecorded", &self.denials_unrecorded),
             ("frames.total", &self.frames_total),
             ("frames.free", &self.frames_free),

@@ -18,6 +18,7 @@ pub mod exporter;
 pub mod flow_table;
 pub mod fragments;
 pub mod last_good;
+pub mod leases;
 pub mod live;
 pub mod meter;
 pub mod packet;

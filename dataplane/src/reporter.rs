@@ -86,6 +86,8 @@ impl Reporter {
             records_sampled_out: sampled_out,
             records_lost: lost,
             uptime_ns: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            // Leases are the subscriber's to tell.
+            leases: Vec::new(),
         }
     }
 

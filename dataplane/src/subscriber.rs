@@ -11,6 +11,7 @@ pub use session::SessionError;
 use crate::binding::{Bindings, DeviceRole};
 use crate::classifier::{Classifier, CompileError, Difference, ProofBudget};
 use crate::last_good::{LastGood, LastGoodError};
+use crate::leases::{LeaseQueue, Leases, QUEUE_WORDS};
 use crate::published::{Published, Publisher};
 use crate::reporter::Reporter;
 use hashbrown::HashSet;
@@ -90,6 +91,11 @@ pub struct Subscriber {
     /// Devices whose super-frames were spoken of.
     advised: HashSet<usize>,
     changes: mpsc::Receiver<DeviceChange>,
+    /// What workers overheard about leases.
+    overheard: Arc<LeaseQueue>,
+    leases: Leases,
+    /// From when the time of leases counts.
+    started: Instant,
 }
 
 /// What a subscriber is made of.
@@ -112,15 +118,30 @@ pub struct SubscriberParts {
     pub start_action: Action,
     /// Brings other devices.
     pub changes: mpsc::Receiver<DeviceChange>,
+    /// What workers overhear about leases.
+    pub leases: Arc<LeaseQueue>,
 }
 
 impl Subscriber {
     /// Returns a subscriber that is not connected yet.
     pub fn new(parts: SubscriberParts) -> Self {
         let SubscriberParts { host, control, epoch, publisher, policy, last_good, .. } = parts;
-        let SubscriberParts { reporter, start_action, changes, .. } = parts;
-        let advised = HashSet::new();
-        Self { host, control, epoch, publisher, policy, last_good, reporter, start_action, advised, changes }
+        let SubscriberParts { reporter, start_action, changes, leases, .. } = parts;
+        Self {
+            host,
+            control,
+            epoch,
+            publisher,
+            policy,
+            last_good,
+            reporter,
+            start_action,
+            advised: HashSet::new(),
+            changes,
+            overheard: leases,
+            leases: Leases::default(),
+            started: Instant::now(),
+        }
     }
 
     /// Stays subscribed for as long as the future is polled.
@@ -131,6 +152,8 @@ impl Subscriber {
             let began = Instant::now();
             let error = self.session().await.to_string();
             self.advise();
+            // What ends or begins meanwhile is in the first report to whoever answers next.
+            self.hear();
             if error != told {
                 tracing::warn!(control = %self.control, error, "control lost; the current policy stays in force");
                 told = error;
@@ -152,6 +175,22 @@ impl Subscriber {
                 Some(change) = self.changes.recv() => self.take_devices(change).await,
             }
         }
+    }
+
+    /// Takes in what was overheard about leases, and returns whether a lease began or ended.
+    fn hear(&mut self) -> bool {
+        let now_ns = self.lease_time_ns();
+        // As many as fit in the queue: what comes meanwhile waits for the next time.
+        for heard in std::iter::from_fn(|| self.overheard.pop()).take(QUEUE_WORDS) {
+            self.leases.take(heard, now_ns);
+        }
+        self.leases.advance(now_ns);
+        self.leases.take_news()
+    }
+
+    /// Returns the time by which leases are counted. It begins anywhere: only what is left of a lease is told.
+    fn lease_time_ns(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Brings a policy into force and returns how long that took.

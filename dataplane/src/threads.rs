@@ -71,7 +71,7 @@ impl Threads {
         devices: SharedFacts,
         kind: RunKind,
     ) -> Result<Self, ThreadError> {
-        let Assembly { workers, publisher, counters, queues, desks: _ } = assembly;
+        let Assembly { workers, publisher, counters, queues, desks: _, leases } = assembly;
         let epoch = epoch_ns();
         let ring = config.flow_ring.as_ref();
         let exporter = Exporter::new(queues.clone(), ring, &config.host, epoch)?;
@@ -94,6 +94,7 @@ impl Threads {
             reporter: reporter.clone(),
             start_action: config.start_action,
             changes: changed,
+            leases,
         });
         let (stopping, exporter_stopping) =
             (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));

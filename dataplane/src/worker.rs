@@ -10,6 +10,7 @@ mod egress;
 mod ingress;
 mod judge;
 mod order;
+mod overhear;
 mod stopped;
 
 pub use crossing::{Crossings, HAND_OVER_FRAMES_MAX, Ringer, WORKERS_MAX, WorkerSet};
@@ -20,6 +21,7 @@ pub use stopped::stop;
 use crate::config::{DEVICES_MAX, Polling};
 use crate::counters::WorkerCounters;
 use crate::device::BURST_FRAMES;
+use crate::leases::LeaseQueue;
 use crate::published::Subscription;
 use crate::reject::RejectLimit;
 use crate::switch::Switch;
@@ -68,6 +70,8 @@ pub struct WorkerParts {
     pub switch: Switch,
     /// What it counts.
     pub counters: Arc<WorkerCounters>,
+    /// Where it puts what it overhears about leases.
+    pub leases: Arc<LeaseQueue>,
 }
 
 /// One worker.
@@ -90,6 +94,7 @@ pub struct Worker {
     tracker: Tracker,
     counters: Arc<WorkerCounters>,
     reject_limit: RejectLimit,
+    leases: Arc<LeaseQueue>,
     turns: u64,
     /// Time of the newest burst of a device with times of its own.
     captured_ns: Option<u64>,
@@ -98,7 +103,8 @@ pub struct Worker {
 impl Worker {
     /// Returns a worker that has no queues yet.
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { pool, crossings, orders, subscription, tracker, switch, counters } = parts;
+        let WorkerParts { pool, crossings, orders, subscription, tracker, switch, counters, leases } =
+            parts;
         counters.frames_total.set(pool.frames_in_slice() as u64);
         Self {
             queues: Vec::with_capacity(QUEUES_MAX),
@@ -115,6 +121,7 @@ impl Worker {
             tracker,
             counters,
             reject_limit: RejectLimit::default(),
+            leases,
             turns: 0,
             captured_ns: None,
         }

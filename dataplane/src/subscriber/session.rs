@@ -1,12 +1,14 @@
 //! One connection to control, from hello to its end.
 
 use super::{ApplyError, Subscriber};
+use crate::leases::Lease;
 use hyper_util::rt::TokioIo;
 use meshgate_policy::{Delta, Policy, PolicyVersion};
 use meshgate_proto::wire;
 use meshgate_proto::wire::control_message::Message as FromControl;
 use meshgate_proto::wire::distribution_service_client::DistributionServiceClient;
 use meshgate_proto::wire::host_message::Message as ToControl;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -14,6 +16,9 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 /// How often the host reports.
 const REPORT_PERIOD: Duration = Duration::from_secs(1);
+/// How often what was overheard about leases is looked at: an endpoint waits this long at most before control hears of
+/// its new address, and the queue has to hold no more than what is said meanwhile.
+const LEASE_PERIOD: Duration = Duration::from_millis(50);
 /// Messages that may wait to be sent; a report is skipped rather than queued.
 const OUTBOX_MESSAGES: usize = 8;
 /// Bytes of the largest message taken from control: a policy of the largest size allowed.
@@ -57,6 +62,7 @@ impl Subscriber {
         let mut inbox = subscribed.map_err(|status| SessionError::Status(Box::new(status)))?.into_inner();
         tracing::info!(control = %self.control, "subscribed");
         let mut period = tokio::time::interval(REPORT_PERIOD);
+        let mut hearing = tokio::time::interval(LEASE_PERIOD);
         loop {
             tokio::select! {
                 message = inbox.message() => {
@@ -70,6 +76,11 @@ impl Subscriber {
                 }
                 _ = period.tick() => self.send_report(&outbox),
                 Some(change) = self.changes.recv() => self.take_devices(change).await,
+                _ = hearing.tick() => {
+                    if self.hear() {
+                        self.send_report(&outbox);
+                    }
+                }
             }
         }
     }
@@ -88,7 +99,10 @@ impl Subscriber {
 
     fn send_report(&mut self, outbox: &mpsc::Sender<wire::HostMessage>) {
         self.advise();
-        let report = ToControl::Report(self.reporter.report(&self.publisher));
+        let now_ns = self.lease_time_ns();
+        let leases = self.leases.lines(now_ns).into_iter().map(lease_message).collect();
+        let report = wire::HostReport { leases, ..self.reporter.report(&self.publisher) };
+        let report = ToControl::Report(report);
         // A full outbox means that control is slow; the next report says the same and more.
         _ = outbox.try_send(wire::HostMessage { message: Some(report) });
     }
@@ -155,6 +169,15 @@ impl Subscriber {
             apply_ns: u64::try_from(took.as_nanos()).unwrap_or(u64::MAX),
         })
     }
+}
+
+fn lease_message(lease: Lease) -> wire::LeaseReport {
+    let Lease { client, address, seconds_left } = lease;
+    let address = match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    wire::LeaseReport { endpoint: client.0, address, seconds_left }
 }
 
 fn refusal(nonce: u64, version: u64, reason: String, resync: bool) -> ToControl {

@@ -95,14 +95,13 @@ impl Worker {
                 if owner != self.crossings.worker() && !turn.is_handed {
                     return Ok(Way::ToOwner(owner));
                 }
-                Some((ip, place))
+                Some(place)
             }
             _ => None,
         };
         let egress = self.switch.route(bindings, Ingress { device, segment }, &packet, turn.now_ns)?;
         let egress = bindings.receivers(egress, segment, &packet)?;
-        let Some((ip, place)) = judged else { return Ok(Way::On(Standing::Passed(egress))) };
-        fragments::check(&packet)?;
+        let Content::Ip(ip) = &packet.content else { return Ok(Way::On(Standing::Passed(egress))) };
         if let Checksum::Partial(request) = ip.checksum {
             // Whoever finishes the checksum sums up to the end of the frame: padding must not be there.
             if let Some(bytes) = packet.unpadded_bytes() {
@@ -110,6 +109,11 @@ impl Worker {
             }
             frame.request_checksum(request.start, request.offset);
         }
+        let Some(place) = judged else {
+            self.overhear(bindings, segment, &packet, frame);
+            return Ok(Way::On(Standing::Passed(egress)));
+        };
+        fragments::check(&packet)?;
         packets.push(*ip);
         Ok(Way::On(Standing::ToFlow { packet: packets.len() - 1, segment, egress, place }))
     }
