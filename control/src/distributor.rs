@@ -12,7 +12,7 @@ pub use table::{HostLine, Role};
 
 use crate::store::StoredHost;
 use meshgate_policy::{Delta, Digest, Name, Policy, PolicyVersion};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use table::Table;
 use tokio::sync::{oneshot, watch};
@@ -131,6 +131,11 @@ impl Distributor {
     /// Returns every host that is known, by name.
     pub fn hosts(&self) -> Vec<HostLine> {
         self.lock().table.lines()
+    }
+
+    /// Returns the hosts that are connected.
+    pub fn connected(&self) -> HashSet<Name> {
+        self.lock().table.connected()
     }
 
     /// Takes what changed of the hosts since the last call: to be kept, and to be forgotten.

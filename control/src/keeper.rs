@@ -3,6 +3,7 @@
 //! What readers see is replaced as a whole, so that nobody ever sees half a version. A write runs as a task of its own:
 //! a caller that hangs up does not leave a version on disk that memory does not know.
 
+mod leases;
 mod suggestions;
 
 pub use suggestions::{Acceptance, Accepted, AnswerFault, Look, Rejection};
@@ -11,6 +12,7 @@ use crate::audit::{Draft, Event, Head};
 use crate::clock::now_ns;
 use crate::config::Config;
 use crate::distributor::{Distributor, Published};
+use crate::leases::LeaseBook;
 use crate::policy_book::{BookFault, Change, Difference, PolicyBook, diff, warnings};
 use crate::store::{NewVersion, Store, StoreError, StoredVersion};
 use meshgate_policy::{Digest, Name, PolicyVersion, RuleId};
@@ -97,6 +99,8 @@ pub struct Keeper {
     newest: RwLock<Arc<Kept>>,
     /// The sequence of the newest decision; whoever watches decisions is woken by it and reads the store.
     decided: watch::Sender<u64>,
+    /// What hosts say that endpoints lease.
+    leases: std::sync::Mutex<LeaseBook>,
     /// Held during a write; the audit trail goes on from here.
     writing: Mutex<Head>,
 }
@@ -111,7 +115,8 @@ impl Keeper {
         tracing::info!(store = store.name(), version = newest.book.version().0, digest = %newest.digest.short(), "opened");
         let decided = watch::Sender::new(store.newest_decision().await?);
         let (newest, writing) = (RwLock::new(newest), Mutex::new(head));
-        Ok(Arc::new(Self { store, distributor, newest, decided, writing }))
+        let leases = std::sync::Mutex::default();
+        Ok(Arc::new(Self { store, distributor, newest, decided, leases, writing }))
     }
 
     /// Returns the store, for what is not policy.

@@ -18,6 +18,7 @@ pub mod flow_book;
 pub mod inbox;
 pub mod keeper;
 pub mod learner;
+pub mod leases;
 pub mod policy_book;
 pub mod replay;
 pub mod report;

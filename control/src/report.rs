@@ -1,4 +1,6 @@
-//! What a host reports of itself: counters, devices, what its rules decided.
+//! What a host reports of itself: counters, devices, what its rules decided, what its endpoints lease.
+
+use std::net::IpAddr;
 
 /// A named counter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +62,17 @@ pub struct RecordCounts {
     pub lost: u64,
 }
 
+/// An address that an endpoint leases, as its host heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Number of the endpoint.
+    pub endpoint: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Seconds until its end; 0 if it has ended, `u32::MAX` if it has none.
+    pub seconds_left: u32,
+}
+
 /// The last report of a host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
@@ -79,4 +92,6 @@ pub struct Report {
     pub records: RecordCounts,
     /// Time since its start.
     pub uptime_ns: u64,
+    /// Leases.
+    pub leases: Vec<Lease>,
 }

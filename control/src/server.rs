@@ -17,6 +17,9 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::Server as Transport;
 
+/// How often what hosts report of leases becomes policy: often enough for a machine that starts, seldom enough that a
+/// hundred that start together make one version.
+const LEASES_SETTLED_EVERY: Duration = Duration::from_millis(200);
 /// Time between writes of what changed of the hosts. An acknowledged commit never waits for this.
 const HOSTS_KEPT_EVERY_S: u64 = 1;
 /// Time between deletions of what has been kept long enough.
@@ -186,6 +189,15 @@ fn background(keeper: &Arc<Keeper>, config: &Config) -> JoinSet<()> {
             if let Err(error) = kept.forget(&config).await {
                 tracing::error!(%error, "old versions and roll-ups not deleted");
             }
+        }
+    });
+    let kept = Arc::clone(keeper);
+    tasks.spawn(async move {
+        let mut ticks = interval(LEASES_SETTLED_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            kept.settle_leases().await;
         }
     });
     if keeper.store().is_shared() {

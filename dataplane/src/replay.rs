@@ -180,6 +180,7 @@ fn policy_of(senders: &BTreeMap<Mac, BTreeSet<IpAddr>>) -> AuthoredPolicy {
             home: Some(Home { host: name("replay".into()), device: format!("cap{at}") }),
             flags: meshgate_policy::EndpointFlags::default(),
             routes: Vec::new(),
+            leased: Vec::new(),
         })
         .collect();
     let group = AuthoredGroup {

@@ -90,26 +90,26 @@ impl TryFrom<wire::AuthoredEndpoint> for AuthoredEndpoint {
             device,
             flags,
             routes,
+            leased,
         } = message;
         Ok(Self {
             name: Name::new(&name).at("name")?,
             tenant: name_or_default(&tenant).at("tenant")?,
             segment: name_or_default(&segment).at("segment")?,
             mac: mac.parse::<Mac>().at("mac")?,
-            addresses: entries(addresses, "addresses", ADDRESSES_PER_ENDPOINT_MAX, |text: String| {
-                text.parse::<IpAddr>().map_err(|_| Problem::IpAddress(text))
-            })?,
+            addresses: addresses_from_wire(addresses, "addresses")?,
             labels: labels_from_wire(labels).at("labels")?,
             home: home(&host, device)?,
             flags: flags.map_or_else(EndpointFlags::default, Into::into),
             routes: prefixes(routes, "routes", ROUTES_PER_ENDPOINT_MAX)?,
+            leased: addresses_from_wire(leased, "leased")?,
         })
     }
 }
 
 impl From<&AuthoredEndpoint> for wire::AuthoredEndpoint {
     fn from(endpoint: &AuthoredEndpoint) -> Self {
-        let AuthoredEndpoint { name, tenant, segment, mac, addresses, labels, home, flags, routes } =
+        let AuthoredEndpoint { name, tenant, segment, mac, addresses, labels, home, flags, routes, leased } =
             endpoint;
         let (host, device) = match home {
             Some(Home { host, device }) => (host.to_string(), device.clone()),
@@ -126,8 +126,15 @@ impl From<&AuthoredEndpoint> for wire::AuthoredEndpoint {
             device,
             flags: Some((*flags).into()),
             routes: routes.iter().map(ToString::to_string).collect(),
+            leased: leased.iter().map(ToString::to_string).collect(),
         }
     }
+}
+
+fn addresses_from_wire(texts: Vec<String>, field: &'static str) -> Result<Vec<IpAddr>, WireFault> {
+    entries(texts, field, ADDRESSES_PER_ENDPOINT_MAX, |text: String| {
+        text.parse::<IpAddr>().map_err(|_| Problem::IpAddress(text))
+    })
 }
 
 /// Host and device are both given or both absent.

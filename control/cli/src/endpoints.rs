@@ -205,6 +205,7 @@ impl Create {
             home: None,
             flags: meshgate_policy::EndpointFlags::default(),
             routes: Vec::new(),
+            leased: Vec::new(),
         };
         self.fields.set(&mut endpoint)?;
         Ok(endpoint)
@@ -343,6 +344,12 @@ fn shown<'a>(snapshot: &'a Snapshot, endpoint: &'a AuthoredEndpoint) -> Shown<'a
     }
 }
 
+/// Returns the addresses, leased ones marked as such.
+fn addresses_text(endpoint: &AuthoredEndpoint) -> String {
+    let leased = endpoint.leased.iter().map(|address| format!("{address} (leased)"));
+    list(&endpoint.addresses.iter().map(ToString::to_string).chain(leased).collect::<Vec<_>>())
+}
+
 fn home_text(home: Option<&Home>) -> String {
     home.map_or_else(String::new, |Home { host, device }| format!("{host}/{device}"))
 }
@@ -363,7 +370,7 @@ fn list_text(answer: &Endpoints<'_>, is_filtered: bool) -> String {
         row.extend(has_segments.then(|| endpoint.segment.to_string()));
         row.extend([
             endpoint.mac.to_string(),
-            list(&endpoint.addresses),
+            addresses_text(endpoint),
             or_dash(&home_text(endpoint.home.as_ref())),
             or_dash(&pairs(&endpoint.labels)),
         ]);
@@ -390,6 +397,7 @@ fn show_text(Shown { id, endpoint, groups }: &Shown<'_>) -> String {
         ("segment", endpoint.segment.to_string()),
         ("mac", endpoint.mac.to_string()),
         ("addresses", list(&endpoint.addresses)),
+        ("leased", if endpoint.leased.is_empty() { String::new() } else { list(&endpoint.leased) }),
         ("labels", pairs(&endpoint.labels)),
         ("home", home_text(endpoint.home.as_ref())),
         ("may", may.join(", ")),

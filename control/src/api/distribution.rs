@@ -187,7 +187,11 @@ impl Link {
                     self.keeper.note_refusal(session.host(), version, &reason).await;
                 }
             }
-            Message::Report(message) => session.report(distributor, report(message)?, now_ns()),
+            Message::Report(message) => {
+                let report = report(message)?;
+                self.keeper.note_leases(session.host(), &report.leases);
+                session.report(distributor, report, now_ns());
+            }
         }
         Ok(())
     }

@@ -1,15 +1,18 @@
 //! Reports of hosts, both ways, with their limits.
 
 use super::fault::{exhausted, invalid};
-use crate::report::{Counter, Device, RecordCounts, Report, RuleUse};
+use crate::report::{Counter, Device, Lease, RecordCounts, Report, RuleUse};
 use meshgate_policy::limits::RULES_MAX;
 use meshgate_proto::wire;
+use std::net::IpAddr;
 use tonic::Status;
 
 /// Counters of a report.
 const COUNTERS_MAX: usize = 1_024;
 /// Devices of a report.
 const DEVICES_MAX: usize = crate::distributor::DEVICES_MAX;
+/// Leases of a report: as many as a host keeps.
+const LEASES_MAX: usize = 16_384;
 /// Bytes of a name or word of a report.
 const WORD_BYTES_MAX: usize = 128;
 /// Bytes of a digest.
@@ -30,10 +33,12 @@ pub(super) fn report(message: wire::HostReport) -> Result<Report, Status> {
         records_sampled_out,
         records_lost,
         uptime_ns,
+        leases,
     } = message;
     check_count("report.counters", counters.len(), COUNTERS_MAX)?;
     check_count("report.devices", devices.len(), DEVICES_MAX)?;
     check_count("report.rules", rules.len(), RULES_MAX)?;
+    check_count("report.leases", leases.len(), LEASES_MAX)?;
     check_count("report.digest", digest.len(), DIGEST_BYTES)?;
     Ok(Report {
         version,
@@ -50,12 +55,13 @@ pub(super) fn report(message: wire::HostReport) -> Result<Report, Status> {
             lost: records_lost,
         },
         uptime_ns,
+        leases: leases.into_iter().map(lease).collect::<Result<_, _>>()?,
     })
 }
 
 /// Returns the message of a report.
 pub(super) fn report_message(report: Report) -> wire::HostReport {
-    let Report { version, digest, counters, devices, rules, flows_live, records, uptime_ns } = report;
+    let Report { version, digest, counters, devices, rules, flows_live, records, uptime_ns, leases } = report;
     let RecordCounts { produced, delivered, waiting, sampled_out, lost } = records;
     wire::HostReport {
         version,
@@ -70,6 +76,7 @@ pub(super) fn report_message(report: Report) -> wire::HostReport {
         records_sampled_out: sampled_out,
         records_lost: lost,
         uptime_ns,
+        leases: leases.into_iter().map(lease_message).collect(),
     }
 }
 
@@ -143,6 +150,26 @@ fn device_message(device: Device) -> wire::DeviceReport {
         sent_bytes,
         dropped_packets,
     }
+}
+
+fn lease(message: wire::LeaseReport) -> Result<Lease, Status> {
+    let wire::LeaseReport { endpoint, address, seconds_left } = message;
+    let of = |bytes: &[u8]| {
+        let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from))
+    };
+    let address = of(&address)
+        .map_err(|_| invalid("report.leases.address", format!("{} bytes, not 4 or 16", address.len())))?;
+    Ok(Lease { endpoint, address, seconds_left })
+}
+
+fn lease_message(lease: Lease) -> wire::LeaseReport {
+    let Lease { endpoint, address, seconds_left } = lease;
+    let address = match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    wire::LeaseReport { endpoint, address, seconds_left }
 }
 
 fn rule_use(message: wire::RuleCounter) -> RuleUse {

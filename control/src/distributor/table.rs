@@ -4,7 +4,7 @@ use super::{Greeting, HOSTS_MAX, JoinFault, Superseded};
 use crate::report::Report;
 use crate::store::StoredHost;
 use meshgate_policy::{Digest, Name, PolicyVersion};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use tokio::sync::oneshot;
 
 /// Rule lines of the reports of all hosts together, some 20 MB on the wire: the list of hosts is one message. A full
@@ -180,6 +180,11 @@ impl Table {
             report: host.report.clone(),
         };
         self.hosts.values().map(line).collect()
+    }
+
+    pub(super) fn connected(&self) -> HashSet<Name> {
+        let connected = self.hosts.iter().filter(|(_, host)| host.session.is_some());
+        connected.map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn take_changed(&mut self) -> (Vec<StoredHost>, Vec<Name>) {

@@ -4,6 +4,7 @@ use meshgate_policy::{
     Action, AuthoredEndpoint, AuthoredGroup, AuthoredGroupRule, AuthoredPolicy, AuthoredRelationship,
     AuthoredSegment, Name, RuleId,
 };
+use std::net::IpAddr;
 
 /// One change. `Put` creates or replaces by name, or by number for rules (a rule without one is created); `Create`
 /// refuses what exists; `Update` and `Delete` refuse what does not.
@@ -21,6 +22,8 @@ pub enum Change {
     UpdateEndpoint(AuthoredEndpoint),
     /// Deletes an endpoint.
     DeleteEndpoint(Name),
+    /// Sets the addresses that an endpoint leases by DHCP. Control's own: no message asks for it.
+    SetLeased(Name, Vec<IpAddr>),
     /// Creates or replaces a group.
     PutGroup(AuthoredGroup),
     /// Creates a group.

@@ -11,6 +11,7 @@ use meshgate_policy::{
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Display;
+use std::net::IpAddr;
 
 /// The working form of an authored policy.
 pub(super) struct Draft<'a> {
@@ -64,6 +65,7 @@ impl<'a> Draft<'a> {
             Change::CreateEndpoint(e) => self.put_endpoint(Wanted::Absent, e),
             Change::UpdateEndpoint(e) => self.put_endpoint(Wanted::Present, e),
             Change::DeleteEndpoint(name) => delete(&mut self.endpoints, &name, "endpoint"),
+            Change::SetLeased(name, leased) => self.set_leased(&name, leased),
             Change::PutGroup(g) => self.put_group(Wanted::Either, g),
             Change::CreateGroup(g) => self.put_group(Wanted::Absent, g),
             Change::UpdateGroup(g) => self.put_group(Wanted::Present, g),
@@ -138,7 +140,16 @@ impl<'a> Draft<'a> {
     fn put_endpoint(&mut self, wanted: Wanted, mut endpoint: AuthoredEndpoint) -> Result<(), Misfit> {
         sort(&mut endpoint.routes);
         let name = endpoint.name.clone();
+        endpoint.leased = kept_leases(self.endpoints.get(&name), &endpoint);
         put(&mut self.endpoints, wanted, &name, endpoint).map_err(|misfit| misfit.of("endpoint"))
+    }
+
+    fn set_leased(&mut self, name: &Name, mut leased: Vec<IpAddr>) -> Result<(), Misfit> {
+        let unknown = || Misfit::Unknown(format!("endpoint {name}"));
+        let endpoint = self.endpoints.get_mut(name).ok_or_else(unknown)?;
+        sort(&mut leased);
+        endpoint.leased = leased;
+        Ok(())
     }
 
     fn put_group(&mut self, wanted: Wanted, mut group: AuthoredGroup) -> Result<(), Misfit> {
@@ -179,14 +190,18 @@ impl<'a> Draft<'a> {
     fn replace_all(&mut self, policy: AuthoredPolicy) -> Result<(), Misfit> {
         let AuthoredPolicy { default_action, segments, endpoints, groups, relationships, rules } = policy;
         self.default_action = default_action;
-        (self.segments, self.endpoints, self.groups) = Default::default();
+        let old_endpoints = std::mem::take(&mut self.endpoints);
+        (self.segments, self.groups) = Default::default();
         for segment in segments {
             let name = segment.name.clone();
             put(&mut self.segments, Wanted::Absent, &name, segment)
                 .map_err(|misfit| misfit.of("segment").twice())?;
         }
         for endpoint in endpoints {
+            let name = endpoint.name.clone();
+            let leased = kept_leases(old_endpoints.get(&name), &endpoint);
             self.put_endpoint(Wanted::Absent, endpoint).map_err(Misfit::twice)?;
+            self.set_leased(&name, leased)?;
         }
         for group in groups {
             self.put_group(Wanted::Absent, group).map_err(Misfit::twice)?;
@@ -247,6 +262,14 @@ impl<'a> Draft<'a> {
         let reach = last.saturating_add(u32::try_from(RULES_MAX).unwrap_or(u32::MAX));
         id.0 > last && id.0 <= reach
     }
+}
+
+/// Returns the leases that an endpoint keeps when it is written again: all, if it is still the same interface.
+fn kept_leases(before: Option<&AuthoredEndpoint>, endpoint: &AuthoredEndpoint) -> Vec<IpAddr> {
+    let is_same = |before: &&AuthoredEndpoint| {
+        before.mac == endpoint.mac && before.segment == endpoint.segment && endpoint.flags.dhcp_client
+    };
+    before.filter(is_same).map(|before| before.leased.clone()).unwrap_or_default()
 }
 
 /// Returns the numbers of rules by their content, without those that are stated anyway; lowest last.

@@ -2,7 +2,7 @@
 
 use super::*;
 use meshgate_policy::generate::Rng;
-use meshgate_policy::{AuthoredGroup, AuthoredRelationship, Name};
+use meshgate_policy::{AuthoredEndpoint, AuthoredGroup, AuthoredRelationship, Name};
 
 const SMALL: &str = r#"
     endpoints = [{ name = "vm1", mac = "02:00:00:00:00:01", addresses = ["10.0.0.1"] },
@@ -275,4 +275,33 @@ fn random_transactions_never_reuse_a_number_and_never_leave_half_a_version() {
         }
         assert!(committed > 20 && refused > 20, "seed {seed}: {committed} committed, {refused} refused");
     }
+}
+
+#[test]
+fn leases_are_controls_own_and_stay_with_their_interface() {
+    let endpoint = |rest: &str| -> AuthoredEndpoint {
+        let text =
+            format!("name = 'vm'\nmac = '02:00:00:00:00:09'\nflags = {{ dhcp_client = true }}\n{rest}");
+        toml::from_str(&text).unwrap()
+    };
+    let put = |book: &PolicyBook, change| book.apply(vec![change], None).unwrap().book;
+    let leased = |book: &PolicyBook| book.authored().endpoints[0].leased.clone();
+    let address: std::net::IpAddr = "10.0.0.50".parse().unwrap();
+    let written = put(&PolicyBook::default(), Change::PutEndpoint(endpoint("leased = ['10.0.0.66']")));
+    assert!(leased(&written).is_empty(), "what people write there counts for nothing");
+    let name = Name::new("vm").unwrap();
+    let book = put(&written, Change::SetLeased(name.clone(), vec![address]));
+    assert_eq!(book.policy().endpoints[0].addresses, [address]);
+    let again = put(&book, Change::PutEndpoint(endpoint("addresses = ['10.0.0.1']")));
+    assert_eq!(leased(&again), [address]);
+    let whole = put(&again, Change::ReplaceAll(Box::new(written.authored().clone())));
+    assert_eq!(leased(&whole), [address], "also when everything is replaced, as a rollback does");
+    let mut other = endpoint("");
+    other.mac = "02:00:00:00:00:0a".parse().unwrap();
+    assert!(leased(&put(&whole, Change::PutEndpoint(other))).is_empty(), "another interface");
+    let mut plain = endpoint("");
+    plain.flags.dhcp_client = false;
+    assert!(leased(&put(&whole, Change::PutEndpoint(plain))).is_empty(), "no client any more");
+    let unknown = Name::new("nobody").unwrap();
+    assert!(book.apply(vec![Change::SetLeased(unknown, vec![])], None).is_err());
 }

@@ -265,3 +265,49 @@ async fn a_policy_of_more_than_4_mib_reaches_a_host() {
     println!("delta at the host {:?} after the commit began", started.elapsed());
     assert_eq!(delta.changes(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_host_hears_leased_becomes_the_endpoints_address_everywhere_and_ends_with_the_lease() {
+    let scratch = Scratch::new();
+    let program = Program::start(&scratch, "");
+    let mut policies = program.policy().await;
+    let endpoint = wire::AuthoredEndpoint {
+        name: "vm".into(),
+        mac: "02:00:00:00:00:06".into(),
+        host: "h1".into(),
+        device: "tap0".into(),
+        flags: Some(wire::EndpointFlags { dhcp_client: true, ..wire::EndpointFlags::default() }),
+        ..wire::AuthoredEndpoint::default()
+    };
+    policies.commit(commit(vec![wire::change::Change::PutEndpoint(endpoint)])).await.unwrap();
+    let mut home = Host::connect(&program, "h1", 1, None).await;
+    let mut other = Host::connect(&program, "h2", 1, None).await;
+    let (nonce, first) = home.snapshot().await;
+    home.ack(nonce, &first).await;
+    let (nonce, _) = other.snapshot().await;
+    other.ack(nonce, &first).await;
+    let leased = |seconds_left| {
+        let lease = wire::LeaseReport {
+            endpoint: first.endpoints[0].id.0,
+            address: vec![10, 0, 0, 50],
+            seconds_left,
+        };
+        FromHost::Report(wire::HostReport { leases: vec![lease], ..wire::HostReport::default() })
+    };
+    // Of another host's endpoint: no version comes of it, so that the next one is the second.
+    other.say(leased(60)).await;
+    home.say(leased(60)).await;
+    let (nonce, delta) = home.delta().await;
+    let second = first.apply(&delta).unwrap();
+    home.ack(nonce, &second).await;
+    let (nonce, delta) = other.delta().await;
+    assert_eq!(first.apply(&delta).unwrap(), second);
+    other.ack(nonce, &second).await;
+    assert_eq!(second.endpoints[0].addresses, ["10.0.0.50".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(second.version.0, 2);
+    let newest = policies.get_policy(wire::GetPolicyRequest::default()).await.unwrap().into_inner();
+    assert_eq!(newest.policy.unwrap().endpoints[0].leased, ["10.0.0.50"]);
+    home.say(leased(0)).await;
+    let (_, delta) = home.delta().await;
+    assert_eq!(second.apply(&delta).unwrap().endpoints[0].addresses, []);
+}

@@ -97,6 +97,10 @@ pub struct AuthoredEndpoint {
     /// Prefixes behind it; only with the flag `router`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Prefix>,
+    /// Addresses it leases by DHCP, sorted. Control alone writes them, as hosts report them; what people write here is
+    /// shown, and counts for nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leased: Vec<IpAddr>,
 }
 
 /// A named set of endpoints and prefixes.
@@ -218,6 +222,16 @@ pub struct AuthoredGroupRule {
     /// Free text, at most 1,024 bytes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
+}
+
+impl AuthoredEndpoint {
+    /// Returns every address it owns: those written and those leased, sorted.
+    pub fn owned(&self) -> Vec<IpAddr> {
+        let mut owned = [&self.addresses[..], &self.leased].concat();
+        owned.sort_unstable();
+        owned.dedup();
+        owned
+    }
 }
 
 impl AuthoredRelationship {

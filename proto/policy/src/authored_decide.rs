@@ -156,7 +156,8 @@ impl AuthoredPolicy {
     }
 
     fn owner(&self, segment: &Name, address: IpAddr) -> Option<&AuthoredEndpoint> {
-        self.endpoints.iter().find(|e| e.segment == *segment && e.addresses.contains(&address))
+        let owns = |e: &AuthoredEndpoint| e.addresses.contains(&address) || e.leased.contains(&address);
+        self.endpoints.iter().find(|e| e.segment == *segment && owns(e))
     }
 }
 

@@ -132,8 +132,8 @@ impl Resolving<'_> {
     }
 
     fn check_endpoint(&mut self, endpoint: &AuthoredEndpoint) {
-        let AuthoredEndpoint { name, tenant, segment: _, mac, addresses, labels, home, flags, routes } =
-            endpoint;
+        let AuthoredEndpoint { name, tenant, segment: _, mac, labels, home, flags, routes, .. } = endpoint;
+        let addresses = endpoint.owned();
         let object = Named("endpoint", name);
         check_tenant(tenant, &object, &mut self.faults);
         if mac.is_group() || *mac == crate::Mac::default() {
@@ -143,8 +143,8 @@ impl Resolving<'_> {
         let count = (addresses.len(), "addresses", limits::ADDRESSES_PER_ENDPOINT_MAX);
         self.faults.limit(&object, "addresses", count);
         for address in addresses {
-            if let Some(reason) = not_unicast(*address) {
-                self.faults.push(&object, "addresses", Problem::NotUnicast(*address, reason));
+            if let Some(reason) = not_unicast(address) {
+                self.faults.push(&object, "addresses", Problem::NotUnicast(address, reason));
             }
         }
         self.check_labels(labels, &object, "labels");
@@ -167,7 +167,7 @@ impl Resolving<'_> {
         if let Some(other) = owners.macs.insert((segment, endpoint.mac), &endpoint.name) {
             self.faults.push(&object, "mac", Problem::MacTaken(other.clone()));
         }
-        for address in sorted(&endpoint.addresses) {
+        for address in endpoint.owned() {
             if let Some(other) = owners.addresses.insert((segment, address), &endpoint.name) {
                 let problem = Problem::AddressTaken { address, other: other.clone() };
                 self.faults.push(&object, "addresses", problem);
@@ -306,7 +306,7 @@ fn numbered_endpoint(endpoint: &AuthoredEndpoint, id: EndpointId, segment: Segme
         name: endpoint.name.clone(),
         segment,
         mac: endpoint.mac,
-        addresses: sorted(&endpoint.addresses),
+        addresses: endpoint.owned(),
         routes: sorted(&endpoint.routes),
         flags: endpoint.flags,
         host: home.map(|home| home.host.clone()),

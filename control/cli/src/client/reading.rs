@@ -109,6 +109,8 @@ fn host_report(message: wire::HostReport) -> HostReport {
         records_sampled_out: sampled_out,
         records_lost: lost,
         uptime_ns,
+        // Shown with the endpoints, once control has taken them over.
+        leases: _,
     } = message;
     let mut devices: Vec<DeviceReport> = devices.into_iter().map(device_report).collect();
     devices.sort_by(|a, b| a.name.cmp(&b.name));

@@ -110,6 +110,7 @@ impl Writer<'_> {
             home,
             flags,
             routes,
+            leased: Vec::new(),
         }
     }
 
