@@ -153,3 +153,72 @@ fn link_control_addresses_are_not_forwarded() {
     let beyond = packet(WEB, Mac([1, 0x80, 0xc2, 0, 0, 0x10]));
     assert_eq!(switch.route(&b, at(0), &beyond, 0), Ok(set(&[1, 2])));
 }
+
+#[test]
+fn a_mac_that_moves_with_every_frame_is_where_it_was_seen_last() {
+    let (b, mut switch) = (bindings(2), Switch::new());
+    for turn in 0..1_000u64 {
+        let device = if turn.is_multiple_of(2) { 2 } else { 3 };
+        switch.route(&b, at(device), &packet(FAR, WEB), turn).unwrap();
+        assert_eq!(switch.route(&b, at(0), &packet(WEB, FAR), turn), Ok(Egress::Device(device)), "{turn}");
+    }
+}
+
+#[test]
+fn a_flood_of_macs_behind_an_uplink_reaches_no_endpoint_and_moves_none() {
+    let (b, mut switch) = (bindings(2), Switch::new());
+    let invented = |number: u32| {
+        let [a, b, c, d] = number.to_be_bytes();
+        Mac([2, 9, a, b, c, d])
+    };
+    for number in 0..100_000 {
+        let _ = switch.route(&b, at(2), &packet(invented(number), WEB), number.into());
+    }
+    let (mut learned, mut flooded) = (0, 0);
+    for number in 0..100_000 {
+        match switch.route(&b, at(0), &packet(WEB, invented(number)), 100_000) {
+            Ok(Egress::Device(2)) => learned += 1,
+            egress => {
+                assert_eq!(egress, Ok(set(&[2, 3])), "to uplinks, as before it was learned");
+                flooded += 1;
+            }
+        }
+    }
+    assert!(learned > 8_000 && flooded > 80_000, "{learned} {flooded}: the table is bounded");
+    assert_eq!(switch.route(&b, at(3), &packet(FAR, WEB), 100_000), Ok(Egress::Device(0)));
+    assert_eq!(switch.route(&b, at(0), &packet(WEB, DATABASE), 100_000), Ok(Egress::Device(1)));
+}
+
+#[test]
+fn the_hosts_own_device_is_like_an_endpoints() {
+    let name = |text: &str| Name::new(text).unwrap();
+    let device = |text: &str, role| DeviceRole {
+        name: text.to_owned(),
+        role,
+        segment: Some(Name::default_name()),
+        vlans: Vec::new(),
+        ethertypes: vec![0x88b5],
+    };
+    let devices =
+        [device("tap0", Role::Endpoint), device("host0", Role::Host), device("uplink0", Role::Uplink)];
+    let mut policy = Policy::empty(Action::Deny);
+    let endpoint = |number: u32, mac, device: &str| Endpoint {
+        id: EndpointId(number),
+        name: name(device),
+        segment: SEGMENT,
+        mac,
+        addresses: Vec::new(),
+        routes: Vec::new(),
+        flags: EndpointFlags::default(),
+        host: Some(name("here")),
+        device: Some(device.to_owned()),
+    };
+    policy.endpoints = vec![endpoint(1, WEB, "tap0"), endpoint(2, DATABASE, "host0")];
+    let (b, mut switch) = (Bindings::build(&policy, &name("here"), &devices), Switch::new());
+    assert_eq!(switch.route(&b, at(0), &packet(WEB, DATABASE), 0), Ok(Egress::Device(1)));
+    assert_eq!(switch.route(&b, at(0), &packet(WEB, STRANGER), 0), Ok(Egress::Device(2)), "not to the host");
+    assert_eq!(switch.route(&b, at(1), &packet(DATABASE, STRANGER), 0), Ok(Egress::Device(2)));
+    assert!(b.source(1, &packet(DATABASE, WEB)).is_ok());
+    assert_eq!(b.source(1, &packet(STRANGER, WEB)), Err(DropReason::SourceMac), "bound like an endpoint");
+    assert_eq!(b.source(2, &packet(DATABASE, WEB)), Err(DropReason::SourceMac));
+}
