@@ -160,15 +160,16 @@ impl Bindings {
             }
         }
         let unbound = endpoints.iter().filter(|e| e.is_home && e.device.is_none()).map(|e| e.id).collect();
-        let bound_in = |segment: SegmentId| {
-            let of_segment =
-                policy.endpoints.iter().zip(&endpoints).filter(move |(e, _)| e.segment == segment);
-            of_segment.map(|(_, bound)| bound)
-        };
-        let domain = |segment: &Segment| Domain::new(segment.id, &served, bound_in(segment.id));
+        let domain = |segment: &Segment| Domain::new(segment.id, &served);
         let mut domains: Vec<Domain> = policy.segments.iter().map(domain).collect();
         domains.retain(|domain| !domain.members.is_empty());
         domains.sort_unstable_by_key(|domain| domain.segment);
+        for (endpoint, bound) in policy.endpoints.iter().zip(&endpoints) {
+            let place = domains.binary_search_by_key(&endpoint.segment, |domain| domain.segment);
+            if let (Ok(place), Some(device)) = (place, bound.device) {
+                domains[place].admit(device, bound.flags);
+            }
+        }
         Self { devices: served, endpoints, by_mac, by_address, domains: domains.into(), unbound }
     }
 
@@ -308,7 +309,7 @@ impl Bound {
 }
 
 impl Domain {
-    fn new<'a>(segment: SegmentId, devices: &[Device], endpoints: impl Iterator<Item = &'a Bound>) -> Self {
+    fn new(segment: SegmentId, devices: &[Device]) -> Self {
         let (mut members, mut uplinks) = (DeviceSet::EMPTY, DeviceSet::EMPTY);
         for (device, number) in devices.iter().zip(0..) {
             if device.tagging(segment).is_some() {
@@ -318,17 +319,17 @@ impl Domain {
                 }
             }
         }
-        let (mut servers, mut clients) = (uplinks, uplinks);
-        for endpoint in endpoints {
-            let Some(device) = endpoint.device else { continue };
-            if endpoint.flags.dhcp_server {
-                servers.insert(device);
-            }
-            if endpoint.flags.dhcp_client {
-                clients.insert(device);
-            }
+        Self { segment, members, uplinks, servers: uplinks, clients: uplinks }
+    }
+
+    /// Notes what an endpoint behind a device may do about leases.
+    fn admit(&mut self, device: u16, flags: EndpointFlags) {
+        if flags.dhcp_server {
+            self.servers.insert(device);
         }
-        Self { segment, members, uplinks, servers, clients }
+        if flags.dhcp_client {
+            self.clients.insert(device);
+        }
     }
 }
 
