@@ -103,8 +103,7 @@ pub struct Worker {
 impl Worker {
     /// Returns a worker that has no queues yet.
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { pool, crossings, orders, subscription, tracker, switch, counters, leases } =
-            parts;
+        let WorkerParts { pool, crossings, orders, subscription, tracker, switch, counters, leases } = parts;
         counters.frames_total.set(pool.frames_in_slice() as u64);
         Self {
             queues: Vec::with_capacity(QUEUES_MAX),

@@ -34,8 +34,8 @@ fn a_rejected_connection_is_reset_at_once_by_the_device_it_came_from() {
         assert_eq!((tcp.flags, tcp.acknowledgment), (TcpFlags::RST | TcpFlags::ACK, 42));
     }
     assert_eq!(lab.dropped(DropReason::RuleReject), 2);
-    assert_eq!(lab.assembly.counters.rejects_sent.get(), 2);
-    assert_eq!(lab.assembly.counters.flows_live.get(), 0, "an answer makes no flow");
+    assert_eq!(lab.count(|counters| &counters.rejects_sent), 2);
+    assert_eq!(lab.count(|counters| &counters.flows_live), 0, "an answer makes no flow");
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn nothing_is_answered_to_groups_errors_and_resets() {
     assert_eq!(answers(&mut lab, WEB0, &group), []);
     assert_eq!(answers(&mut lab, WEB0, &v4(1, 3).icmp(5, 0, [0; 4]).payload(&[0; 28])), []);
     assert_eq!(answers(&mut lab, WEB0, &v4(1, 3).tcp(1, 2, TcpFlags::RST)), []);
-    assert_eq!(lab.assembly.counters.rejects_sent.get(), 0);
+    assert_eq!(lab.count(|counters| &counters.rejects_sent), 0);
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn answers_are_limited_counted_and_there_again_after_a_while() {
     let sent = |lab: &mut Lab| (0..200).map(|_| answers(lab, WEB0, &v4(1, 3).udp(1, 2)).len()).sum::<usize>();
     let burst = sent(&mut lab);
     assert!(burst > 10 && burst < 200, "{burst}");
-    let counters = &lab.assembly.counters;
-    assert_eq!(counters.rejects_sent.get() + counters.rejects_limited.get(), 200);
+    let all = lab.count(|counters| &counters.rejects_sent) + lab.count(|counters| &counters.rejects_limited);
+    assert_eq!(all, 200);
     lab.now += SECOND;
     assert_eq!(answers(&mut lab, WEB0, &v4(1, 3).udp(1, 2)).len(), 1);
 }
@@ -124,7 +124,5 @@ fn a_connection_cut_by_a_rule_that_denies_hears_nothing() {
 fn every_frame_of_an_answer_comes_home() {
     let mut lab = rejecting();
     (0..50).for_each(|_| _ = answers(&mut lab, WEB0, &v4(1, 3).udp(1, 2)));
-    lab.assembly.worker.stop();
-    let counters = &lab.assembly.counters;
-    assert_eq!(counters.frames_free.get(), counters.frames_total.get());
+    assert_eq!(lab.stop(), 0);
 }

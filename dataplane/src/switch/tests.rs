@@ -156,7 +156,7 @@ fn link_control_addresses_are_not_forwarded() {
 
 #[test]
 fn a_mac_that_moves_with_every_frame_is_where_it_was_seen_last() {
-    let (b, mut switch) = (bindings(2), Switch::new());
+    let (b, switch) = (bindings(2), Switch::new(Arc::default()));
     for turn in 0..1_000u64 {
         let device = if turn.is_multiple_of(2) { 2 } else { 3 };
         switch.route(&b, at(device), &packet(FAR, WEB), turn).unwrap();
@@ -166,7 +166,7 @@ fn a_mac_that_moves_with_every_frame_is_where_it_was_seen_last() {
 
 #[test]
 fn a_flood_of_macs_behind_an_uplink_reaches_no_endpoint_and_moves_none() {
-    let (b, mut switch) = (bindings(2), Switch::new());
+    let (b, switch) = (bindings(2), Switch::new(Arc::default()));
     let invented = |number: u32| {
         let [a, b, c, d] = number.to_be_bytes();
         Mac([2, 9, a, b, c, d])
@@ -214,7 +214,7 @@ fn the_hosts_own_device_is_like_an_endpoints() {
         device: Some(device.to_owned()),
     };
     policy.endpoints = vec![endpoint(1, WEB, "tap0"), endpoint(2, DATABASE, "host0")];
-    let (b, mut switch) = (Bindings::build(&policy, &name("here"), &devices), Switch::new());
+    let (b, switch) = (Bindings::build(&policy, &name("here"), &devices), Switch::new(Arc::default()));
     assert_eq!(switch.route(&b, at(0), &packet(WEB, DATABASE), 0), Ok(Egress::Device(1)));
     assert_eq!(switch.route(&b, at(0), &packet(WEB, STRANGER), 0), Ok(Egress::Device(2)), "not to the host");
     assert_eq!(switch.route(&b, at(1), &packet(DATABASE, STRANGER), 0), Ok(Egress::Device(2)));
