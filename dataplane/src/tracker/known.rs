@@ -4,7 +4,7 @@ use super::{Judged, Tracker, cut_reason, verdict_grounds};
 use crate::flow_table::{ACK, FIN, FlowGrounds, FlowIndex, FlowState, Match, RST, SYN, Step, is_init};
 use crate::published::Published;
 use crate::verdict::{DropReason, Grounds, Verdict};
-use meshgate_policy::{EndReason, Protocol, RecordKind, Stage};
+use meshgate_policy::{Action, EndReason, Protocol, RecordKind, Stage};
 
 impl Tracker {
     /// Judges a packet of a known flow.
@@ -114,4 +114,9 @@ impl Tracker {
             self.table.remove(index);
         }
     }
+}
+
+/// Returns why packets of a flow are dropped that these grounds cut: a rule that rejects has both sides told.
+fn cut_reason(grounds: &FlowGrounds) -> DropReason {
+    if grounds.action == Action::Reject { DropReason::CutReject } else { DropReason::CutFlow }
 }

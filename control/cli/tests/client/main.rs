@@ -139,6 +139,7 @@ fn endpoints_groups_and_rules_are_created_from_flags() {
         device: "tap3".into(),
         flags: Some(wire::EndpointFlags { router: true, ..Default::default() }),
         routes: vec!["10.9.0.0/16".into()],
+        leased: Vec::new(),
     };
     assert_eq!(commit(asked), (None, vec![Change::CreateEndpoint(expected)]));
 
