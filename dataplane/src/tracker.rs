@@ -257,11 +257,6 @@ impl Tracker {
     }
 }
 
-/// Returns why packets of a flow are dropped that these grounds cut.
-fn cut_reason(grounds: &FlowGrounds) -> DropReason {
-    if grounds.action == Action::Reject { DropReason::CutReject } else { DropReason::CutFlow }
-}
-
 fn verdict_grounds(grounds: &FlowGrounds) -> Grounds {
     Grounds { version: grounds.version, stage: grounds.stage, rule: grounds.rule_id() }
 }

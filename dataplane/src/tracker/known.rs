@@ -1,6 +1,6 @@
 //! Packets of flows that are known: they go on by the flow's verdict while the policy that gave it is current.
 
-use super::{Judged, Tracker, cut_reason, verdict_grounds};
+use super::{Judged, Tracker, verdict_grounds};
 use crate::flow_table::{ACK, FIN, FlowGrounds, FlowIndex, FlowState, Match, RST, SYN, Step, is_init};
 use crate::published::Published;
 use crate::verdict::{DropReason, Grounds, Verdict};
