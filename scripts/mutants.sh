@@ -5,9 +5,10 @@
 #   scripts/mutants.sh [--list FOLDER] [WORD]     only the list of that folder (classifier, state, ...), only mutants
 #                                                 whose description holds WORD
 #
-# At its top a list says `folder`, from which the mutants' `file` counts; `tests`, what is passed to `cargo test`, in the
-# order in which it is run until one fails; and `workspace`: "classifier" for a copy that holds only the classifier and the
-# words it judges by, where a mutant costs seconds, or "dataplane" for all that the dataplane needs.
+# At its top a list says `tests`, run in this order until one fails: "lib" or a file of dataplane/tests, each with a filter
+# behind it if not all of it is to be run; a mutant may have its own. It may say `folder`, from which the mutants' `file`
+# counts, dataplane/src unless said; and `workspace = "classifier"` for a copy that holds only the classifier and the words
+# it judges by, where a mutant costs seconds, instead of all that the dataplane needs.
 #
 # MESHGATE_ORACLE_PAIRS   pairs compared per mutant of the classifier, 60000 unless set
 # MESHGATE_EXCHANGES      exchanges played per mutant of the state machine, 600 unless set
@@ -90,15 +91,15 @@ def run(copy, arguments):
 
 def test(copy, tests):
     """Runs the tests until one fails. Returns its exit code and output, or 0."""
-    for words in tests:
-        cargo = ["cargo", "test", "--offline", "-q", "-p", "meshgate-dataplane"]
-        target = words.split()[:1 if words.startswith("--lib") else 2]
-        code, output = run(copy, cargo + ["--no-run"] + target)
+    for words in map(str.split, tests):
+        target = ["--lib"] if words[0] == "lib" else ["--test", words[0]]
+        cargo = ["cargo", "test", "--offline", "-q", "-p", "meshgate-dataplane"] + target
+        code, output = run(copy, cargo + ["--no-run"])
         if code is None:
             sys.exit(f"the build was not done after {TIMEOUT_S} s")
         if code != 0:
             sys.exit(f"a mutant does not build:\n{output}")
-        code, output = run(copy, cargo + words.split())
+        code, output = run(copy, cargo + words[1:])
         if code != 0:
             return code, output
     return 0, ""
@@ -110,24 +111,28 @@ def judge(path):
     mutants = [mutant for mutant in mutant_list["mutant"] if word in mutant["wrong"]]
     if not mutants:
         return 0, 0
-    copy = prepare(mutant_list["workspace"])
-    code, output = test(copy, mutant_list["tests"])
+    copy = prepare(mutant_list.get("workspace", "dataplane"))
+    tests_of = lambda mutant: mutant.get("tests", mutant_list.get("tests", []))
+    every_test = dict.fromkeys(words for mutant in mutants for words in tests_of(mutant))
+    if not every_test:
+        sys.exit(f"{path} names no tests")
+    code, output = test(copy, every_test)
     if code != 0:
         sys.exit(f"the tests fail without any mutant:\n{output}")
     survivors = 0
     for mutant in mutants:
-        path = os.path.normpath(f"{copy}/{mutant_list['folder']}/{mutant['file']}")
-        original = open(path).read()
+        file_path = os.path.normpath(f"{copy}/{mutant_list.get('folder', 'dataplane/src')}/{mutant['file']}")
+        original = open(file_path).read()
         text = original
         for change in [mutant] + ([mutant["also"]] if "also" in mutant else []):
             count = text.count(change["search"])
             if count != 1:
-                sys.exit(f"{mutant['wrong']}: {change['search']!r} stands {count} times in {path}")
+                sys.exit(f"{mutant['wrong']}: {change['search']!r} stands {count} times in {file_path}")
             text = text.replace(change["search"], change["replace"])
-        open(path, "w").write(text)
+        open(file_path, "w").write(text)
         start = time.monotonic()
-        code, _ = test(copy, mutant_list["tests"])
-        open(path, "w").write(original)
+        code, _ = test(copy, tests_of(mutant))
+        open(file_path, "w").write(original)
         survivors += code == 0
         fate = "SURVIVED" if code == 0 else "caught  "
         print(f"{fate} {time.monotonic() - start:4.0f} s  {mutant['wrong']}", flush=True)
