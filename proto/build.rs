@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "meshgate/v1/policy.proto",
     "meshgate/v1/distribution.proto",
     "meshgate/v1/flow.proto",
     "meshgate/v1/explain.proto",
     "meshgate/v1/suggestion.proto",
+    "meshgate/v1/diagnostics.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -4,6 +4,8 @@
 mod caller;
 mod change;
 mod decisions;
+mod diagnostics;
+mod diagnostics_message;
 mod distribution;
 mod explain;
 mod fault;
@@ -15,6 +17,7 @@ mod report;
 mod suggestion;
 mod suggestion_message;
 
+pub use diagnostics::DiagnosticsApi;
 pub use distribution::DistributionApi;
 pub use explain::ExplainApi;
 pub use flow::FlowApi;
@@ -23,6 +26,7 @@ pub use suggestion::SuggestionApi;
 
 use crate::keeper::Keeper;
 use meshgate_proto::MESSAGE_BYTES_MAX;
+use meshgate_proto::wire::diagnostics_service_server::DiagnosticsServiceServer;
 use meshgate_proto::wire::distribution_service_server::DistributionServiceServer;
 use meshgate_proto::wire::explain_service_server::ExplainServiceServer;
 use meshgate_proto::wire::flow_service_server::FlowServiceServer;
@@ -40,6 +44,8 @@ const INGEST_BYTES_MAX: usize = 32 * 1024 * 1024;
 const QUESTION_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of the largest call of a learner: as many drafts as one call takes, each with all the evidence it may have.
 const SUBMIT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of the largest part of a host's answer: a batch of captured packets, or all rules and flows of a live view.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Returns all services of the package, health and reflection. `stopping` turns true when the program is to end.
 pub async fn routes(
@@ -62,12 +68,17 @@ pub async fn routes(
     let suggestion = SuggestionServiceServer::new(SuggestionApi::new(Arc::clone(keeper), stopping.clone()))
         .max_decoding_message_size(SUBMIT_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let diagnostics =
+        DiagnosticsServiceServer::new(DiagnosticsApi::new(Arc::clone(keeper), stopping.clone()))
+            .max_decoding_message_size(ANSWER_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<PolicyServiceServer<PolicyApi>>().await;
     health.set_serving::<DistributionServiceServer<DistributionApi>>().await;
     health.set_serving::<FlowServiceServer<FlowApi>>().await;
     health.set_serving::<ExplainServiceServer<ExplainApi>>().await;
     health.set_serving::<SuggestionServiceServer<SuggestionApi>>().await;
+    health.set_serving::<DiagnosticsServiceServer<DiagnosticsApi>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(meshgate_proto::wire::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -77,6 +88,7 @@ pub async fn routes(
         .add_service(flow)
         .add_service(explain)
         .add_service(suggestion)
+        .add_service(diagnostics)
         .add_service(health_service)
         .add_service(reflection))
 }

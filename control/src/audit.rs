@@ -26,6 +26,8 @@ pub enum Event {
     SuggestionEdit,
     /// A draft was refused.
     SuggestionReject,
+    /// Packets of a host were copied for somebody to look at.
+    Capture,
 }
 
 impl Event {
@@ -39,6 +41,7 @@ impl Event {
             Self::SuggestionAccept => "suggestion-accept",
             Self::SuggestionEdit => "suggestion-edit",
             Self::SuggestionReject => "suggestion-reject",
+            Self::Capture => "capture",
         }
     }
 }

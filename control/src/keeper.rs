@@ -196,14 +196,26 @@ impl Keeper {
         let detail = format!("version {version}: {}", one_line(reason));
         let draft =
             Draft { time_ns: now_ns(), actor: format!("host {host}"), event: Event::HostNack, detail };
+        if let Err(error) = self.note(draft).await {
+            tracing::error!(%host, %error, "refusal not audited");
+        }
+    }
+
+    /// Notes in the audit trail that somebody looks at packets. Nobody may unless it is on disk.
+    pub async fn note_capture(&self, actor: String, detail: &str) -> Result<(), StoreError> {
+        self.note(Draft { time_ns: now_ns(), actor, event: Event::Capture, detail: one_line(detail) }).await
+    }
+
+    async fn note(&self, draft: Draft) -> Result<(), StoreError> {
         let mut head = self.writing.lock().await;
         match self.store.append(*head, draft).await {
             Ok(next) => *head = next,
             Err(error) => {
-                tracing::error!(%host, %error, "refusal not audited");
                 self.reload(&mut head).await;
+                return Err(error);
             }
         }
+        Ok(())
     }
 
     /// Takes over what another control has written to a shared store. Every write is audited, so the trail tells.

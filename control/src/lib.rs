@@ -6,6 +6,9 @@
 //!
 //! A suggestion's way: `api` -> `keeper` -> [`inbox`] (pure: is the draft taken?) -> [`store`] -> a person, who sees it
 //! replayed against the roll-ups ([`replay`]) -> `keeper` -> [`policy_book`] and, as a decision, the learner's stream.
+//!
+//! A look inside a host: `api` -> [`wanted_packets`] (names become addresses) -> [`switchboard`] (the host's stream and
+//! back) -> a person; [`fleet`] adds what no host can see of itself.
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -14,6 +17,7 @@ mod clock;
 pub mod config;
 pub mod distributor;
 pub mod explain;
+pub mod fleet;
 pub mod flow_book;
 pub mod inbox;
 pub mod keeper;
@@ -26,4 +30,6 @@ pub mod server;
 pub mod state_dir;
 pub mod store;
 pub mod suggestion;
+pub mod switchboard;
+pub mod wanted_packets;
 mod words;

@@ -1,6 +1,7 @@
 //! Puts workers together from a configuration, packet memory, devices and a first policy. Programs, tests and benchmarks all begin
 //! here, so that what is measured and tested is what runs.
 
+use crate::capture::CaptureSwitch;
 use crate::config::{Config, DEVICES_MAX};
 use crate::counters::WorkerCounters;
 use crate::flow_table::{FlowTable, KeyedHash};
@@ -45,6 +46,8 @@ pub struct Assembly {
     pub desks: Vec<OrderDesk>,
     /// Where what they overhear about leases comes out.
     pub leases: Arc<LeaseQueue>,
+    /// Where captures are switched on.
+    pub captures: Arc<CaptureSwitch>,
 }
 
 /// Why workers cannot be put together.
@@ -86,8 +89,16 @@ impl Assembly {
         let (hash, learned) = (KeyedHash::random(), Arc::new(Learned::new()));
         let flows_max = settings.flows_max.div_ceil(u32::try_from(workers).unwrap_or(u32::MAX).max(1));
         let leases = Arc::new(LeaseQueue::new(QUEUE_WORDS));
-        let mut assembly =
-            Self { workers: vec![], publisher, counters: vec![], queues: vec![], desks: vec![], leases };
+        let captures = Arc::new(CaptureSwitch::default());
+        let mut assembly = Self {
+            workers: vec![],
+            publisher,
+            counters: vec![],
+            queues: vec![],
+            desks: vec![],
+            leases,
+            captures,
+        };
         let ends = Crossings::among(&slices)?;
         for ((pool, subscription), crossings) in pools.into_iter().zip(subscriptions).zip(ends) {
             let number = crossings.worker();
@@ -100,7 +111,7 @@ impl Assembly {
             tracker.start(now_ns);
             let (desk, orders) = worker::desk(crossings.ringer());
             let switch = Switch::new(Arc::clone(&learned));
-            let counted = Arc::clone(&counters);
+            let (counted, tap) = (Arc::clone(&counters), assembly.captures.tap());
             let parts = WorkerParts {
                 pool,
                 crossings,
@@ -110,6 +121,7 @@ impl Assembly {
                 switch,
                 counters: counted,
                 leases: Arc::clone(&assembly.leases),
+                tap,
             };
             assembly.workers.push(Worker::new(parts));
             assembly.counters.push(counters);

@@ -6,6 +6,7 @@ pub use timeouts::TimeoutConfig;
 
 use crate::binding::{DeviceRole, Role};
 use crate::flow_table::FLOWS_MAX;
+use crate::metrics::MetricsListen;
 use meshgate_policy::{Action, Mac, Name, limits::DEVICE_NAME_BYTES_MAX};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -91,6 +92,12 @@ pub struct Config {
     /// How long flows may be silent.
     #[serde(default)]
     pub timeouts: TimeoutConfig,
+    /// Where counters are offered to Prometheus: `127.0.0.1:9600` or `unix:/run/meshgate/metrics.sock`; none keeps them.
+    #[serde(default)]
+    pub metrics: Option<MetricsListen>,
+    /// Whether that may be an address that others reach: whoever does sees names of devices and numbers of rules.
+    #[serde(default)]
+    pub metrics_beyond_loopback: bool,
     /// Devices.
     #[serde(default, rename = "device")]
     pub devices: Vec<DeviceConfig>,
@@ -225,6 +232,15 @@ impl Config {
         }
         if let Some(cpu) = (1..self.cpus.len()).find(|at| self.cpus[..*at].contains(&self.cpus[*at])) {
             return fault("cpus", format!("processor {} is listed twice", self.cpus[cpu]));
+        }
+        if let Some(MetricsListen::Tcp(address)) = &self.metrics
+            && !address.ip().is_loopback()
+            && !self.metrics_beyond_loopback
+        {
+            let words = format!(
+                "{address} is not a loopback address; set metrics_beyond_loopback = true if that is meant"
+            );
+            return fault("metrics", words);
         }
         if let Some(ring) = &self.flow_ring
             && !(ring.slots.is_power_of_two() && (64..=1 << 24).contains(&ring.slots))
@@ -408,6 +424,7 @@ mod tests {
             ("workers = 2\ncpus = [1]", "cpus"),
             ("workers = 2\ncpus = [1, 1]", "cpus"),
             ("start_action = \"reject\"", "start_action"),
+            ("metrics = \"0.0.0.0:9600\"", "metrics"),
             ("flow_ring = { socket = \"/s\", slots = 100 }", "flow_ring.slots"),
         ] {
             let error = parse(&format!("host = \"a\"\n{line}\n{DEVICE}")).unwrap_err();

@@ -36,7 +36,6 @@ const DROP_REASONS: usize = DropReason::ALL.len();
 pub struct WorkerCounters {
     /// Packets that passed.
     pub allowed: Count,
-    drops: [Count; DROP_REASONS],
     /// By device, in the order of the configuration.
     pub devices: Vec<DeviceCounters>,
     /// Flows begun.
@@ -94,7 +93,7 @@ pub struct WorkerCounters {
 }
 
 /// Counters of one device.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct DeviceCounters {
     /// Frames received.
     pub received_packets: Count,
@@ -106,6 +105,7 @@ pub struct DeviceCounters {
     pub sent_bytes: Count,
     /// Frames that came in here and were dropped, for any reason.
     pub dropped_packets: Count,
+    drops: [Count; DROP_REASONS],
     /// Frames that found no room at the device itself.
     pub receive_full: Count,
     /// Descriptors that the kernel refused.
@@ -121,7 +121,6 @@ impl WorkerCounters {
     pub fn new(devices: usize) -> Self {
         Self {
             allowed: Count::default(),
-            drops: std::array::from_fn(|_| Count::default()),
             devices: std::iter::repeat_with(DeviceCounters::default).take(devices).collect(),
             flows_created: Count::default(),
             flows_live: Count::default(),
@@ -157,21 +156,21 @@ impl WorkerCounters {
         match verdict {
             Verdict::Allow(_) => self.allowed.add(1),
             Verdict::Drop(reason, _) => {
-                self.devices[device].dropped_packets.add(1);
-                self.drops[*reason as usize].add(1);
+                self.count_lost(device, *reason);
             }
         }
     }
 
     /// Counts a frame that was allowed and yet went nowhere.
     pub fn count_lost(&self, device: usize, reason: DropReason) {
-        self.devices[device].dropped_packets.add(1);
-        self.drops[reason as usize].add(1);
+        let device = &self.devices[device];
+        device.dropped_packets.add(1);
+        device.drops[reason as usize].add(1);
     }
 
     /// Returns how many packets were dropped for the reason.
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.drops[reason as usize].get()
+        self.devices.iter().map(|device| device.dropped(reason)).sum()
     }
 
     /// Returns every counter that is not of a device or rule, with the name under which people see it.
@@ -204,6 +203,30 @@ impl WorkerCounters {
             ("errors.over-rate", &self.errors_over_rate),
         ];
         others.into_iter().map(|(name, count)| (name.to_owned(), count.get())).chain(drops).collect()
+    }
+}
+
+impl DeviceCounters {
+    /// Returns how many packets that came in here were dropped for the reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.drops[reason as usize].get()
+    }
+}
+
+impl Default for DeviceCounters {
+    fn default() -> Self {
+        Self {
+            received_packets: Count::default(),
+            received_bytes: Count::default(),
+            sent_packets: Count::default(),
+            sent_bytes: Count::default(),
+            dropped_packets: Count::default(),
+            drops: std::array::from_fn(|_| Count::default()),
+            receive_full: Count::default(),
+            invalid: Count::default(),
+            oversize_packets: Count::default(),
+            oversize_bytes_max: Count::default(),
+        }
     }
 }
 
@@ -242,6 +265,15 @@ mod tests {
         }
         assert!(DropReason::ALL.iter().all(|reason| counters.dropped(*reason) == 1));
         assert_eq!(counters.devices[0].dropped_packets.get(), DropReason::ALL.len() as u64);
+    }
+
+    #[test]
+    fn a_reason_is_counted_at_the_device_by_which_the_packet_came() {
+        let counters = WorkerCounters::new(2);
+        counters.count_lost(1, DropReason::TransmitFull);
+        counters.count_lost(1, DropReason::TransmitFull);
+        let of = |device: usize| counters.devices[device].dropped(DropReason::TransmitFull);
+        assert_eq!((of(0), of(1), counters.dropped(DropReason::TransmitFull)), (0, 2, 2));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use crate::config::FlowRingConfig;
 use crate::counters::{Count, WorkerCounters};
 use crate::meter::RecordQueue;
+use crate::top_flows::TopFlows;
 use flow_ring::{Accepted, AllowedUids, HostName, Listener, Producer, RingConfig};
 use meshgate_policy::{FLOW_RECORD_VERSION, FlowRecord, Name};
 use std::sync::Arc;
@@ -64,6 +65,9 @@ pub struct Exporter {
     ring: Option<(Producer<FlowRecord>, Listener)>,
     counters: Arc<ExporterCounters>,
     sequence: u64,
+    top: Arc<TopFlows>,
+    /// Records of one turn and worker; empty between turns.
+    turned: Vec<FlowRecord>,
 }
 
 impl Exporter {
@@ -73,9 +77,11 @@ impl Exporter {
         ring: Option<&FlowRingConfig>,
         host: &Name,
         epoch: u64,
+        top: Arc<TopFlows>,
     ) -> Result<Self, ExporterError> {
         let ring = ring.map(|config| open_ring(config, host, epoch)).transpose()?;
-        Ok(Self { queues, ring, counters: Arc::default(), sequence: 0 })
+        let turned = Vec::with_capacity(RECORDS_PER_TURN);
+        Ok(Self { queues, ring, counters: Arc::default(), sequence: 0, top, turned })
     }
 
     /// Returns the counters, to be read while the exporter runs.
@@ -103,12 +109,15 @@ impl Exporter {
                 record.sequence = self.sequence;
                 self.sequence += 1;
                 carried += 1;
+                self.turned.push(record);
                 match &mut self.ring {
                     // A full ring counts the loss itself.
                     Some((producer, _)) => _ = producer.offer(&record),
                     None => self.counters.lost.add(1),
                 }
             }
+            self.top.note(&self.turned);
+            self.turned.clear();
         }
         self.serve();
         carried
@@ -199,7 +208,8 @@ mod tests {
             queue.push(FlowRecord::default()).unwrap();
         }
         let host = Name::new("a").unwrap();
-        let mut exporter = Exporter::new(vec![Arc::clone(&queue)], None, &host, 1).unwrap();
+        let top = Arc::new(TopFlows::new(60));
+        let mut exporter = Exporter::new(vec![Arc::clone(&queue)], None, &host, 1, top).unwrap();
         let balance = |exporter: &Exporter| {
             RecordBalance::of(&[Arc::clone(&worker)], &[Arc::clone(&queue)], &exporter.counters)
         };

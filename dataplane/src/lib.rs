@@ -5,22 +5,28 @@
 //! [`classifier`] -> [`verdict`] -> [`switch`] -> [`meter`] -> [`device`].
 //! A rule arrives: [`subscriber`] -> [`classifier`] (compile) -> [`published`].
 //! A flow record leaves: [`meter`] -> ring -> [`exporter`] -> shared-memory ring.
+//! A person looks in: [`inspector`] -> [`capture`], [`top_flows`], [`doctor`]; and [`metrics`].
 #![forbid(unsafe_code)]
 
 pub mod assembly;
 pub mod binding;
+pub mod capture;
 pub mod classifier;
 pub mod config;
 pub mod counters;
 pub mod device;
 pub mod device_keeper;
+pub mod doctor;
 pub mod exporter;
 pub mod flow_table;
 pub mod fragments;
+pub mod inside;
+pub mod inspector;
 pub mod last_good;
 pub mod leases;
 pub mod live;
 pub mod meter;
+pub mod metrics;
 pub mod packet;
 pub mod published;
 pub mod reject;
@@ -32,6 +38,7 @@ pub mod subscriber;
 pub mod switch;
 pub mod threads;
 pub mod timing_wheel;
+pub mod top_flows;
 pub mod topology_commands;
 pub mod tracker;
 pub mod verdict;

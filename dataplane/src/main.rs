@@ -3,7 +3,7 @@
 
 use clap::Parser;
 use meshgate_dataplane::config::Config;
-use meshgate_dataplane::{live, replay, topology_commands};
+use meshgate_dataplane::{doctor, live, replay, topology_commands};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -14,6 +14,7 @@ use std::process::ExitCode;
     after_help = "Examples:
   meshgate-dataplane --config /etc/meshgate/dataplane.toml --check
   meshgate-dataplane --config /etc/meshgate/dataplane.toml --prepare-devices
+  meshgate-dataplane --config /etc/meshgate/dataplane.toml --doctor
   meshgate-dataplane --config /etc/meshgate/dataplane.toml
   meshgate-dataplane --config replay.toml --replay capture.pcap --replay-output sent.pcap
   meshgate-dataplane --inventory capture.pcap > policy.toml
@@ -33,6 +34,12 @@ struct Arguments {
     /// Undo --prepare-devices, and end.
     #[arg(long, conflicts_with_all = ["check", "replay", "inventory", "prepare_devices"])]
     restore_devices: bool,
+    /// Say what keeps the dataplane of this host from working well, and what to do about it, and end.
+    #[arg(long, conflicts_with_all = ["check", "replay", "inventory", "prepare_devices", "restore_devices"])]
+    doctor: bool,
+    /// With --doctor: as a JSON list.
+    #[arg(long, requires = "doctor")]
+    json: bool,
     /// Judge the frames of this capture instead of opening devices, and end. Needs no privileges.
     #[arg(long, value_name = "CAPTURE")]
     replay: Option<PathBuf>,
@@ -72,6 +79,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     }
     if arguments.restore_devices {
         return Ok(topology_commands::restore(&config)?);
+    }
+    if arguments.doctor {
+        let findings = doctor::examine(&config);
+        let text = if arguments.json { doctor::json(&findings) } else { doctor::table(&findings) };
+        return Ok(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())?);
     }
     match &arguments.replay {
         Some(capture) => Ok(replay::run(&config, capture, arguments.replay_output.as_deref())?),

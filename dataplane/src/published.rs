@@ -11,8 +11,8 @@ use crate::counters::RuleCounters;
 use arc_swap::{ArcSwap, Cache};
 use hashbrown::HashMap;
 use meshgate_policy::{Digest, Policy, PolicyVersion, RuleId};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Everything that changes with a policy, built off the workers and never changed after.
 pub struct Published {
@@ -71,8 +71,17 @@ pub struct Publisher {
     workers: Vec<Arc<Progress>>,
     /// Policies that a sleeping worker still holds: whoever lets go last frees, and that must not be a worker.
     retired: Vec<Arc<Published>>,
-    /// What rules counted under policies that are gone; bounded by the rules of the current policy.
-    past: HashMap<RuleId, RuleTotals>,
+    /// What is read beside the workers.
+    reader: RuleReader,
+}
+
+/// Reads what rules decided, and what is in force. Cheap to clone.
+#[derive(Clone)]
+pub struct RuleReader {
+    current: Arc<ArcSwap<Published>>,
+    /// What rules counted under policies that are gone; bounded by the rules of the current policy. Held over a swap,
+    /// so that no reader finds a rule's counts gone from the old policy and not yet here.
+    past: Arc<Mutex<HashMap<RuleId, RuleTotals>>>,
 }
 
 /// One worker's view.
@@ -86,6 +95,8 @@ pub struct Subscription {
 pub struct Swap {
     old: Arc<Published>,
     generation: u64,
+    /// What rules had counted before the old policy.
+    past: HashMap<RuleId, RuleTotals>,
 }
 
 impl Publisher {
@@ -98,7 +109,8 @@ impl Publisher {
             progress: Arc::clone(progress),
         };
         let subscriptions = progress.iter().map(subscription).collect();
-        let publisher = Self { current, workers: progress, retired: Vec::new(), past: HashMap::new() };
+        let reader = RuleReader { current: Arc::clone(&current), past: Arc::default() };
+        let publisher = Self { current, workers: progress, retired: Vec::new(), reader };
         (publisher, subscriptions)
     }
 
@@ -111,11 +123,16 @@ impl Publisher {
     pub fn store(&self, mut new: Published) -> Swap {
         let generation = self.current.load().generation + 1;
         new.generation = generation;
+        let mut counted = self.reader.past();
         let old = self.current.swap(Arc::new(new));
+        // What the workers add to the old policy's counts until they have passed comes with `finish`.
+        let so_far = totals(&old, &counted).into_iter().collect();
+        let past = std::mem::replace(&mut *counted, so_far);
+        drop(counted);
         // Between the swap above and asking whether workers sleep nothing may be reordered; the other half is in
         // `Subscription::wake`. Either a worker is seen awake, or it finds the new policy when it wakes.
         fence(Ordering::SeqCst);
-        Swap { old, generation }
+        Swap { old, generation, past }
     }
 
     /// Returns whether every worker judges by the new policy, or sleeps.
@@ -128,10 +145,10 @@ impl Publisher {
 
     /// Takes over the counts of the old policy and frees it. Call when [`Self::has_passed`].
     pub fn finish(&mut self, swap: Swap) {
-        let Swap { old, generation: _ } = swap;
-        let kept: HashMap<RuleId, RuleTotals> = self.rule_totals_of(&old).into_iter().collect();
+        let Swap { old, generation: _, past } = swap;
+        let kept: HashMap<RuleId, RuleTotals> = totals(&old, &past).into_iter().collect();
         let current = self.current();
-        self.past = current.rules.first().map_or_else(HashMap::new, |rules| {
+        *self.reader.past() = current.rules.first().map_or_else(HashMap::new, |rules| {
             rules.iter().filter_map(|rule| kept.get(&rule.rule).map(|totals| (rule.rule, *totals))).collect()
         });
         // A worker that sleeps holds what it judged by last; the rest is freed here.
@@ -139,25 +156,51 @@ impl Publisher {
         self.retired.retain(|retired| Arc::strong_count(retired) > 1);
     }
 
-    /// Returns the totals of every rule of the current policy, in its order.
-    pub fn rule_totals(&self) -> Vec<(RuleId, RuleTotals)> {
-        self.rule_totals_of(&self.current())
+    /// Returns what reads the rules' counts beside this.
+    pub fn reader(&self) -> RuleReader {
+        self.reader.clone()
     }
 
-    fn rule_totals_of(&self, published: &Published) -> Vec<(RuleId, RuleTotals)> {
-        let rules = published.rules.first().map_or(0, Vec::len);
-        let total = |at: usize| {
-            let id = published.rules[0][at].rule;
-            let mut totals = self.past.get(&id).copied().unwrap_or_default();
-            for worker in &published.rules {
-                totals.flows += worker[at].flows.get();
-                totals.packets += worker[at].packets.get();
-                totals.bytes += worker[at].bytes.get();
-            }
-            (id, totals)
-        };
-        (0..rules).map(total).collect()
+    /// Returns the totals of every rule of the current policy, in its order.
+    pub fn rule_totals(&self) -> Vec<(RuleId, RuleTotals)> {
+        self.reader.rule_totals()
     }
+}
+
+impl RuleReader {
+    /// Returns version and digest of what is in force.
+    pub fn in_force(&self) -> (PolicyVersion, Digest) {
+        let current = self.current.load();
+        (current.version, current.digest)
+    }
+
+    /// Returns the totals of every rule of the current policy, in its order.
+    pub fn rule_totals(&self) -> Vec<(RuleId, RuleTotals)> {
+        let past = self.past();
+        // Loaded under the lock: what is in `past` belongs to it.
+        totals(&self.current.load(), &past)
+    }
+
+    fn past(&self) -> MutexGuard<'_, HashMap<RuleId, RuleTotals>> {
+        // Nothing panics while it holds the lock.
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns what the rules of a policy counted, beginning with what they had counted before it.
+fn totals(published: &Published, past: &HashMap<RuleId, RuleTotals>) -> Vec<(RuleId, RuleTotals)> {
+    let rules = published.rules.first().map_or(0, Vec::len);
+    let total = |at: usize| {
+        let id = published.rules[0][at].rule;
+        let mut totals = past.get(&id).copied().unwrap_or_default();
+        for worker in &published.rules {
+            totals.flows += worker[at].flows.get();
+            totals.packets += worker[at].packets.get();
+            totals.bytes += worker[at].bytes.get();
+        }
+        (id, totals)
+    };
+    (0..rules).map(total).collect()
 }
 
 impl Subscription {
@@ -256,6 +299,32 @@ mod tests {
         workers.iter_mut().for_each(|worker| _ = worker.begin_burst());
         publisher.finish(swap);
         assert!(first.upgrade().is_none());
+    }
+
+    #[test]
+    fn what_a_rule_counted_never_goes_back_over_a_swap() {
+        let rule = "[[groups]]\nname = 'a'\n[[relationships]]\nsource_group_name = 'a'\n\
+                    destination_group_name = 'a'\naction = 'allow'\n";
+        let compiled = |version| {
+            let mut authored: meshgate_policy::AuthoredPolicy = toml::from_str(rule).unwrap();
+            let mut numbering = meshgate_policy::Numbering::default();
+            numbering.assign(&mut authored).unwrap();
+            let policy = meshgate_policy::resolve(&authored, &numbering, PolicyVersion(version)).unwrap();
+            let host = Host { name: Name::new("h").unwrap(), devices: Vec::new(), workers: 1 };
+            host.compile(&policy).unwrap()
+        };
+        let (mut publisher, mut workers) = Publisher::new(compiled(1), 1);
+        let reader = publisher.reader();
+        let packets = || reader.rule_totals()[0].1.packets;
+        let old = Arc::clone(workers[0].begin_burst());
+        old.rules[0][0].packets.add(5);
+        let swap = publisher.store(compiled(2));
+        assert_eq!((packets(), reader.in_force().0.0), (5, 2), "nothing is gone between store and finish");
+        old.rules[0][0].packets.add(2);
+        workers[0].begin_burst().rules[0][0].packets.add(1);
+        assert_eq!(packets(), 6);
+        publisher.finish(swap);
+        assert_eq!(packets(), 8, "what the worker counted under the old policy has come");
     }
 
     #[test]

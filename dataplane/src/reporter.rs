@@ -5,8 +5,9 @@ use crate::device::offload::{OffloadAdvice, Source};
 use crate::exporter::{ExporterCounters, RecordBalance};
 use crate::meter::RecordQueue;
 use crate::published::Publisher;
-use hashbrown::HashMap;
 use meshgate_proto::wire;
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -66,6 +67,8 @@ pub struct Reporter {
     pub devices: SharedFacts,
     /// When the dataplane started.
     pub started: Instant,
+    /// Whether control is connected.
+    pub connected: Arc<AtomicBool>,
 }
 
 impl Reporter {
@@ -76,8 +79,12 @@ impl Reporter {
         wire::HostReport {
             version: published.version.0,
             digest: published.digest.0.to_vec(),
-            counters: self.counters(),
-            devices: self.devices.read().iter().map(|(at, facts)| self.device(*at, facts)).collect(),
+            counters: self
+                .counters()
+                .into_iter()
+                .map(|(name, value)| wire::Counter { name, value })
+                .collect(),
+            devices: self.device_reports().into_iter().map(|(_, report)| report).collect(),
             rules: rules(publisher),
             flows_live: self.workers.iter().map(|worker| worker.flows_live.get()).sum(),
             records_produced: produced,
@@ -89,6 +96,11 @@ impl Reporter {
             // Leases are the subscriber's to tell.
             leases: Vec::new(),
         }
+    }
+
+    /// Returns what each device did so far, with its number.
+    pub fn device_reports(&self) -> Vec<(usize, wire::DeviceReport)> {
+        self.devices.read().iter().map(|(at, facts)| (*at, self.device(*at, facts))).collect()
     }
 
     /// Returns what became of the flow records so far.
@@ -114,15 +126,13 @@ impl Reporter {
         self.devices.read().into_iter().filter_map(of).collect()
     }
 
-    fn counters(&self) -> Vec<wire::Counter> {
-        let mut sums: HashMap<String, u64> = HashMap::new();
+    /// Returns every counter that is not of a device or rule, over all workers, by name.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
         for (name, value) in self.workers.iter().flat_map(|worker| worker.named()) {
             *sums.entry(name).or_default() += value;
         }
-        let mut counters: Vec<_> =
-            sums.into_iter().map(|(name, value)| wire::Counter { name, value }).collect();
-        counters.sort_by(|a, b| a.name.cmp(&b.name));
-        counters
+        sums
     }
 
     fn device(&self, at: usize, facts: &DeviceFacts) -> wire::DeviceReport {

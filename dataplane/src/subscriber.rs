@@ -7,6 +7,7 @@
 mod session;
 
 pub use session::SessionError;
+pub(crate) use session::connect;
 
 use crate::binding::{Bindings, DeviceRole};
 use crate::classifier::{Classifier, CompileError, Difference, ProofBudget};

@@ -4,10 +4,14 @@ use crate::assembly::Assembly;
 use crate::config::Config;
 use crate::device_keeper::DeviceKeeper;
 use crate::exporter::{Exporter, ExporterError};
+use crate::inside::Inside;
+use crate::inspector::Inspector;
+use crate::metrics::{Metrics, MetricsError};
 use crate::reporter::{Reporter, SharedFacts};
 use crate::start::Start;
 use crate::stop_signals::StopSignals;
 use crate::subscriber::{DeviceChange, Subscriber, SubscriberParts};
+use crate::top_flows::TopFlows;
 use crate::worker::{self, Worker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +46,9 @@ pub enum ThreadError {
     /// The exporter.
     #[error(transparent)]
     Exporter(#[from] ExporterError),
+    /// Metrics cannot be offered.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// A thread cannot be made.
     #[error("cannot start {0}: {1}")]
     Spawn(String, std::io::Error),
@@ -58,6 +65,8 @@ pub struct Threads {
     exporter_stopping: Arc<AtomicBool>,
     subscriber: Subscriber,
     reporter: Reporter,
+    inspector: Inspector,
+    metrics: Option<Metrics>,
     finished: oneshot::Receiver<()>,
     changes: mpsc::Sender<DeviceChange>,
 }
@@ -71,17 +80,29 @@ impl Threads {
         devices: SharedFacts,
         kind: RunKind,
     ) -> Result<Self, ThreadError> {
-        let Assembly { workers, publisher, counters, queues, desks: _, leases } = assembly;
+        let Assembly { workers, publisher, counters, queues, desks: _, leases, captures } = assembly;
         let epoch = epoch_ns();
         let ring = config.flow_ring.as_ref();
-        let exporter = Exporter::new(queues.clone(), ring, &config.host, epoch)?;
+        let top_flows = Arc::new(TopFlows::new(config.active_report_s));
+        let top = Arc::clone(&top_flows);
+        let exporter = Exporter::new(queues.clone(), ring, &config.host, epoch, top)?;
         let reporter = Reporter {
             workers: counters,
             queues,
             exporter: exporter.counters(),
             devices,
             started: Instant::now(),
+            connected: Arc::default(),
         };
+        let inside = Inside {
+            config: Arc::new(config.clone()),
+            epoch,
+            reporter: reporter.clone(),
+            rules: publisher.reader(),
+            top_flows,
+            captures,
+        };
+        let metrics = config.metrics.as_ref().map(|at| Metrics::open(at, inside.clone())).transpose()?;
         let Start { host, accepted, last_good, .. } = begin;
         let (changes, changed) = mpsc::channel(1);
         let subscriber = Subscriber::new(SubscriberParts {
@@ -102,17 +123,31 @@ impl Threads {
         let workers = start_workers(config, workers, kind, (&stopping, finish))?;
         let stop = Arc::clone(&exporter_stopping);
         let exporter = spawn("exporter".into(), move || exporter.run(&stop))?;
-        Ok(Self { stopping, workers, exporter, exporter_stopping, subscriber, reporter, finished, changes })
+        let inspector = Inspector::new(inside);
+        Ok(Self {
+            stopping,
+            workers,
+            exporter,
+            exporter_stopping,
+            subscriber,
+            reporter,
+            inspector,
+            metrics,
+            finished,
+            changes,
+        })
     }
 
     /// Talks to control until a signal or the workers' end, then ends all threads. With a keeper, devices that vanish
     /// are taken again when they return, and SIGHUP has the configuration read again.
     pub fn serve(self, signals: StopSignals, keeper: Option<DeviceKeeper>) {
-        let Self { stopping, workers, exporter, exporter_stopping, subscriber, reporter, finished, changes } =
-            self;
+        let Self { stopping, workers, exporter, exporter_stopping, finished, changes, .. } = self;
+        let Self { subscriber, reporter, inspector, metrics, .. } = self;
         signals.run_until_told(|hung_up| async {
             tokio::select! {
                 () = subscriber.run() => {}
+                () = inspector.run() => {}
+                () = Metrics::run(metrics) => {}
                 () = lingering(finished, &reporter) => tracing::info!("no device delivers any more"),
                 () = keep_devices(keeper, hung_up, changes) => {}
             }

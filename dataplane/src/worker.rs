@@ -18,6 +18,7 @@ pub use egress::EGRESS_FRAMES_MAX;
 pub use order::{Attached, DeviceTraits, Known, Order, OrderDesk, Queue, desk};
 pub use stopped::stop;
 
+use crate::capture::Tap;
 use crate::config::{DEVICES_MAX, Polling};
 use crate::counters::WorkerCounters;
 use crate::device::BURST_FRAMES;
@@ -72,6 +73,8 @@ pub struct WorkerParts {
     pub counters: Arc<WorkerCounters>,
     /// Where it puts what it overhears about leases.
     pub leases: Arc<LeaseQueue>,
+    /// Where packets are shown to a capture.
+    pub tap: Tap,
 }
 
 /// One worker.
@@ -95,6 +98,7 @@ pub struct Worker {
     counters: Arc<WorkerCounters>,
     reject_limit: RejectLimit,
     leases: Arc<LeaseQueue>,
+    tap: Tap,
     turns: u64,
     /// Time of the newest burst of a device with times of its own.
     captured_ns: Option<u64>,
@@ -103,7 +107,8 @@ pub struct Worker {
 impl Worker {
     /// Returns a worker that has no queues yet.
     pub fn new(parts: WorkerParts) -> Self {
-        let WorkerParts { pool, crossings, orders, subscription, tracker, switch, counters, leases } = parts;
+        let WorkerParts { pool, crossings, orders, subscription, tracker, switch, counters, leases, tap } =
+            parts;
         counters.frames_total.set(pool.frames_in_slice() as u64);
         Self {
             queues: Vec::with_capacity(QUEUES_MAX),
@@ -121,6 +126,7 @@ impl Worker {
             counters,
             reject_limit: RejectLimit::default(),
             leases,
+            tap,
             turns: 0,
             captured_ns: None,
         }

@@ -9,6 +9,7 @@ mod lab;
 use lab::{START, authored, mac, relationship, v4, v6};
 use meshgate_dataplane::assembly::{Assembly, FlowSettings};
 use meshgate_dataplane::binding::{DeviceRole, Role};
+use meshgate_dataplane::capture::{CaptureFilter, Drain, Limits};
 use meshgate_dataplane::config::Config;
 use meshgate_dataplane::device::{BURST_FRAMES, Device, looped};
 use meshgate_dataplane::packet::TcpFlags;
@@ -20,6 +21,7 @@ use meshgate_policy::{Name, Numbering};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::path::Path;
+use std::time::Instant;
 
 /// Packets judged under observation.
 const PACKETS: u64 = 10_000_000;
@@ -280,5 +282,27 @@ fn ten_million_packets_allocate_nothing() {
     assert!(counters.flows_rejudged.get() > 100, "{} judged again", counters.flows_rejudged.get());
     assert!(circle.records > PACKETS / 100, "{} records", circle.records);
     assert_eq!(circle.records, counters.records_produced.get());
+    assert_eq!(calls, 0, "calls of the allocator by the worker");
+}
+
+#[test]
+fn a_capture_of_every_packet_allocates_nothing_in_the_worker() {
+    let mut circle = Circle::new();
+    circle.run(WARM_UP_PACKETS);
+    let (mut calls, mut taken) = (0, 0);
+    for _ in 0..20 {
+        let limits = Limits::new(u64::from(u32::MAX) / 1_000, 1 << 30, 1_000, 128).unwrap();
+        let capture = circle.assembly.captures.start(CaptureFilter::default(), limits, 2).unwrap();
+        let mut drain = Drain::new(capture, Instant::now());
+        for turn in 0..100 {
+            calls += circle.turn();
+            // For a while nobody takes anything, so that slots run out.
+            if turn > 50 {
+                taken += drain.batch(|packet| assert!(!packet.bytes.is_empty()));
+            }
+        }
+        assert!(drain.counts().iter().any(|counts| counts.lost > 0));
+    }
+    assert!(taken > 10_000, "{taken} packets");
     assert_eq!(calls, 0, "calls of the allocator by the worker");
 }

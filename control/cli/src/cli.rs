@@ -1,6 +1,8 @@
 //! The command line: its grammar, and which file runs what.
 
 use crate::apply::{Apply, Export, PolicyFile};
+use crate::capture::Capture;
+use crate::doctor::Doctor;
 use crate::endpoints::{self, EndpointsCommand};
 use crate::explain::Explain;
 use crate::failure::Failure;
@@ -14,6 +16,7 @@ use crate::server::{DEFAULT_SERVER, Server};
 use crate::session::{Output, Reply, Session};
 use crate::status::Status;
 use crate::suggestions::{self, SuggestionsCommand};
+use crate::top::Top;
 use crate::units::parse_span;
 use crate::versions::{Audit, DefaultAction, History, Rollback};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -114,6 +117,25 @@ enum Command {
   meshgate flows --since 5m
   meshgate flows --to-group DatabaseServers --action deny --since 1d --limit 10")]
     Flows(Flows),
+    /// Say what keeps hosts from working well, and what to do about it
+    #[command(after_help = "Examples:
+  meshgate doctor
+  meshgate doctor --host gw-1 --all")]
+    Doctor(Doctor),
+    /// Copy packets of a host with their verdicts into a file that Wireshark reads
+    #[command(after_help = "Examples:
+  meshgate capture -w drops.pcapng --verdict drop --count 100
+  meshgate capture -w db.pcapng --host gw-1 --group DatabaseServers --span 30s --snap 1514
+  meshgate capture -w - --from web-1 --to 10.0.1.0/24 --protocol TCP --port 5432 | tshark -r -
+
+Every packet has its verdict as comment: version, stage, rule, reason. Both directions are taken.")]
+    Capture(Capture),
+    /// Show live what a host does: devices, workers, drops, top rules and flows
+    #[command(after_help = "Examples:
+  meshgate top
+  meshgate top --host gw-1 --interval 5s
+  meshgate top --once --output json")]
+    Top(Top),
     /// Rules that the learner suggests, to be accepted or rejected
     #[command(subcommand, alias = "suggestion")]
     Suggestions(SuggestionsCommand),
@@ -152,6 +174,9 @@ impl Cli {
             Command::Status(command) => command.run(&session).await,
             Command::Explain(command) => command.run(&session).await,
             Command::Flows(command) => command.run(&session).await,
+            Command::Doctor(command) => command.run(&session).await,
+            Command::Capture(command) => command.run(&session).await,
+            Command::Top(command) => command.run(&session).await,
             Command::Suggestions(command) => suggestions::run(command, &session).await,
             Command::Learner(command) => learner::run(command, &session).await,
             Command::Completions { shell } => Ok(completions(shell).into()),

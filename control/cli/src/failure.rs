@@ -45,6 +45,22 @@ pub enum Failure {
         /// Why not.
         reason: String,
     },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {error}")]
+    Write {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A host went away in the middle of a capture.
+    #[error("host {host} went away after {packets} packets; what was written until then is good")]
+    CutShort {
+        /// The host.
+        host: String,
+        /// Packets in the file.
+        packets: u64,
+    },
     /// The system gives no threads or descriptors.
     #[error("cannot start: {0}")]
     Start(std::io::Error),
@@ -73,6 +89,18 @@ pub enum UsageError {
         /// Where, from 1.
         column: usize,
     },
+    /// Packets for a terminal.
+    #[error("--write -: standard output is a terminal; name a file, or pipe it into a program")]
+    Terminal,
+    /// A live view without a terminal.
+    #[error("standard output is no terminal; use --once")]
+    NoTerminal,
+    /// A span that is too long.
+    #[error("{0}: is too long")]
+    Long(&'static str),
+    /// A span that is too short.
+    #[error("--interval: is shorter than 200ms")]
+    Interval,
     /// Member flags against each other.
     #[error("--member replaces the whole list; use it without --add-member and --remove-member")]
     MemberTwice,
@@ -104,6 +132,8 @@ impl Failure {
             | Self::File(_)
             | Self::NotFound { .. }
             | Self::Unwritable { .. }
+            | Self::Write { .. }
+            | Self::CutShort { .. }
             | Self::Start(_)
             | Self::Output(_) => EXIT_FAILED,
         })

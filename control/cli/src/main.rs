@@ -6,8 +6,10 @@
 
 mod answers;
 mod apply;
+mod capture;
 mod cli;
 mod client;
+mod doctor;
 mod edits;
 mod endpoints;
 mod enforcement;
@@ -16,7 +18,9 @@ mod failure;
 mod flags;
 mod flows;
 mod groups;
+mod inside_answers;
 mod learner;
+mod pcapng;
 mod policy_file;
 mod relationships;
 mod rules;
@@ -29,6 +33,7 @@ mod suggestion_answers;
 mod suggestion_text;
 mod suggestions;
 mod table;
+mod top;
 mod units;
 mod versions;
 

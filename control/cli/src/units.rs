@@ -20,6 +20,11 @@ pub fn count(value: u64) -> String {
     out
 }
 
+/// Returns a rate in few characters: `9,999`, `12.3k`, `4.5G`.
+pub fn short(value: u64) -> String {
+    if value < 10_000 { count(value) } else { scaled(value, 1_000, &["k", "M", "G", "T", "P", "E"]) }
+}
+
 /// Returns bytes in binary units: `512 B`, `1.5 MiB`.
 pub fn bytes(value: u64) -> String {
     if value < 1_024 {
@@ -114,6 +119,12 @@ mod tests {
     fn counts_have_commas_and_then_units() {
         let shown: Vec<String> = [0, 999, 1_000, 1_234_567, 12_345_678, u64::MAX].map(count).into();
         assert_eq!(shown, ["0", "999", "1,000", "1,234,567", "12.3M", "18.4E"]);
+    }
+
+    #[test]
+    fn rates_are_short() {
+        let shown: Vec<String> = [0, 9_999, 10_000, 12_345_678, u64::MAX].map(short).into();
+        assert_eq!(shown, ["0", "9,999", "10.0k", "12.3M", "18.4E"]);
     }
 
     #[test]

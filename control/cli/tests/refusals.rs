@@ -73,6 +73,12 @@ fn flags_that_do_not_go_together_are_usage_errors() {
             "flows --since yesterday".into(),
             "invalid value 'yesterday' for '--since <SPAN>': \"yesterday\" is not a span",
         ),
+        ("capture".into(), "the following required arguments were not provided: --write <FILE>"),
+        ("capture -w x --port 80".into(), "the following required arguments were not provided: --protocol"),
+        ("capture -w x --rule 0".into(), "invalid value '0' for '--rule <ID>'"),
+        ("top --once --interval 10ms".into(), "--interval: is shorter than 200ms"),
+        ("top".into(), "standard output is no terminal; use --once"),
+        ("top --once --limit 0".into(), "invalid value '0' for '--limit <N>'"),
         (
             "endpoints create e --mac 1".into(),
             "invalid value '1' for '--mac <MAC>': \"1\" is not a MAC address",

@@ -127,6 +127,16 @@ pub(crate) fn channels(socket: BorrowedFd<'_>, name: &CStr) -> io::Result<[u32; 
     Ok(channels)
 }
 
+/// Returns what one of the `ETHTOOL_G*` commands says that answer by a single number (`struct ethtool_value`).
+pub(crate) fn ethtool_value(socket: BorrowedFd<'_>, name: &CStr, command: u32) -> io::Result<u32> {
+    let mut value = [command, 0];
+    let place = libc::__c_anonymous_ifr_ifru { ifru_data: value.as_mut_ptr().cast() };
+    let mut request = interface_request(name, place)?;
+    // SAFETY: `ifr_data` points to the two integers that these commands read and write, alive for the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })?;
+    Ok(value[1])
+}
+
 /// Makes the open `/dev/net/tun` the far end of a new device of this thread's network namespace.
 pub(crate) fn make_tap(tun: BorrowedFd<'_>, name: &CStr, flags: i16) -> io::Result<()> {
     let mut request = interface_request(name, libc::__c_anonymous_ifr_ifru { ifru_flags: flags })?;

@@ -70,6 +70,8 @@ pub(super) struct Link {
     pub(super) loopback: bool,
     /// Bridge or bond to which it belongs.
     pub(super) master: Option<u32>,
+    /// Where XDP programs are attached, as the kernel numbers it (`XDP_ATTACHED_*`).
+    pub(super) xdp_attached: u8,
 }
 
 /// An address of a device.
@@ -209,6 +211,11 @@ fn link(body: &[u8]) -> Option<Link> {
                     .find(|&(kind, _)| kind == 1)
                     .map_or_else(String::new, |(_, kind)| text(kind));
             }
+            43 => {
+                // IFLA_XDP holds IFLA_XDP_ATTACHED
+                let attached = attributes(value).find(|&(kind, _)| kind == 2);
+                link.xdp_attached = attached.and_then(|(_, value)| value.first().copied()).unwrap_or(0);
+            }
             _ => {}
         }
     }
@@ -327,6 +334,7 @@ mod tests {
             attribute(4, &1500u32.to_ne_bytes()),
             attribute(10, &3u32.to_ne_bytes()),
             kind,
+            attribute(43, &attribute(2, &[2])),
         ];
         [head, parts.concat()].concat()
     }
@@ -342,6 +350,7 @@ mod tests {
             up: true,
             loopback: false,
             master: Some(3),
+            xdp_attached: 2,
         };
         assert_eq!(link(&link_message()), Some(expected));
     }

@@ -42,6 +42,20 @@ pub struct WantedDevice {
     pub take_uplink: bool,
 }
 
+/// Where a program is attached to a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum XdpAttached {
+    /// Nowhere.
+    #[default]
+    None,
+    /// In the driver.
+    Native,
+    /// Behind the driver.
+    Generic,
+    /// On the card, alone or beside another program.
+    Offloaded,
+}
+
 /// What is known of a device of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostDevice {
@@ -67,6 +81,8 @@ pub struct HostDevice {
     pub ipv6_disabled: bool,
     /// Whether its frames reach nothing while no dataplane runs, whatever addresses the host has elsewhere.
     pub fenced: bool,
+    /// Where a program is attached to it.
+    pub xdp: XdpAttached,
 }
 
 /// Why a device is not opened, and what to do about it.
@@ -140,6 +156,15 @@ pub enum Caution {
     },
 }
 
+impl Caution {
+    /// Returns the device that it is about.
+    pub fn device(&self) -> &str {
+        match self {
+            Self::Down(device) | Self::NotFenced(device) | Self::MtuDiffers { device, .. } => device,
+        }
+    }
+}
+
 impl fmt::Display for Caution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -186,6 +211,12 @@ pub fn host_devices() -> Result<Vec<HostDevice>, ListError> {
         default_route: default_routes.contains(&link.index),
         ipv6_disabled: has_setting(&link.name, "ipv6", "disable_ipv6", |value| value == 1),
         fenced: is_fenced(&link.name),
+        xdp: match link.xdp_attached {
+            0 => XdpAttached::None,
+            1 => XdpAttached::Native,
+            2 => XdpAttached::Generic,
+            _ => XdpAttached::Offloaded,
+        },
     };
     Ok(links.iter().map(describe).collect())
 }

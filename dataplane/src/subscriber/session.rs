@@ -9,6 +9,7 @@ use meshgate_proto::wire::control_message::Message as FromControl;
 use meshgate_proto::wire::distribution_service_client::DistributionServiceClient;
 use meshgate_proto::wire::host_message::Message as ToControl;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -46,7 +47,9 @@ pub enum SessionError {
 impl Subscriber {
     /// Connects, subscribes, and serves the stream until it ends.
     pub(super) async fn session(&mut self) -> SessionError {
-        match self.serve().await {
+        let served = self.serve().await;
+        self.reporter.connected.store(false, Ordering::Relaxed);
+        match served {
             Ok(()) => SessionError::Ended,
             Err(error) => error,
         }
@@ -61,6 +64,7 @@ impl Subscriber {
         let subscribed = client.subscribe(ReceiverStream::new(messages)).await;
         let mut inbox = subscribed.map_err(|status| SessionError::Status(Box::new(status)))?.into_inner();
         tracing::info!(control = %self.control, "subscribed");
+        self.reporter.connected.store(true, Ordering::Relaxed);
         let mut period = tokio::time::interval(REPORT_PERIOD);
         let mut hearing = tokio::time::interval(LEASE_PERIOD);
         loop {
@@ -186,7 +190,7 @@ fn refusal(nonce: u64, version: u64, reason: String, resync: bool) -> ToControl 
 }
 
 /// Connects to `http://HOST:PORT` or `unix:/PATH`.
-async fn connect(address: &str) -> Result<Channel, SessionError> {
+pub(crate) async fn connect(address: &str) -> Result<Channel, SessionError> {
     let unreachable = |error: tonic::transport::Error| {
         let cause = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
         SessionError::Connect(cause)

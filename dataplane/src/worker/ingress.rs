@@ -8,6 +8,7 @@
 use super::Worker;
 use super::crossing::{Crossing, Errand};
 use super::judge::Standing;
+use crate::capture::Sight;
 use crate::device::BURST_FRAMES;
 use crate::published::Published;
 use crate::verdict::DropReason;
@@ -100,9 +101,12 @@ impl Worker {
                 self.tracker.approach(place);
             }
         }
+        self.tap.refresh();
         for ((frame, ingress), standing) in lanes.frames.drain(..).zip(&lanes.standings) {
             let (verdict, egress) = self.judge(ingress, standing, turn, &lanes.packets);
             self.counters.count(usize::from(ingress), &verdict);
+            let sight = Sight { device: ingress, verdict: &verdict, time_ns: turn.now_ns };
+            self.tap.show(&self.pool, &frame, &sight);
             self.reject(ingress, &verdict, (&frame, egress), turn.now_ns);
             self.conclude(usize::from(ingress), &verdict, (frame, egress));
         }

@@ -1,6 +1,7 @@
 //! Calls to the control plane. Wire types stay in this folder.
 
 mod change;
+mod diagnostics;
 mod error;
 mod reading;
 mod suggestions;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
+pub use diagnostics::CaptureOrder;
 pub use error::CallError;
 
 /// Metadata by which a caller names the person behind it.

@@ -73,6 +73,16 @@ impl Control {
         complaint.trim_start_matches("meshgate: ").trim_end().to_owned()
     }
 
+    /// Reads a file of the folder in which command lines run.
+    pub fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.directory.join(name)).unwrap()
+    }
+
+    /// Returns whether there is such a file.
+    pub fn has(&self, name: &str) -> bool {
+        self.directory.join(name).exists()
+    }
+
     /// Writes a file into the folder in which command lines run.
     pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.directory.join(name), text).unwrap();

@@ -4,6 +4,7 @@
 
 mod control;
 mod host;
+mod inside;
 mod real;
 mod recorder;
 mod suggestions;
