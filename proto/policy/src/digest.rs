@@ -21,7 +21,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 /// First bytes of the encoding; the last one is its version.
-const MAGIC: &[u8; 16] = b"meshgate policy\x01";
+const MAGIC: &[u8; 16] = b"meshgate policy\x02";
 /// Hexadecimal digits of the short form: 48 bits, enough for people to tell versions apart, never for a comparison.
 const SHORT_DIGITS: usize = 12;
 

@@ -35,7 +35,7 @@ fn everything() -> Policy {
 #[test]
 fn the_digest_of_a_known_policy_is_the_known_digest() {
     let digest = everything().digest();
-    assert_eq!(digest.to_string(), "2588c6d56bb46a24adcf3928c151ae2cb6ca0d659f5da14cc496ae4fdc4e29ef");
+    assert_eq!(digest.to_string(), "6fe6a0eddc9b275ba2d10816bb0957842206c2d0d1c1751cd595b6b967afc23a");
     assert_eq!(digest.short(), digest.to_string()[..12]);
     assert_eq!(digest.to_string().parse::<Digest>().unwrap(), digest);
 }
