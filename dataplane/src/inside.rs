@@ -78,6 +78,7 @@ impl Inside {
         Running {
             devices: self.reporter.devices.read().into_iter().map(device).collect(),
             counters: self.reporter.counters(),
+            receive_full: 0,
             flows_live: self.reporter.workers.iter().map(|worker| worker.flows_live.get()).sum(),
             records: (balance.lost, balance.produced),
             advice: self.reporter.advice().into_iter().map(|(_, advice)| advice).collect(),

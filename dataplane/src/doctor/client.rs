@@ -59,11 +59,15 @@ fn taken(report: wire::HostReport) -> Running {
         mode: device.mode,
         is_absent: !device.up,
         received: device.received_packets,
-        // The report adds these to the drops.
+        // The report adds these to the drops; what they are together is told below.
         receive_full: 0,
         drops: Vec::new(),
     };
+    let is_drop = |counter: &&wire::Counter| counter.name.starts_with("drop.");
+    let dropped: u64 = report.counters.iter().filter(is_drop).map(|counter| counter.value).sum();
+    let gone: u64 = report.devices.iter().map(|device| device.dropped_packets).sum();
     Running {
+        receive_full: gone.saturating_sub(dropped),
         devices: report.devices.into_iter().map(device).collect(),
         counters: report.counters.into_iter().map(|wire::Counter { name, value }| (name, value)).collect(),
         flows_live: report.flows_live,

@@ -20,6 +20,8 @@ pub struct Running {
     pub devices: Vec<DeviceRunning>,
     /// `allowed`, `drop.rule-deny` and so on.
     pub counters: BTreeMap<String, u64>,
+    /// Frames that found no room at some device, beside those that are told by device.
+    pub receive_full: u64,
     /// Flows in the table.
     pub flows_live: u64,
     /// Flow records that were lost, and all of them.
@@ -79,6 +81,9 @@ pub(super) fn absent() -> Vec<Finding> {
 pub(super) fn findings(config: &Config, running: &Running) -> Vec<Finding> {
     let mut findings: Vec<Finding> = running.devices.iter().filter_map(absence).collect();
     findings.extend(running.devices.iter().filter_map(receive_loss));
+    let (received, receive_full) = (running.received(), running.receive_full);
+    let together = DeviceRunning { received, receive_full, ..DeviceRunning::default() };
+    findings.extend(receive_loss(&together));
     findings.extend(uplink_checksums(config, running));
     findings.extend(
         [super_frames(running), transmit_full(running), table_full(config, running)].into_iter().flatten(),
@@ -296,6 +301,8 @@ mod tests {
         let found = findings(&config(""), &lossy);
         assert_eq!((found[0].severity, found[0].subject.as_str()), (Severity::Problem, "up0"));
         assert_eq!(found[0].text, "10000 of 1010000 frames found no room at the device");
+        let together = Running { receive_full: 20_000, ..running(&[]) };
+        assert_eq!(of(&together)[0].1, "20000 of 1020000 frames found no room at the device");
     }
 
     #[test]
