@@ -1,5 +1,4 @@
 //! Stage 1 through the whole worker, where everything is allowed: frames that end for their form alone, both families.
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod lab;
 
