@@ -60,6 +60,7 @@ fn flow(number: u32) -> Flow {
         parties: Parties::default(),
         is_sampled: true,
         paces: [Pace::default(); 2],
+        segment_bytes_max: [0; 2],
         delivered: [u16::MAX; 2],
     }
 }

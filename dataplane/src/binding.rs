@@ -17,7 +17,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use crate::packet::{Content, Packet};
+use crate::packet::{Content, Packet, Tags};
 use crate::switch::{DEVICES_MAX, DeviceSet};
 use hashbrown::HashMap;
 use meshgate_policy::{Endpoint, EndpointFlags, EndpointId, Mac, Name, Policy, Prefix, Segment, SegmentId};
@@ -43,8 +43,8 @@ pub struct DeviceRole {
     pub role: Role,
     /// Segment of frames without a tag; None drops them.
     pub segment: Option<Name>,
-    /// Segments of frames with a tag, by VLAN number.
-    pub vlans: Vec<(u16, Name)>,
+    /// Segments of frames with tags.
+    pub vlans: Vec<(Tags, Name)>,
     /// Ethertypes beside ARP, IPv4 and IPv6 that pass without rules; 0 stands for IEEE 802.3 length fields.
     pub ethertypes: Vec<u16>,
 }
@@ -70,15 +70,6 @@ pub enum Passage {
     ToRules,
 }
 
-/// How frames of a segment are told apart at a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tagging {
-    /// They have no tag.
-    Untagged,
-    /// They have a tag with this VLAN number.
-    Vlan(u16),
-}
-
 /// Who is where: the endpoints of a policy and the devices of this host.
 #[derive(Clone, Debug)]
 pub struct Bindings {
@@ -98,8 +89,8 @@ pub struct Bindings {
 struct Device {
     role: Role,
     untagged: Option<SegmentId>,
-    /// Sorted by VLAN number.
-    vlans: Box<[(u16, SegmentId)]>,
+    /// Sorted by tags.
+    vlans: Box<[(Tags, SegmentId)]>,
     ethertypes: Box<[u16]>,
 }
 
@@ -148,7 +139,7 @@ impl Bindings {
             let is_home = endpoint.host.as_ref() == Some(host);
             let named = |d: &DeviceRole| Some(&d.name) == endpoint.device.as_ref() && d.role != Role::Uplink;
             let place = devices.iter().position(named).filter(|_| is_home);
-            let device = place.filter(|place| served[*place].tagging(endpoint.segment).is_some());
+            let device = place.filter(|place| served[*place].tags(endpoint.segment).is_some());
             Bound::new(endpoint, is_home, device.and_then(|place| u16::try_from(place).ok()))
         };
         let endpoints: Box<[Bound]> = policy.endpoints.iter().map(bind).collect();
@@ -188,11 +179,11 @@ impl Bindings {
         self.device(device).map(|device| device.role)
     }
 
-    /// Returns how frames of the segment are tagged at the device; None if it is not in the segment.
+    /// Returns the tags of the segment's frames at the device; None if it is not in the segment.
     ///
-    /// Where this differs from what a frame came with, the one who transmits it must add or remove the tag.
-    pub fn tagging(&self, device: u16, segment: SegmentId) -> Option<Tagging> {
-        self.device(device)?.tagging(segment)
+    /// Where this differs from what a frame came with, the one who transmits it must add, remove or replace them.
+    pub fn tags(&self, device: u16, segment: SegmentId) -> Option<Tags> {
+        self.device(device)?.tags(segment)
     }
 
     /// Returns the devices over which the segment extends.
@@ -248,8 +239,8 @@ impl Bindings {
 impl Device {
     fn new(role: &DeviceRole, policy: &Policy) -> Self {
         let number_of = |name: &Name| policy.segments.iter().find(|s| s.name == *name).map(|s| s.id);
-        let tagged = |(vlan, name): &(u16, Name)| Some((*vlan, number_of(name)?));
-        let mut vlans: Vec<(u16, SegmentId)> = role.vlans.iter().filter_map(tagged).collect();
+        let tagged = |(tags, name): &(Tags, Name)| Some((*tags, number_of(name)?));
+        let mut vlans: Vec<(Tags, SegmentId)> = role.vlans.iter().filter_map(tagged).collect();
         vlans.sort_unstable();
         Self {
             role: role.role,
@@ -259,17 +250,19 @@ impl Device {
         }
     }
 
-    /// Returns the segment of a frame with this VLAN number, or with none.
-    fn segment_of(&self, vlan: Option<u16>) -> Option<SegmentId> {
-        let Some(vlan) = vlan else { return self.untagged };
-        self.vlans.binary_search_by_key(&vlan, |(number, _)| *number).ok().map(|place| self.vlans[place].1)
+    /// Returns the segment of a frame with these tags.
+    fn segment_of(&self, tags: Tags) -> Option<SegmentId> {
+        if tags == Tags::Untagged {
+            return self.untagged;
+        }
+        self.vlans.binary_search_by_key(&tags, |(known, _)| *known).ok().map(|place| self.vlans[place].1)
     }
 
-    fn tagging(&self, segment: SegmentId) -> Option<Tagging> {
+    fn tags(&self, segment: SegmentId) -> Option<Tags> {
         if self.untagged == Some(segment) {
-            return Some(Tagging::Untagged);
+            return Some(Tags::Untagged);
         }
-        self.vlans.iter().find(|(_, s)| *s == segment).map(|(vlan, _)| Tagging::Vlan(*vlan))
+        self.vlans.iter().find(|(_, known)| *known == segment).map(|(tags, _)| *tags)
     }
 
     fn is_bound(&self) -> bool {
@@ -312,7 +305,7 @@ impl Domain {
     fn new(segment: SegmentId, devices: &[Device]) -> Self {
         let (mut members, mut uplinks) = (DeviceSet::EMPTY, DeviceSet::EMPTY);
         for (device, number) in devices.iter().zip(0..) {
-            if device.tagging(segment).is_some() {
+            if device.tags(segment).is_some() {
                 members.insert(number);
                 if device.role == Role::Uplink {
                     uplinks.insert(number);

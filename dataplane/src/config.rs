@@ -7,6 +7,7 @@ pub use timeouts::TimeoutConfig;
 use crate::binding::{DeviceRole, Role};
 use crate::flow_table::FLOWS_MAX;
 use crate::metrics::MetricsListen;
+use crate::packet::{ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Tags};
 use meshgate_policy::{Action, Mac, Name, limits::DEVICE_NAME_BYTES_MAX};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
@@ -18,6 +19,9 @@ pub const DEVICES_MAX: usize = 64;
 /// Most workers of one host.
 const WORKERS_MAX_U32: u32 = 64;
 const _: () = assert!(WORKERS_MAX_U32 as usize == crate::worker::WORKERS_MAX);
+/// Ethertypes of tags: behind them is what a rule would have to judge. 802.1Q, 802.1ad, what was in use before it, and
+/// provider backbone bridges.
+const TAG_ETHERTYPES: [u16; 6] = [ETHERTYPE_VLAN, ETHERTYPE_SERVICE_VLAN, 0x9100, 0x9200, 0x9300, 0x88e7];
 /// Bytes of the largest configuration file that is read.
 const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
@@ -137,10 +141,11 @@ pub struct DeviceConfig {
     /// Role: `endpoint`, `uplink` or `host`.
     #[serde(deserialize_with = "role")]
     pub role: Role,
-    /// Segment of untagged frames.
-    #[serde(default = "Name::default_name")]
-    pub segment: Name,
-    /// Segments of tagged frames, by VLAN number.
+    /// Segment of untagged frames. If absent, `default`; for a device with `vlans`, none: untagged frames are dropped.
+    #[serde(default)]
+    pub segment: Option<Name>,
+    /// Segments of tagged frames, by VLAN number: `100`, `s100` for a service tag (0x88a8), `s100.7` or `100.7` for a
+    /// customer tag within another one. A frame with other tags than those listed is dropped.
     #[serde(default)]
     pub vlans: BTreeMap<String, Name>,
     /// In a replay: MACs of the senders whose frames enter here. Otherwise without meaning.
@@ -270,8 +275,8 @@ impl Config {
             if self.devices[..at].iter().any(|other| other.name == name) {
                 return Some((key("name"), format!("{name} is listed twice")));
             }
-            if let Some(tag) = device.vlans.keys().find(|tag| vlan_number(tag).is_none()) {
-                return Some((key("vlans"), format!("{tag:?} is not a VLAN number of 1 to 4094")));
+            if let Some((field, fault)) = device.tag_fault() {
+                return Some((key(field), fault));
             }
         }
         None
@@ -284,14 +289,37 @@ impl DeviceConfig {
         DeviceRole {
             name: self.name.clone(),
             role: self.role,
-            segment: Some(self.segment.clone()),
+            segment: self.untagged_segment(),
             vlans: self
                 .vlans
                 .iter()
-                .filter_map(|(tag, name)| Some((vlan_number(tag)?, name.clone())))
+                .filter_map(|(tags, name)| Some((Tags::from_text(tags)?, name.clone())))
                 .collect(),
             ethertypes: self.ethertypes.clone(),
         }
+    }
+
+    fn untagged_segment(&self) -> Option<Name> {
+        let usual = || self.vlans.is_empty().then(Name::default_name);
+        self.segment.clone().or_else(usual)
+    }
+
+    /// Returns the first key about tags with a wrong value, and why. A segment has one form at a device: if it had two,
+    /// frames of one would never reach those who expect the other.
+    fn tag_fault(&self) -> Option<(&'static str, String)> {
+        let is_unreadable = |text: &&String| Tags::from_text(text).is_none();
+        if let Some(text) = self.vlans.keys().find(is_unreadable) {
+            let expected = "a VLAN number of 1 to 4094, or one like s100, s100.7 or 100.7";
+            return Some(("vlans", format!("{text:?} is not {expected}")));
+        }
+        let untagged = self.untagged_segment();
+        let names: Vec<_> = untagged.iter().chain(self.vlans.values()).collect();
+        let repeated = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name));
+        if let Some((_, name)) = repeated {
+            return Some(("vlans", format!("segment {name} is there twice")));
+        }
+        let tag = self.ethertypes.iter().find(|ethertype| TAG_ETHERTYPES.contains(ethertype));
+        tag.map(|ethertype| ("ethertypes", format!("{ethertype:#06x} is a tag; list it as vlans")))
     }
 
     /// Returns whether frames with partial checksums may arrive here.
@@ -313,10 +341,6 @@ fn role<'de, D: Deserializer<'de>>(from: D) -> Result<Role, D::Error> {
     let word = String::deserialize(from)?;
     let role = [Role::Endpoint, Role::Uplink, Role::Host].into_iter().find(|role| role_word(*role) == word);
     role.ok_or_else(|| D::Error::custom(format!("role {word:?} is not one of endpoint, uplink, host")))
-}
-
-fn vlan_number(text: &str) -> Option<u16> {
-    text.parse().ok().filter(|number| (1..=4_094).contains(number))
 }
 
 /// Returns a parser's complaint in one line, with the line of the file.
@@ -430,6 +454,22 @@ mod tests {
             let error = parse(&format!("host = \"a\"\n{line}\n{DEVICE}")).unwrap_err();
             assert!(error.starts_with(&format!("dp.toml: {key}: ")), "{error}");
         }
+    }
+
+    #[test]
+    fn a_device_with_vlans_has_untagged_frames_only_where_it_says_so() {
+        let of = |lines: &str| parse(&format!("host = \"a\"\n{DEVICE}{lines}"));
+        let segment = |lines: &str| of(lines).unwrap().devices[0].binding().segment;
+        assert_eq!(segment(""), Some(Name::default_name()));
+        assert_eq!(segment("vlans = { 7 = \"blue\", s7 = \"red\", \"s7.8\" = \"green\" }"), None);
+        assert_eq!(segment("segment = \"blue\"\nvlans = { 7 = \"red\" }"), Some(Name::new("blue").unwrap()));
+        let fault = |lines: &str| of(lines).unwrap_err();
+        assert!(fault("vlans = { 4095 = \"blue\" }").contains("device[0].vlans: \"4095\" is not"));
+        assert!(
+            fault("segment = \"blue\"\nvlans = { 7 = \"blue\" }").contains("segment blue is there twice")
+        );
+        assert!(fault("vlans = { 7 = \"blue\", 8 = \"blue\" }").contains("twice"));
+        assert!(fault("ethertypes = [33024]").contains("device[0].ethertypes: 0x8100 is a tag"));
     }
 
     #[test]

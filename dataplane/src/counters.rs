@@ -50,6 +50,14 @@ pub struct WorkerCounters {
     pub flows_picked_up_reversed: Count,
     /// Flows judged again after a policy change.
     pub flows_rejudged: Count,
+    /// Datagrams under way in parts.
+    pub datagrams_live: Count,
+    /// Datagrams in parts that had to give way to others.
+    pub datagrams_evicted: Count,
+    /// Super-frames that were cut.
+    pub super_frames_cut: Count,
+    /// Segments that were made of them.
+    pub super_frame_segments: Count,
     /// Copies made to flood broadcast and multicast.
     pub flood_copies: Count,
     /// Answers to rejected packets.
@@ -74,7 +82,7 @@ pub struct WorkerCounters {
     pub frames_free: Count,
     /// Frames with devices: to fill, to send, to come back.
     pub frames_at_devices: Count,
-    /// Frames waiting in the worker to be sent.
+    /// Frames waiting in the worker: to be sent, or for the first part of their datagram.
     pub frames_held: Count,
     /// Frames on their way to other workers, or home to them.
     pub frames_crossing: Count,
@@ -128,6 +136,10 @@ impl WorkerCounters {
             flows_picked_up: Count::default(),
             flows_picked_up_reversed: Count::default(),
             flows_rejudged: Count::default(),
+            datagrams_live: Count::default(),
+            datagrams_evicted: Count::default(),
+            super_frames_cut: Count::default(),
+            super_frame_segments: Count::default(),
             flood_copies: Count::default(),
             rejects_sent: Count::default(),
             rejects_limited: Count::default(),
@@ -184,6 +196,10 @@ impl WorkerCounters {
             ("flows.picked-up", &self.flows_picked_up),
             ("flows.picked-up-reversed", &self.flows_picked_up_reversed),
             ("flows.rejudged", &self.flows_rejudged),
+            ("datagrams.live", &self.datagrams_live),
+            ("datagrams.evicted", &self.datagrams_evicted),
+            ("super-frames.cut", &self.super_frames_cut),
+            ("super-frames.segments", &self.super_frame_segments),
             ("flood.copies", &self.flood_copies),
             ("rejects.sent", &self.rejects_sent),
             ("rejects.limited", &self.rejects_limited),

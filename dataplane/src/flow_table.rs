@@ -317,6 +317,11 @@ impl FlowTable {
         self.hash.flow(key)
     }
 
+    /// Returns the hash by which flows are found.
+    pub fn hash(&self) -> &KeyedHash {
+        &self.hash
+    }
+
     /// Returns which of so many workers owns a key: the same for both directions and for all ports.
     pub fn owner_of(&self, key: &FlowKey, workers: usize) -> usize {
         // The upper half of a 32-bit number times their count: without a division.

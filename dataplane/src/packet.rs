@@ -21,6 +21,9 @@ mod ipv6;
 mod martian;
 mod membership;
 mod neighbour;
+mod part;
+mod segmentation;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -31,6 +34,8 @@ pub use content::{
     IpPacket, Membership, NeighbourKind, NeighbourMessage, Quoted, SctpFields, TcpFields, TcpFlags,
 };
 pub use ipv6::EXTENSION_HEADERS_MAX;
+pub use segmentation::{Segment, Segmentation};
+pub use tags::{TagKind, Tags, TagsInFrame};
 
 use crate::verdict::DropReason;
 use meshgate_policy::{Mac, Protocol};
@@ -59,8 +64,6 @@ const LENGTH_FIELD_MAX: u16 = 1_500;
 const ETHERTYPE_MIN: u16 = 0x0600;
 /// Payload of a frame on an Ethernet without jumbo frames. A datagram of length zero in a longer one is a super-frame.
 const PLAIN_PAYLOAD_BYTES_MAX: usize = 1_500;
-/// The VLAN number that no segment can have.
-const VLAN_RESERVED: u16 = 0xfff;
 
 /// Protocol number of IGMP, which rules cannot name by word.
 const IGMP: Protocol = Protocol(2);
@@ -80,9 +83,9 @@ pub struct Packet {
     pub source_mac: Mac,
     /// Destination MAC.
     pub destination_mac: Mac,
-    /// VLAN number of the outer tag, if there is one. A priority tag (number 0) counts as none.
-    pub vlan: Option<u16>,
-    /// Where the bytes behind the Ethernet header and its tag begin in the frame.
+    /// Its tags.
+    pub tags: TagsInFrame,
+    /// Where the bytes behind the Ethernet header and its tags begin in the frame.
     pub l3_offset: u16,
     /// What the frame carries.
     pub content: Content,
@@ -97,15 +100,8 @@ impl Packet {
         let head = &head[..head.len().min(whole_bytes)];
         let ethernet =
             etherparse::Ethernet2HeaderSlice::from_slice(head).map_err(|_| DropReason::Truncated)?;
-        let mut ethertype = ethernet.ether_type().0;
-        let (mut l3_offset, mut vlan) = (ETHERNET_BYTES, None);
-        if matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN) {
-            let tag = etherparse::SingleVlanHeaderSlice::from_slice(&head[ETHERNET_BYTES..])
-                .map_err(|_| DropReason::Truncated)?;
-            ethertype = tag.ether_type().0;
-            l3_offset += VLAN_TAG_BYTES;
-            vlan = vlan_of(tag.vlan_identifier().value())?;
-        }
+        let (tags, ethertype) = tags::read(head)?;
+        let l3_offset = ETHERNET_BYTES + usize::from(tags.bytes);
         let frame = Frame { head, whole_bytes, l3_offset };
         let content = match ethertype {
             ETHERTYPE_ARP => Content::Arp(arp::read(frame.l3())?),
@@ -118,7 +114,7 @@ impl Packet {
         Ok(Self {
             source_mac: Mac(ethernet.source()),
             destination_mac: Mac(ethernet.destination()),
-            vlan,
+            tags,
             l3_offset: frame.l3_offset_u16(),
             content,
         })
@@ -148,22 +144,13 @@ impl Packet {
     }
 }
 
-/// Returns the VLAN that a tag names.
-fn vlan_of(number: u16) -> Result<Option<u16>, DropReason> {
-    match number {
-        0 => Ok(None),
-        VLAN_RESERVED => Err(DropReason::BadHeader),
-        number => Ok(Some(number)),
-    }
-}
-
 /// The frame that is being read.
 struct Frame<'a> {
     /// Bytes of its first buffer.
     head: &'a [u8],
     /// Bytes of all its buffers.
     whole_bytes: usize,
-    /// Where the bytes behind the Ethernet header and its tag begin; at most the head's length.
+    /// Where the bytes behind the Ethernet header and its tags begin; at most the head's length.
     l3_offset: usize,
 }
 
@@ -190,7 +177,7 @@ impl<'a> Frame<'a> {
     }
 
     fn l3_offset_u16(&self) -> u16 {
-        u16::try_from(self.l3_offset).expect("14 or 18")
+        u16::try_from(self.l3_offset).expect("14, 18 or 22")
     }
 }
 

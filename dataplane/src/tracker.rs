@@ -8,17 +8,20 @@
 mod errors;
 mod judged;
 mod known;
+mod parts;
 mod pickup;
 mod revisit;
+mod segments;
 
 pub use judged::Judged;
+pub use parts::{FollowingPart, number_at_header};
 pub use pickup::Pickup;
 
 use crate::classifier::Judgement;
 use crate::counters::WorkerCounters;
 use crate::flow_table::{
-    ACK, FIN, Flow, FlowGrounds, FlowIndex, FlowKey, FlowState, FlowTable, Match, Pace, RST, Room, SYN,
-    Sender, Standing, Timeouts, is_init,
+    ACK, FIN, Flow, FlowGrounds, FlowIndex, FlowKey, FlowState, FlowTable, KeyedHash, Match, Pace, RST, Room,
+    SYN, Sender, Standing, Timeouts, is_init,
 };
 use crate::meter::{Meter, Refusal};
 use crate::packet::IpPacket;
@@ -47,6 +50,14 @@ pub struct FlowPlace {
     sender: Sender,
     /// Hash of the key.
     hash: u64,
+}
+
+impl FlowPlace {
+    /// Returns the place of a packet's flow in a table with this hash.
+    pub fn of(segment: SegmentId, packet: &IpPacket, hash: &KeyedHash) -> Self {
+        let (key, sender) = FlowKey::of(segment, packet);
+        Self { key, sender, hash: hash.flow(&key) }
+    }
 }
 
 /// The flows of one worker.
@@ -82,10 +93,9 @@ impl Tracker {
     /// Returns where the flow of a packet is to be looked for, and asks for the memory there. Between this and
     /// [`Self::judge`] the caller does the same for other packets, so that their misses overlap.
     pub fn locate(&self, segment: SegmentId, packet: &IpPacket) -> FlowPlace {
-        let (key, sender) = FlowKey::of(segment, packet);
-        let hash = self.table.hash_of(&key);
-        self.table.prefetch_list(hash);
-        FlowPlace { key, sender, hash }
+        let place = FlowPlace::of(segment, packet, self.table.hash());
+        self.table.prefetch_list(place.hash);
+        place
     }
 
     /// Returns which of so many workers owns the flow: the same for both directions and for all ports.
@@ -237,6 +247,7 @@ impl Tracker {
             is_sampled: true,
             paces: [Pace::default(); 2],
             delivered: [u16::MAX; 2],
+            segment_bytes_max: [0; 2],
         }
     }
 

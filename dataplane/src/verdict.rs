@@ -104,8 +104,26 @@ drop_reasons! {
     Hairpin = "hairpin" at Binding,
     /// A link-local control address that bridges do not forward (IEEE 802.1Q table 8-1).
     LinkControl = "link-control" at Binding,
-    /// A fragment of a datagram.
-    Fragment = "fragment" at Fragments,
+    /// The first part of a datagram without all that rules and state need, or a later part that lies where a header
+    /// does (RFC 1858, RFC 3128, RFC 7112).
+    FragmentTiny = "fragment-tiny" at Fragments,
+    /// A part of a message that decides more than its own passage, which must come whole: TCP SYN, FIN and RST, SCTP
+    /// chunks without data, ICMP other than echo.
+    FragmentControl = "fragment-control" at Fragments,
+    /// A part that overlaps another of its datagram or contradicts its end, and every part of that datagram after it.
+    FragmentOverlap = "fragment-overlap" at Fragments,
+    /// A part that has been there before.
+    FragmentDuplicate = "fragment-duplicate" at Fragments,
+    /// A part of a datagram in more parts than are remembered, and every part of that datagram after it.
+    FragmentLimit = "fragment-limit" at Fragments,
+    /// A part of a datagram whose first part was refused.
+    FragmentRefused = "fragment-refused" at Fragments,
+    /// A part that came before its first one and found no room to wait.
+    FragmentEarly = "fragment-early" at Fragments,
+    /// A part that waited in vain for its first one.
+    FragmentTimeout = "fragment-timeout" at Fragments,
+    /// A waiting part of a datagram that had to give way to others.
+    FragmentTableFull = "fragment-table-full" at Fragments,
     /// A flow that a newer policy cut.
     CutFlow = "cut-flow" at KnownFlow,
     /// A packet outside the state of its flow.

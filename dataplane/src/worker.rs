@@ -11,7 +11,10 @@ mod ingress;
 mod judge;
 mod order;
 mod overhear;
+mod parts;
 mod stopped;
+mod super_frames;
+mod tagging;
 
 pub use crossing::{Crossings, HAND_OVER_FRAMES_MAX, Ringer, WORKERS_MAX, WorkerSet};
 pub use egress::EGRESS_FRAMES_MAX;
@@ -22,6 +25,8 @@ use crate::capture::Tap;
 use crate::config::{DEVICES_MAX, Polling};
 use crate::counters::WorkerCounters;
 use crate::device::BURST_FRAMES;
+use crate::flow_table::KeyedHash;
+use crate::fragments::FragmentTable;
 use crate::leases::LeaseQueue;
 use crate::published::Subscription;
 use crate::reject::RejectLimit;
@@ -33,6 +38,7 @@ use egress::Leaving;
 use ingress::LANES;
 use judge::Lanes;
 use order::OrderBook;
+use parts::{WaitingPart, waiting_frames_max};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,11 +101,15 @@ pub struct Worker {
     subscription: Subscription,
     switch: Switch,
     tracker: Tracker,
+    /// Datagrams that come in parts.
+    fragments: FragmentTable<WaitingPart>,
     counters: Arc<WorkerCounters>,
     reject_limit: RejectLimit,
     leases: Arc<LeaseQueue>,
     tap: Tap,
     turns: u64,
+    /// Time of the burst that is being judged.
+    burst_ns: u64,
     /// Time of the newest burst of a device with times of its own.
     captured_ns: Option<u64>,
 }
@@ -117,6 +127,7 @@ impl Worker {
             burst: Vec::with_capacity(BURST_FRAMES),
             handed: Vec::with_capacity(BURST_FRAMES),
             lanes: Lanes::with_capacity(LANES),
+            fragments: FragmentTable::new(waiting_frames_max(pool.frames_in_slice()), KeyedHash::random()),
             pool,
             crossings,
             orders,
@@ -128,6 +139,7 @@ impl Worker {
             leases,
             tap,
             turns: 0,
+            burst_ns: 0,
             captured_ns: None,
         }
     }
@@ -171,7 +183,9 @@ impl Worker {
         }
         self.crossings.send_home(&mut self.pool);
         self.crossings.ring();
-        let is_more_due = self.tracker.advance(self.captured_ns.unwrap_or(now_ns), &published);
+        let time_ns = self.captured_ns.unwrap_or(now_ns);
+        let is_more_due = self.expire_parts(time_ns, &published);
+        let is_more_due = self.tracker.advance(time_ns, &published) || is_more_due;
         self.turns += 1;
         if self.turns.is_multiple_of(GAUGE_TURNS) {
             self.gauge();
@@ -216,7 +230,8 @@ impl Worker {
     /// Brings the gauges up to date.
     fn gauge(&self) {
         let at_devices: usize = self.queues.iter().map(|queue| queue.device.outstanding()).sum();
-        let held: usize = self.queues.iter().flat_map(|queue| &queue.egress).map(Frame::chunks).sum();
+        let to_send: usize = self.queues.iter().flat_map(|queue| &queue.egress).map(Frame::chunks).sum();
+        let held = to_send + self.fragments.waiting_frames() as usize;
         let away = self.crossings.chunks_on_the_way() + self.pool.foreign_frames() as u64;
         self.counters.frames_free.set(self.pool.free_frames() as u64);
         self.counters.frames_at_devices.set(at_devices as u64);

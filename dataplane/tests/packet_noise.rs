@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
 use meshgate_dataplane::binding::{Bindings, DeviceRole, Role};
+use meshgate_dataplane::flow_table::KeyedHash;
+use meshgate_dataplane::fragments::{Arrival, FragmentTable, Origin};
 use meshgate_dataplane::packet::build::{Frame, dhcp, dhcp::DhcpMessage};
 use meshgate_dataplane::packet::{Packet, ParseContext, TcpFlags};
 use meshgate_dataplane::switch::{Ingress, Switch};
-use meshgate_dataplane::{fragments, verdict::DropReason};
+use meshgate_dataplane::verdict::DropReason;
 use meshgate_policy::{Action, Endpoint, EndpointFlags, EndpointId, Mac, Name, Policy, Protocol, SegmentId};
 use std::net::IpAddr;
 
@@ -45,6 +47,7 @@ impl Noise {
 struct Path {
     bindings: Bindings,
     switch: Switch,
+    fragments: FragmentTable<()>,
 }
 
 impl Path {
@@ -73,7 +76,8 @@ impl Path {
             })
             .to_vec();
         let bindings = Bindings::build(&policy, &Name::default_name(), &devices);
-        Self { bindings, switch: Switch::new(std::sync::Arc::default()) }
+        let fragments = FragmentTable::new(64, KeyedHash::seeded(SEED));
+        Self { bindings, switch: Switch::new(std::sync::Arc::default()), fragments }
     }
 
     /// Takes a frame as far as it goes, and holds what was read against the frame.
@@ -92,7 +96,9 @@ impl Path {
         }
         for device in 0..4 {
             let Ok(sender) = self.bindings.source(device, &packet) else { continue };
-            let _ = fragments::check(&packet);
+            let origin = Origin { segment: sender.segment, device, is_uplink: false };
+            let arrival = packet.ip().and_then(|ip| Arrival::of(ip, origin, 1, (0, 1)));
+            let _ = arrival.map(|arrival| self.fragments.admit(&arrival));
             let ingress = Ingress { device, segment: sender.segment };
             if let Ok(egress) = self.switch.route(&self.bindings, ingress, &packet, 1) {
                 let _ = self.bindings.receivers(egress, sender.segment, &packet);

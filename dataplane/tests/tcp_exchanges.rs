@@ -54,7 +54,7 @@ fn play(case: &Case) {
 
 fn frame(line: &Line) -> Frame {
     let (from, to, ports) = if line.is_client { (1, 3, (40_000, 5432)) } else { (3, 1, (5432, 40_000)) };
-    let TcpFields { flags, sequence, acknowledgment, window, window_scale, payload_bytes } = line.tcp;
+    let TcpFields { flags, sequence, acknowledgment, window, window_scale, payload_bytes, .. } = line.tcp;
     let frame = v4(from, to).tcp(ports.0, ports.1, flags).numbers(sequence, acknowledgment, window);
     let frame = frame.payload(&vec![0x55; payload_bytes as usize]);
     match window_scale {

@@ -278,6 +278,7 @@ fn forged(random: &mut Rng) -> TcpFields {
     let number = |random: &mut Rng| u32::try_from(random.next_u64() >> 32).unwrap();
     let flags = kinds[random.index(kinds.len())];
     TcpFields {
+        segment_bytes_max: None,
         flags,
         sequence: number(random),
         acknowledgment: if flags.intersects(TcpFlags::ACK) { number(random) } else { 0 },

@@ -208,7 +208,7 @@ impl Circle {
             device: Box::new(device) as Box<dyn Device>,
             number,
             may_be_partial: true,
-            frame_bytes_max: 1_518,
+            frame_bytes_max: 1_522,
         };
         let queues = [(one, 0), (other, 1)].map(attached).into();
         let text = "host = \"h\"\n[[device]]\nname = \"web0\"\nrole = \"endpoint\"\n";

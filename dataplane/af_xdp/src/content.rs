@@ -5,6 +5,7 @@ use crate::frame::{CHUNKS_MAX, Frame};
 use crate::links::Span;
 use crate::pool::FramePool;
 use crate::umem::TX_METADATA_BYTES;
+use std::ops::Range;
 
 impl FramePool {
     /// Replaces the content, which must fit into one chunk; later chunks and a checksum request are given up.
@@ -31,23 +32,59 @@ impl FramePool {
 
     /// Adds bytes at the end, in further chunks when the last one is full.
     pub fn append(&mut self, frame: &mut Frame, bytes: &[u8]) -> Result<(), FrameError> {
-        let last = self.umem().shared.last_span(frame);
-        let unused = self.umem().frame_bytes() as usize - usize::from(last.offset) - usize::from(last.bytes);
-        let (here, rest) = bytes.split_at(bytes.len().min(unused));
-        let room = self.umem().room_bytes();
-        if frame.chunks() + rest.len().div_ceil(room) > CHUNKS_MAX {
-            return Err(FrameError::TooLong {
-                bytes: bytes.len(),
-                room: unused + (CHUNKS_MAX - frame.chunks()) * room,
-            });
+        self.refuse_unless_appendable(frame, bytes.len())?;
+        self.push_bytes(frame, bytes);
+        Ok(())
+    }
+
+    /// Adds some bytes of another frame at the end, in further chunks when the last one is full.
+    pub fn append_from(
+        &mut self,
+        frame: &mut Frame,
+        source: &Frame,
+        bytes: Range<usize>,
+    ) -> Result<(), FrameError> {
+        if bytes.end > source.len() {
+            return Err(FrameError::TooLong { bytes: bytes.end, room: source.len() });
         }
-        self.refuse_unless_room(rest, room)?;
+        self.refuse_unless_appendable(frame, bytes.len())?;
+        let umem = self.umem().clone();
+        let mut start = 0;
+        for part in umem.shared.parts(source) {
+            let wanted =
+                bytes.start.clamp(start, start + part.len())..bytes.end.clamp(start, start + part.len());
+            self.push_bytes(frame, &part[wanted.start - start..wanted.end - start]);
+            start += part.len();
+        }
+        Ok(())
+    }
+
+    /// Refuses to make a frame longer by so many bytes if it, or the pool, has no room for them.
+    fn refuse_unless_appendable(&self, frame: &Frame, bytes: usize) -> Result<(), FrameError> {
+        let (unused, room) = (self.unused_bytes(frame), self.umem().room_bytes());
+        let needed = bytes.saturating_sub(unused).div_ceil(room);
+        if frame.chunks() + needed > CHUNKS_MAX {
+            return Err(FrameError::TooLong { bytes, room: unused + (CHUNKS_MAX - frame.chunks()) * room });
+        }
+        if needed > self.free_frames() { Err(FrameError::OutOfFrames) } else { Ok(()) }
+    }
+
+    /// Returns how many bytes fit behind the packet into its last chunk.
+    fn unused_bytes(&self, frame: &Frame) -> usize {
+        let last = self.umem().shared.last_span(frame);
+        self.umem().frame_bytes() as usize - usize::from(last.offset) - usize::from(last.bytes)
+    }
+
+    /// Adds bytes at the end; the caller has made sure that there is room.
+    fn push_bytes(&mut self, frame: &mut Frame, bytes: &[u8]) {
+        let last = self.umem().shared.last_span(frame);
+        let (here, rest) = bytes.split_at(bytes.len().min(self.unused_bytes(frame)));
+        let room = self.umem().room_bytes();
         self.resize_last(frame, usize::from(last.bytes) + here.len());
         let index = frame.chunks() - 1;
         let part = self.chunk_bytes_mut(frame, index).expect("the last chunk of a frame exists");
         part[usize::from(last.bytes)..].copy_from_slice(here);
         self.push_chunks(frame, rest, room);
-        Ok(())
     }
 
     /// Adds bytes at the front, as far as the headroom allows without touching the place of the TX metadata.
@@ -249,6 +286,28 @@ mod tests {
         assert_eq!(pool.chunk_bytes(&frame, 5), None);
         pool.release(frame);
         assert_eq!(pool.free_frames(), 8);
+    }
+
+    #[test]
+    fn any_bytes_of_another_frame_are_appended_across_its_chunks() {
+        let mut pool = pool(16);
+        let mut source = pool.allocate().unwrap();
+        pool.write_chunks(&mut source, &pattern(6000)).unwrap();
+        for range in [0..10, 1980..1990, 100..1984, 1984..3968, 5..5999, 3000..3000] {
+            let mut frame = pool.allocate().unwrap();
+            pool.write(&mut frame, b"head").unwrap();
+            pool.append_from(&mut frame, &source, range.clone()).unwrap();
+            assert_eq!(content(&pool, &frame), [b"head", &pattern(6000)[range]].concat());
+            pool.release(frame);
+        }
+        let mut frame = pool.allocate().unwrap();
+        let beyond = pool.append_from(&mut frame, &source, 0..6001);
+        assert_eq!(beyond, Err(FrameError::TooLong { bytes: 6001, room: 6000 }));
+        let others: Vec<_> = std::iter::from_fn(|| pool.allocate()).collect();
+        assert_eq!(pool.append_from(&mut frame, &source, 0..6000), Err(FrameError::OutOfFrames));
+        assert_eq!(frame.len(), 0);
+        others.into_iter().chain([frame, source]).for_each(|frame| pool.release(frame));
+        assert_eq!(pool.free_frames(), 16);
     }
 
     #[test]

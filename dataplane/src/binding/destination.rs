@@ -1,15 +1,15 @@
 //! The receiver's side of stage 2.
 
-use super::{Bindings, Bound, Tagging};
+use super::{Bindings, Bound};
 use crate::packet::{Content, Packet};
-use crate::switch::{DeviceSet, Egress};
+use crate::switch::Egress;
 use crate::verdict::DropReason;
 use meshgate_policy::{Mac, SegmentId};
 use std::net::{IpAddr, Ipv4Addr};
 
 impl Bindings {
-    /// Returns where a packet goes of the places the switch found: to those it is for, and that expect it with the tag
-    /// it has. Of a flood, devices that expect another tag are left out, and of DHCP those it does not concern.
+    /// Returns where a packet goes of the places the switch found: to those it is for. Of DHCP, devices that it does not
+    /// concern are left out of a flood.
     pub fn receivers(
         &self,
         egress: Egress,
@@ -17,21 +17,13 @@ impl Bindings {
         packet: &Packet,
     ) -> Result<Egress, DropReason> {
         let egress = self.without_bystanders(egress, segment, packet)?;
-        let tagging = packet.vlan.map_or(Tagging::Untagged, Tagging::Vlan);
-        let has_tag = |device: u16| self.tagging(device, segment) == Some(tagging);
         match egress {
-            Egress::Device(device) if has_tag(device) => {
-                self.destination(device, segment, packet)?;
-                Ok(egress)
-            }
-            Egress::Device(_) => Err(DropReason::UnknownVlan),
+            Egress::Device(device) => self.destination(device, segment, packet)?,
             Egress::Flood(devices) => {
-                let kept =
-                    devices.iter().filter(|device| !has_tag(*device)).fold(devices, DeviceSet::without);
-                kept.iter().try_for_each(|device| self.destination(device, segment, packet))?;
-                if kept.is_empty() { Err(DropReason::UnknownVlan) } else { Ok(Egress::Flood(kept)) }
+                devices.iter().try_for_each(|device| self.destination(device, segment, packet))?;
             }
         }
+        Ok(egress)
     }
 
     /// Checks that a packet which would be delivered to the device is for somebody there: for an endpoint in both

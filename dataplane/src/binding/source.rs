@@ -14,7 +14,7 @@ impl Bindings {
     /// Returns who sent the packet that came from the device, or why it cannot be who it says.
     pub fn source(&self, device: u16, packet: &Packet) -> Result<Sender, DropReason> {
         let at = self.device(device).ok_or(DropReason::UnknownVlan)?;
-        let segment = at.segment_of(packet.vlan).ok_or(DropReason::UnknownVlan)?;
+        let segment = at.segment_of(packet.tags.tags).ok_or(DropReason::UnknownVlan)?;
         check_ethertype(at, packet)?;
         let endpoint = if at.is_bound() {
             Some(self.check_endpoint(device, segment, packet)?)

@@ -80,7 +80,7 @@ fn devices() -> Vec<DeviceRole> {
         vlans: Vec::new(),
         ethertypes: Vec::new(),
     };
-    let tagged = vec![(BLUE_VLAN, name("blue"))];
+    let tagged = vec![(Tags::customer(BLUE_VLAN), name("blue"))];
     vec![
         DeviceRole { vlans: tagged.clone(), ethertypes: vec![0x88b5], ..device("tap0", Role::Endpoint) },
         device("tap1", Role::Endpoint),
@@ -710,9 +710,9 @@ fn devices_of_a_segment_and_their_tags_are_known() {
     assert_eq!(numbers(b.members(BLUE)), [WEB_TAP, UPLINK]);
     assert_eq!(numbers(b.uplinks(BLUE)), [UPLINK]);
     assert!(b.members(SegmentId(3)).is_empty());
-    assert_eq!(b.tagging(UPLINK, SegmentId::DEFAULT), Some(Tagging::Untagged));
-    assert_eq!(b.tagging(UPLINK, BLUE), Some(Tagging::Vlan(BLUE_VLAN)));
-    assert_eq!(b.tagging(DATABASE_TAP, BLUE), None);
+    assert_eq!(b.tags(UPLINK, SegmentId::DEFAULT), Some(Tags::Untagged));
+    assert_eq!(b.tags(UPLINK, BLUE), Some(Tags::customer(BLUE_VLAN)));
+    assert_eq!(b.tags(DATABASE_TAP, BLUE), None);
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Says what to do about super-frames.
 //!
 //! A sender with segmentation offload hands over one frame of up to 64 KiB and trusts that somebody below cuts it.
-//! Attaching a program to a veth stops its far end from doing so; to a tap it does not. No device can send such a
-//! frame on, so the worker drops it as `oversize-frame`, and a person needs to be told the cure.
+//! Attaching a program to a veth stops its far end from doing so; to a tap it does not. The worker cuts TCP data of
+//! endpoints itself; of other super-frames (UDP, whose cuts nobody can tell, and what a card has joined) it cannot know
+//! how they were meant. It drops them as `oversize-frame`, and a person needs to be told the cure.
 
 use std::fmt;
 
 /// Ethernet header and two VLAN tags: what a frame may have beside the payload that the MTU counts.
-const OVERHEAD_BYTES: usize = 14 + 2 * 4;
+pub const OVERHEAD_BYTES: usize = 14 + 2 * 4;
 
 /// Returns the longest frame of a device with this MTU.
 pub fn frame_bytes_max(mtu_bytes: u32) -> usize {
@@ -61,8 +62,8 @@ impl fmt::Display for OffloadAdvice {
         )?;
         match source {
             Source::Guest => f.write_str(
-                "in the guest: ethtool -K DEV tso off gso off; or open the tap without TUN_F_TSO4 and TUN_F_TSO6 \
-                 (QEMU: host_tso4=off,host_tso6=off)",
+                "in the guest: ethtool -K DEV tso off gso off tx-udp-segmentation off; or open the tap without \
+                 TUN_F_USO4 and TUN_F_USO6 (QEMU: host_uso=off)",
             ),
             Source::FarEnd => f.write_str("at the far end of the veth: ethtool -K DEV tso off gso off"),
             Source::Receiver => write!(f, "on this host: ethtool -K {device} gro off lro off"),
@@ -138,8 +139,8 @@ mod tests {
         assert_eq!(
             watch.advice().unwrap().to_string(),
             "device tap7 delivered 2 super-frames of up to 8054 bytes (largest frame: 1522), all dropped; \
-             in the guest: ethtool -K DEV tso off gso off; or open the tap without TUN_F_TSO4 and TUN_F_TSO6 \
-             (QEMU: host_tso4=off,host_tso6=off)"
+             in the guest: ethtool -K DEV tso off gso off tx-udp-segmentation off; or open the tap without TUN_F_USO4 \
+             and TUN_F_USO6 (QEMU: host_uso=off)"
         );
     }
 

@@ -127,6 +127,8 @@ pub struct Flow {
     pub paces: [Pace; 2],
     /// Devices to which packets of the low and the high side were last delivered.
     pub delivered: [u16; 2],
+    /// Of TCP: payload of the longest segment that the low and the high side take, as their SYNs said; 0 = unsaid.
+    pub segment_bytes_max: [u16; 2],
 }
 
 /// What a slot of the table holds beside the flow must fit into the rest of its four cache lines.

@@ -155,9 +155,14 @@ impl KeyedHash {
     }
 
     fn pair(&self, key: &FlowKey, ports: u64) -> u64 {
-        let [a, b, c, d] = self.0;
-        let (low, high) = (words(key.low_address), words(key.high_address));
         let rest = ports | (u64::from(key.segment.0) << 8) | u64::from(key.protocol.0);
+        self.numbers(key.low_address, key.high_address, rest)
+    }
+
+    /// Returns the hash of three numbers, as which a key of another table may be written.
+    pub fn numbers(&self, first: u128, second: u128, rest: u64) -> u64 {
+        let [a, b, c, d] = self.0;
+        let (low, high) = (words(first), words(second));
         let addresses = fold(low.0 ^ a, low.1 ^ b) ^ fold(high.0 ^ c, high.1 ^ d).rotate_left(23);
         fold(addresses ^ a ^ c, rest ^ d)
     }

@@ -99,6 +99,11 @@ impl Connection {
         Self { sides, noted: Noted::Nothing, state: TcpState::SynSent }
     }
 
+    /// Takes note that a segment of a side went on up to this number: it came in parts, and the first one passed.
+    pub fn went_on_to(&mut self, end: u32, from: Sender) {
+        self.sides[side_index(from)].went_on_to(end);
+    }
+
     /// Returns the connection of which this segment of the middle is the first one seen.
     pub fn taken_up(tcp: &TcpFields, from: Sender) -> Self {
         let segment = Segment::of(tcp);

@@ -35,6 +35,7 @@ fn flow(number: u32) -> Flow {
         parties: Parties::default(),
         is_sampled: true,
         paces: [Pace::default(); 2],
+        segment_bytes_max: [0; 2],
         delivered: [u16::MAX; 2],
     }
 }
@@ -115,6 +116,7 @@ impl Oracle {
 /// Returns a state of this standing.
 fn state_of(standing: Standing) -> FlowState {
     let tcp = |flags| TcpFields {
+        segment_bytes_max: None,
         flags,
         sequence: 1,
         acknowledgment: 2,

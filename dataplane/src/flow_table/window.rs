@@ -232,6 +232,13 @@ impl TcpSide {
             && !is_after(sequence, self.end)
     }
 
+    /// Takes note that a segment whose beginning has passed went on up to this number, in later parts of its datagram.
+    pub(super) fn went_on_to(&mut self, end: u32) {
+        if !self.is_finished() {
+            self.end = later(self.end, end);
+        }
+    }
+
     /// Takes note of a segment of this side.
     pub(super) fn sent(&mut self, segment: &Segment, other: &mut Self) {
         let window = segment.window(self, other);

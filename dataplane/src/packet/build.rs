@@ -31,7 +31,7 @@ pub const FRAME_BYTES_MIN: usize = 60;
 pub struct Frame {
     source_mac: Mac,
     destination_mac: Mac,
-    tag: Option<(u16, u16)>,
+    tags: Vec<(u16, u16)>,
     network: Network,
     hop_limit: u8,
     identification: u16,
@@ -96,7 +96,7 @@ impl Frame {
         Self {
             source_mac,
             destination_mac,
-            tag: None,
+            tags: Vec::new(),
             network: Network::Other(0x88b5),
             hop_limit: 64,
             identification: 1,
@@ -110,14 +110,14 @@ impl Frame {
         }
     }
 
-    /// Sets an 802.1Q tag with this VLAN number.
+    /// Adds an 802.1Q tag with this VLAN number (and priority bits), within those before.
     pub fn vlan(self, number: u16) -> Self {
         self.tagged(ETHERTYPE_VLAN, number)
     }
 
-    /// Sets a tag with this ethertype and this VLAN number (and priority bits).
+    /// Adds a tag with this ethertype and this VLAN number (and priority bits), within those before.
     pub fn tagged(mut self, ethertype: u16, number: u16) -> Self {
-        self.tag = Some((ethertype, number));
+        self.tags.push((ethertype, number));
         self
     }
 

@@ -12,7 +12,7 @@ pub enum Content {
     Arp(ArpPacket),
     /// IPv4 or IPv6.
     Ip(IpPacket),
-    /// Another ethertype; 0 stands for an IEEE 802.3 length field. A second VLAN tag ends up here, too.
+    /// Another ethertype; 0 stands for an IEEE 802.3 length field.
     Other(u16),
 }
 
@@ -59,11 +59,11 @@ pub struct IpPacket {
     pub l4_offset: u16,
     /// Bytes from the L4 header on, padding excluded.
     pub l4_bytes: u16,
-    /// Of TCP: the fields that its state depends on. None for fragments.
+    /// Of TCP: the fields that its state depends on. None for parts behind the first one.
     pub tcp: Option<TcpFields>,
-    /// Of SCTP: the fields that its state depends on. None for fragments.
+    /// Of SCTP: the fields that its state depends on. None for parts behind the first one.
     pub sctp: Option<SctpFields>,
-    /// Of ICMP and ICMPv6: what the message is. None for fragments.
+    /// Of ICMP and ICMPv6: what the message is. None for parts behind the first one.
     pub icmp: Option<IcmpKind>,
     /// Of IPv6 neighbour discovery: the message.
     pub neighbour: Option<NeighbourMessage>,
@@ -167,7 +167,9 @@ pub struct TcpFields {
     pub window: u16,
     /// Shift count of the window scale option of a SYN, at most 14 (RFC 7323 section 2.3).
     pub window_scale: Option<u8>,
-    /// Bytes behind the TCP header.
+    /// Payload of the longest segment that the sender of a SYN takes, as its option says (RFC 9293 section 3.7.1).
+    pub segment_bytes_max: Option<u16>,
+    /// Bytes behind the TCP header; of the first part of a datagram, those that lie in it.
     pub payload_bytes: u32,
 }
 

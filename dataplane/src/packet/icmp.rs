@@ -58,6 +58,25 @@ pub(super) fn read(datagram: &Datagram<'_>, packet: &mut IpPacket) -> Result<(),
     Ok(())
 }
 
+/// Reads the first part of an echo; everything else must come whole.
+pub(super) fn read_first_part(datagram: &Datagram<'_>, packet: &mut IpPacket) -> Result<(), DropReason> {
+    let field = |at| u8_at(datagram.l4, at).ok_or(DropReason::FragmentTiny);
+    let (kind, code) = (field(0)?, field(1)?);
+    let id = u16_at(datagram.l4, 4).ok_or(DropReason::FragmentTiny)?;
+    let [request, reply] = match datagram.source.is_ipv4() {
+        true => [kind::ECHO_REQUEST, kind::ECHO_REPLY],
+        false => [v6_kind::ECHO_REQUEST, v6_kind::ECHO_REPLY],
+    };
+    packet.icmp = Some(match kind {
+        _ if kind == request => IcmpKind::EchoRequest { id },
+        _ if kind == reply => IcmpKind::EchoReply { id },
+        _ if !datagram.source.is_ipv4() && governs_link(kind) => return Err(DropReason::LinkFragment),
+        _ => return Err(DropReason::FragmentControl),
+    });
+    packet.l4 = L4Key::icmp(Protocol(datagram.protocol), kind, code);
+    Ok(())
+}
+
 /// Reads an IGMP message that is not a fragment.
 pub(super) fn read_igmp(datagram: &Datagram<'_>, packet: &mut IpPacket) -> Result<(), DropReason> {
     if datagram.l4.len() < HEADER_BYTES {

@@ -50,7 +50,7 @@ pub(super) fn read<'a>(frame: &Frame<'a>) -> Result<Datagram<'a>, DropReason> {
         destination: header.destination_addr().into(),
         protocol: header.protocol().0,
         hop_limit: header.ttl(),
-        fragment: fragment_of(&header, l4_bytes)?,
+        fragment: fragment_of(&header, header_bytes, l4_bytes)?,
         router_alert,
         ip_bytes,
         l4_offset: frame.l3_offset + header_bytes,
@@ -60,24 +60,31 @@ pub(super) fn read<'a>(frame: &Frame<'a>) -> Result<Datagram<'a>, DropReason> {
 }
 
 /// Returns which part of its datagram the packet is.
-fn fragment_of(header: &Ipv4HeaderSlice<'_>, l4_bytes: usize) -> Result<Fragment, DropReason> {
+fn fragment_of(
+    header: &Ipv4HeaderSlice<'_>,
+    header_bytes: usize,
+    l4_bytes: usize,
+) -> Result<Fragment, DropReason> {
     if header.slice()[6] & RESERVED_FLAG != 0 {
         return Err(DropReason::BadHeader);
     }
     let offset_bytes = usize::from(header.fragments_offset().value()) * FRAGMENT_UNIT_BYTES;
     let more = header.more_fragments();
-    fragment(header.identification().into(), offset_bytes, more, l4_bytes)
+    fragment(header.identification().into(), (offset_bytes, l4_bytes), more, header_bytes)
 }
 
-/// Returns the part that these fields describe, or that no datagram can be put together of it.
+/// Returns the part that these fields describe, or that no datagram can be put together of it. `part` is where it
+/// begins and how long it is; `before_bytes` is what stands before the payload in the length field of the datagram
+/// that is put together, which must not be beyond 65,535 (the "ping of death"; RFC 8200 section 4.5).
 pub(super) fn fragment(
     id: u32,
-    offset_bytes: usize,
+    part: (usize, usize),
     more: bool,
-    l4_bytes: usize,
+    before_bytes: usize,
 ) -> Result<Fragment, DropReason> {
-    let ends_within = offset_bytes + l4_bytes <= usize::from(u16::MAX);
-    let fits_unit = !more || l4_bytes.is_multiple_of(FRAGMENT_UNIT_BYTES);
+    let (offset_bytes, part_bytes) = part;
+    let ends_within = before_bytes + offset_bytes + part_bytes <= usize::from(u16::MAX);
+    let fits_unit = part_bytes > 0 && (!more || part_bytes.is_multiple_of(FRAGMENT_UNIT_BYTES));
     match (u16::try_from(offset_bytes), more) {
         (Ok(0), false) => Ok(Fragment::Whole),
         _ if !ends_within || !fits_unit => Err(DropReason::BadHeader),

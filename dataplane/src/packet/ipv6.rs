@@ -65,6 +65,9 @@ pub(super) struct Upper {
 ///
 /// A routing header is refused if it is of type 0 (RFC 5095) or has segments left: the packet would go on to another
 /// destination than the one that was judged.
+///
+/// Behind the fragment header of a part there must be the upper layer: nothing sends more extension headers there, and
+/// so all parts of a datagram carry the same protocol number, by which they find each other and their owner.
 pub(super) fn upper(mut next: IpNumber, payload: &[u8], payload_bytes: usize) -> Result<Upper, DropReason> {
     let mut at = 0;
     let mut part = None;
@@ -89,7 +92,11 @@ pub(super) fn upper(mut next: IpNumber, payload: &[u8], payload_bytes: usize) ->
             IpNumber::IPV6_FRAGMENTATION_HEADER => {
                 let header = Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| DropReason::Truncated)?;
                 next = header.next_header();
-                part = Some(fragment_of(&header, payload_bytes - at)?);
+                let fragment = fragment_of(&header, payload_bytes - at, at)?;
+                if fragment != Fragment::Whole && is_followed(next) {
+                    return Err(DropReason::ExtensionHeaders);
+                }
+                part = Some(fragment);
                 header.slice().len()
             }
             IpNumber::AUTHENTICATION_HEADER => {
@@ -113,10 +120,27 @@ pub(super) fn upper(mut next: IpNumber, payload: &[u8], payload_bytes: usize) ->
     Err(DropReason::ExtensionHeaders)
 }
 
-fn fragment_of(header: &Ipv6FragmentHeaderSlice<'_>, rest_bytes: usize) -> Result<Fragment, DropReason> {
+/// Returns the part that a fragment header describes; `before_bytes` are the extension headers before it.
+fn fragment_of(
+    header: &Ipv6FragmentHeaderSlice<'_>,
+    rest_bytes: usize,
+    before_bytes: usize,
+) -> Result<Fragment, DropReason> {
     let offset_bytes = usize::from(header.fragment_offset().value()) * FRAGMENT_UNIT_BYTES;
     let part_bytes = rest_bytes - header.slice().len();
-    fragment(header.identification(), offset_bytes, header.more_fragments(), part_bytes)
+    fragment(header.identification(), (offset_bytes, part_bytes), header.more_fragments(), before_bytes)
+}
+
+/// Returns whether the number is that of an extension header that [`upper`] follows.
+fn is_followed(number: IpNumber) -> bool {
+    matches!(
+        number,
+        IpNumber::IPV6_HEADER_HOP_BY_HOP
+            | IpNumber::IPV6_DESTINATION_OPTIONS
+            | IpNumber::IPV6_ROUTE_HEADER
+            | IpNumber::IPV6_FRAGMENTATION_HEADER
+            | IpNumber::AUTHENTICATION_HEADER
+    )
 }
 
 /// Returns whether hop-by-hop options have a router alert (RFC 2711), as far as they can be read.

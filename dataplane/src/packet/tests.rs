@@ -75,8 +75,8 @@ fn offsets_lengths_macs_and_the_tag_are_counted_from_the_frames_start() {
     let packet = read(&bytes).unwrap();
     let ip = packet.ip().unwrap();
     assert_eq!(
-        (packet.source_mac, packet.destination_mac, packet.vlan, packet.l3_offset),
-        (A, B, Some(7), 18)
+        (packet.source_mac, packet.destination_mac, packet.tags.tags, packet.l3_offset),
+        (A, B, Tags::customer(7), 18)
     );
     assert_eq!((ip.l4_offset, ip.l4_bytes, ip.ip_bytes), (38, 13, 33));
     assert_eq!(packet.unpadded_bytes(), Some(bytes.len()));
@@ -84,15 +84,32 @@ fn offsets_lengths_macs_and_the_tag_are_counted_from_the_frames_start() {
 
 #[test]
 fn a_priority_tag_is_no_vlan_and_the_reserved_number_is_refused() {
-    assert_eq!(read(&v4().vlan(0).udp(1, 2).bytes()).unwrap().vlan, None);
-    assert_eq!(read(&v4().tagged(ETHERTYPE_SERVICE_VLAN, 0xe005).udp(1, 2).bytes()).unwrap().vlan, Some(5));
-    assert_eq!(refusal(&v4().vlan(0xfff).udp(1, 2)), BadHeader);
+    let tags = |build: Build| read(&build.udp(1, 2).bytes()).map(|packet| packet.tags);
+    let priority = tags(v4().vlan(0xa000)).unwrap();
+    assert_eq!((priority.tags, priority.bytes, priority.priority), (Tags::Untagged, 4, 0xa000));
+    let service = tags(v4().tagged(ETHERTYPE_SERVICE_VLAN, 0xe005)).unwrap();
+    assert_eq!((service.tags, service.priority), (Tags::Single(TagKind::Service, 5), 0xe000));
+    assert_eq!(tags(v4().vlan(0xfff)), Err(BadHeader));
+    assert_eq!(tags(v4().vlan(5).vlan(0xfff)), Err(BadHeader));
 }
 
 #[test]
-fn a_second_tag_is_another_ethertype() {
-    let frame = Build::between(A, B).vlan(5).ethertype(ETHERTYPE_VLAN).payload(&[0, 6, 8, 0]);
-    assert_eq!(read(&frame.bytes()).unwrap().content, Content::Other(ETHERTYPE_VLAN));
+fn two_tags_are_read_through_and_anything_odd_about_them_is_refused() {
+    let outer_kinds = [(ETHERTYPE_VLAN, TagKind::Customer), (ETHERTYPE_SERVICE_VLAN, TagKind::Service)];
+    for (ethertype, kind) in outer_kinds {
+        let packet = read(&v4().tagged(ethertype, 5).vlan(6).udp(1, 2).bytes()).unwrap();
+        assert_eq!(packet.tags.tags, Tags::Double { outer: (kind, 5), inner: 6 });
+        assert_eq!((packet.l3_offset, packet.ip().unwrap().l4), (22, L4Key::ports(Protocol::UDP, 1, 2)));
+    }
+    let odd = [
+        v4().vlan(0).vlan(6),
+        v4().vlan(5).vlan(0),
+        v4().vlan(5).tagged(ETHERTYPE_SERVICE_VLAN, 6),
+        v4().vlan(5).vlan(6).vlan(7),
+    ];
+    for frame in odd {
+        assert_eq!(refusal(&frame.clone().udp(1, 2)), DropReason::UnknownVlan, "{frame:?}");
+    }
 }
 
 #[test]
@@ -109,6 +126,7 @@ fn every_shorter_frame_is_refused_and_never_read_beyond_its_end() {
     let frames = [
         v4().tcp(1, 2, TcpFlags::ACK).payload(&[1; 9]),
         v4().vlan(3).udp(1, 2).payload(&[1; 9]),
+        v4().vlan(3).vlan(4).udp(1, 2).payload(&[1; 9]),
         v4().sctp(1, 2),
         v4().icmp_error(3, 1, &quoted),
         v4().ipv4_options(&[1, 1, 148, 4, 0, 0]).udp(1, 2),

@@ -4,7 +4,7 @@ use super::checksum::{self, Question};
 use super::field::{u8_at, u16_at, u32_at};
 use super::{
     Checksum, Datagram, Fragment, IGMP, IpPacket, ParseContext, SctpFields, TcpFields, TcpFlags, dhcp, icmp,
-    martian,
+    martian, part,
 };
 use crate::verdict::DropReason;
 use etherparse::{TcpHeaderSlice, TcpOptionElement, UdpHeaderSlice, err::tcp::HeaderSliceError};
@@ -37,10 +37,7 @@ pub(super) fn read(datagram: &Datagram<'_>, context: ParseContext) -> Result<IpP
     let is_ipv4 = datagram.source.is_ipv4();
     match (Protocol(datagram.protocol), is_ipv4) {
         (Protocol::ICMP, false) | (Protocol::ICMPV6, true) => return Err(DropReason::BadHeader),
-        (protocol, _) if datagram.fragment != Fragment::Whole => {
-            refuse_link_fragment(datagram, protocol)?;
-            packet.l4 = fragment_key(datagram, protocol);
-        }
+        _ if datagram.fragment != Fragment::Whole => part::read(datagram, &mut packet)?,
         (Protocol::TCP, _) => tcp(datagram, &mut packet, context)?,
         (Protocol::UDP, _) => udp(datagram, &mut packet, context)?,
         (Protocol::SCTP, _) => sctp(datagram, &mut packet)?,
@@ -74,32 +71,24 @@ fn bare(datagram: &Datagram<'_>) -> Result<IpPacket, DropReason> {
     })
 }
 
-/// Refuses the first fragment of a message that governs the link. Stage 2 could not read all of it, and receivers
-/// ignore it (RFC 6980) or never see it in parts (IGMP, MLD, DHCP). Its other fragments fall with the first.
-fn refuse_link_fragment(datagram: &Datagram<'_>, protocol: Protocol) -> Result<(), DropReason> {
-    let governs_link = matches!(datagram.fragment, Fragment::First { .. })
-        && match protocol {
-            Protocol::ICMPV6 => u8_at(datagram.l4, 0).is_none_or(icmp::governs_link),
-            Protocol::UDP => {
-                u16_at(datagram.l4, 2).is_none_or(|port| dhcp::is_port(datagram.source.is_ipv4(), port))
-            }
-            protocol => protocol == IGMP && datagram.source.is_ipv4(),
-        };
-    if governs_link { Err(DropReason::LinkFragment) } else { Ok(()) }
-}
-
-/// Returns the key of a fragment: with ports where the first one has them.
-fn fragment_key(datagram: &Datagram<'_>, protocol: Protocol) -> L4Key {
-    let is_first = matches!(datagram.fragment, Fragment::First { .. });
-    match (u16_at(datagram.l4, 0), u16_at(datagram.l4, 2)) {
-        (Some(source), Some(destination)) if is_first && protocol.has_ports() => {
-            L4Key::ports(protocol, source, destination)
-        }
-        _ => L4Key::bare(protocol),
-    }
-}
-
 fn tcp(datagram: &Datagram<'_>, packet: &mut IpPacket, context: ParseContext) -> Result<(), DropReason> {
+    let header = tcp_header(datagram, packet)?;
+    let flags = TcpFlags(u8_at(header.slice(), 13).ok_or(DropReason::Truncated)?);
+    let question = Question {
+        field_offset: TCP_CHECKSUM_OFFSET,
+        field: header.checksum(),
+        covered_bytes: datagram.l4_bytes,
+        must_hold: flags.intersects(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST),
+    };
+    packet.checksum = checksum::check(datagram, &question, context)?;
+    Ok(())
+}
+
+/// Reads the TCP header and returns it. Of a first part the payload is what lies in it.
+pub(super) fn tcp_header<'a>(
+    datagram: &Datagram<'a>,
+    packet: &mut IpPacket,
+) -> Result<TcpHeaderSlice<'a>, DropReason> {
     let header = TcpHeaderSlice::from_slice(datagram.l4).map_err(|error| match error {
         HeaderSliceError::Len(_) => DropReason::Truncated,
         HeaderSliceError::Content(_) => DropReason::BadHeader,
@@ -110,22 +99,18 @@ fn tcp(datagram: &Datagram<'_>, packet: &mut IpPacket, context: ParseContext) ->
     }
     let payload_bytes = datagram.l4_bytes - header.slice().len();
     packet.l4 = L4Key::ports(Protocol::TCP, header.source_port(), header.destination_port());
+    let is_syn = flags.contains(TcpFlags::SYN);
+    let (window_scale, segment_bytes_max) = if is_syn { options_of_syn(&header) } else { (None, None) };
     packet.tcp = Some(TcpFields {
         flags,
         sequence: header.sequence_number(),
         acknowledgment: header.acknowledgment_number(),
         window: header.window_size(),
-        window_scale: if flags.contains(TcpFlags::SYN) { window_scale(&header) } else { None },
+        window_scale,
+        segment_bytes_max,
         payload_bytes: u32::try_from(payload_bytes).map_err(|_| DropReason::OversizeFrame)?,
     });
-    let question = Question {
-        field_offset: TCP_CHECKSUM_OFFSET,
-        field: header.checksum(),
-        covered_bytes: datagram.l4_bytes,
-        must_hold: flags.intersects(TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST),
-    };
-    packet.checksum = checksum::check(datagram, &question, context)?;
-    Ok(())
+    Ok(header)
 }
 
 /// Returns whether some stack sends these flags. PSH and the congestion bits go with anything; of the rest, SYN goes
@@ -144,12 +129,22 @@ fn are_sane(flags: TcpFlags) -> bool {
     }
 }
 
-/// Returns the shift count of the window scale option; None where options cannot be read up to it.
-fn window_scale(header: &TcpHeaderSlice<'_>) -> Option<u8> {
-    header.options_iterator().map_while(Result::ok).find_map(|option| match option {
-        TcpOptionElement::WindowScale(shift) => Some(shift.min(WINDOW_SCALE_MAX)),
-        _ => None,
-    })
+/// Returns the shift count of the window scale option and the value of that for the longest segment; None where options
+/// cannot be read up to it.
+fn options_of_syn(header: &TcpHeaderSlice<'_>) -> (Option<u8>, Option<u16>) {
+    let (mut window_scale, mut segment_bytes_max) = (None, None);
+    for option in header.options_iterator().map_while(Result::ok) {
+        match option {
+            TcpOptionElement::WindowScale(shift) if window_scale.is_none() => {
+                window_scale = Some(shift.min(WINDOW_SCALE_MAX));
+            }
+            TcpOptionElement::MaximumSegmentSize(bytes) if segment_bytes_max.is_none() => {
+                segment_bytes_max = Some(bytes);
+            }
+            _ => {}
+        }
+    }
+    (window_scale, segment_bytes_max)
 }
 
 fn udp(datagram: &Datagram<'_>, packet: &mut IpPacket, context: ParseContext) -> Result<(), DropReason> {

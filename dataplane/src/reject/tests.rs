@@ -34,7 +34,7 @@ fn checked(frame: &Frame) -> (IpPacket, Answer) {
     let (ip, refused_ip) = (packet.ip().unwrap(), refused.ip().unwrap());
     assert_eq!((packet.source_mac, packet.destination_mac), (refused.destination_mac, refused.source_mac));
     assert_eq!((ip.source, ip.destination), (refused_ip.destination, refused_ip.source));
-    assert_eq!((packet.vlan, packet.unpadded_bytes()), (refused.vlan, Some(answer.len())));
+    assert_eq!((packet.tags, packet.unpadded_bytes()), (refused.tags, Some(answer.len())));
     assert_eq!(ip.checksum, Checksum::Verified);
     (*ip, answer)
 }
@@ -99,7 +99,7 @@ fn what_is_not_tcp_is_prohibited_with_a_quote_that_names_it() {
             frame.clone().sctp(5, 6),
             frame.clone().echo_request(9, 1),
             frame.clone().protocol(Protocol(47)).payload(&[0; 24]),
-            frame.clone().tcp(1, 2, TcpFlags::SYN).payload(&[0; 4]).fragment(0, true),
+            frame.clone().udp(1, 2).payload(&[0; 8]).fragment(0, true),
         ] {
             let (ip, _) = checked(&refused);
             assert_eq!((ip.l4.protocol, ip.l4.destination_port), (protocol, code));
@@ -136,7 +136,7 @@ fn nothing_is_answered_that_might_be_a_groups_or_an_answer() {
         silent.push(frame.clone().tcp(1, 2, TcpFlags::RST));
         silent.push(frame.clone().tcp(1, 2, TcpFlags::RST | TcpFlags::ACK));
         silent.push(frame.clone().udp(1, 2).payload(&[0; 16]).fragment(64, false));
-        silent.push(frame.clone().echo_request(1, 1).payload(&[0; 8]).fragment(0, true));
+        silent.push(frame.clone().echo_request(1, 1).payload(&[0; 8]).fragment(64, true));
         silent.push(frame.icmp_error(unreachable, 1, &quoted));
     }
     for frame in &silent {

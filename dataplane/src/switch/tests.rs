@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::binding::DeviceRole;
-use crate::packet::{ParseContext, build::Frame};
+use crate::packet::{ParseContext, Tags, build::Frame};
 use meshgate_policy::{Action, Endpoint, EndpointFlags, EndpointId, Name, Policy, Segment};
 
 const WEB: Mac = Mac([2, 0, 0, 0, 0, 1]);
@@ -17,14 +17,14 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// Two endpoint devices (0, 1) and so many uplinks behind them; the segment `blue` is on device 1 and uplink 2.
 fn bindings(uplinks: usize) -> Bindings {
     let name = |text: &str| Name::new(text).unwrap();
-    let device = |number: usize, role, vlans: &[(u16, Name)]| DeviceRole {
+    let device = |number: usize, role, vlans: &[(Tags, Name)]| DeviceRole {
         name: format!("device{number}"),
         role,
         segment: Some(Name::default_name()),
         vlans: vlans.to_vec(),
         ethertypes: vec![0x88b5],
     };
-    let blue = [(7, name("blue"))];
+    let blue = [(Tags::customer(7), name("blue"))];
     let mut devices = vec![device(0, Role::Endpoint, &[]), device(1, Role::Endpoint, &blue)];
     for number in 2..2 + uplinks {
         devices.push(device(number, Role::Uplink, if number == 2 { &blue } else { &[] }));

@@ -117,6 +117,6 @@ impl Tracker {
 }
 
 /// Returns why packets of a flow are dropped that these grounds cut: a rule that rejects has both sides told.
-fn cut_reason(grounds: &FlowGrounds) -> DropReason {
+pub(super) fn cut_reason(grounds: &FlowGrounds) -> DropReason {
     if grounds.action == Action::Reject { DropReason::CutReject } else { DropReason::CutFlow }
 }

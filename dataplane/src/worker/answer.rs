@@ -1,6 +1,8 @@
 //! Answers to what a rule rejects: a frame of our own, back by the device that the refused packet came in on.
 
 use super::Worker;
+use super::ingress::Turn;
+use super::judge::Route;
 use crate::packet::{Packet, ParseContext};
 use crate::reject::{self, Answer, Reset};
 use crate::switch::Egress;
@@ -14,13 +16,13 @@ impl Worker {
         &mut self,
         ingress: u16,
         verdict: &Verdict,
-        (frame, egress): (&Frame, Option<Egress>),
-        now_ns: u64,
+        (frame, route): (&Frame, Option<Route>),
+        turn: Turn<'_>,
     ) {
         let Verdict::Drop(reason @ (DropReason::RuleReject | DropReason::CutReject), _) = verdict else {
             return;
         };
-        if !self.reject_limit.take(ingress, now_ns) {
+        if !self.reject_limit.take(ingress, turn.now_ns) {
             self.counters.rejects_limited.add(1);
             return;
         }
@@ -34,17 +36,19 @@ impl Worker {
         let segment = packet.ip().and_then(|ip| ip.tcp).filter(|_| *reason == DropReason::CutReject);
         let onwards = segment.as_ref().and_then(Reset::in_place_of);
         let onwards = onwards.and_then(|reset_by| reject::reset_onwards(&packet, bytes, reset_by));
+        let Some(route) = route else { return };
         if let Some(answer) = back {
-            self.send_answer(ingress, ingress, &answer);
+            self.send_answer((ingress, ingress), &answer, &route, turn);
         }
-        if let (Some(answer), Some(Egress::Device(device))) = (onwards, egress) {
-            self.send_answer(ingress, device, &answer);
+        if let (Some(answer), Egress::Device(device)) = (onwards, route.egress) {
+            self.send_answer((ingress, device), &answer, &route, turn);
         }
     }
 
-    /// Sends an answer by a device. Frames are allocated with headroom for the metadata that a device may want.
-    fn send_answer(&mut self, ingress: u16, device: u16, answer: &Answer) {
-        let ingress = usize::from(ingress);
+    /// Sends an answer, which has the tags of the refused packet, by a device. Frames are allocated with headroom for the
+    /// metadata that a device may want.
+    fn send_answer(&mut self, devices: (u16, u16), answer: &Answer, route: &Route, turn: Turn<'_>) {
+        let ingress = usize::from(devices.0);
         let Some(mut frame) = self.pool.allocate() else {
             self.counters.count_lost(ingress, DropReason::NoMemory);
             return;
@@ -55,6 +59,6 @@ impl Worker {
             return;
         }
         self.counters.rejects_sent.add(1);
-        self.enqueue(ingress, usize::from(device), frame);
+        self.leave(devices, frame, route, turn.published);
     }
 }

@@ -75,6 +75,8 @@ pub(super) enum Errand {
         ingress: u16,
         /// The device it leaves by.
         egress: u16,
+        /// Of a super-frame: how long the IP packets may be into which it is to be cut.
+        cut_to: Option<u16>,
     },
 }
 

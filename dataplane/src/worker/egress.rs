@@ -2,6 +2,11 @@
 
 use super::Worker;
 use super::crossing::{Crossing, Errand};
+use super::judge::Route;
+use super::tagging::change_tags;
+use crate::capture::Sight;
+use crate::packet::ETHERNET_BYTES;
+use crate::published::Published;
 use crate::switch::Egress;
 use crate::verdict::{DropReason, Verdict};
 use af_xdp::Frame;
@@ -21,61 +26,105 @@ pub(super) enum Leaving {
 }
 
 impl Worker {
-    /// Sends the frame where it may go, or gives its memory back.
-    pub(super) fn conclude(&mut self, ingress: usize, verdict: &Verdict, passage: (Frame, Option<Egress>)) {
-        match (verdict, passage) {
-            (Verdict::Allow(_), (frame, Some(Egress::Device(device)))) => {
-                self.enqueue(ingress, usize::from(device), frame);
-            }
-            (Verdict::Allow(_), (frame, Some(Egress::Flood(devices)))) => {
+    /// Counts how a frame ended, and sends it where it may go or gives its memory back.
+    pub(super) fn end(
+        &mut self,
+        ingress: u16,
+        verdict: &Verdict,
+        (frame, route): (Frame, Option<Route>),
+        published: &Published,
+    ) {
+        self.counters.count(usize::from(ingress), verdict);
+        self.tap.show(&self.pool, &frame, &Sight { device: ingress, verdict, time_ns: self.burst_ns });
+        let Some(route) = route.filter(|_| verdict.is_allow()) else {
+            return self.pool.release(frame);
+        };
+        match route.egress {
+            Egress::Device(device) => self.leave((ingress, device), frame, &route, published),
+            Egress::Flood(devices) => {
                 for device in devices.iter() {
                     match self.pool.copy_of(&frame) {
                         Some(copy) => {
                             self.counters.flood_copies.add(1);
-                            self.enqueue(ingress, usize::from(device), copy);
+                            self.leave((ingress, device), copy, &route, published);
                         }
-                        None => self.counters.count_lost(ingress, DropReason::NoMemory),
+                        None => self.counters.count_lost(usize::from(ingress), DropReason::NoMemory),
                     }
                 }
                 self.pool.release(frame);
             }
-            (_, (frame, _)) => self.pool.release(frame),
         }
     }
 
-    /// Puts an allowed frame on its way out: into a queue of its own, or to a worker that has one.
-    pub(super) fn enqueue(&mut self, ingress: usize, device: usize, frame: Frame) {
-        let leaving = self.leaving.get(device).copied().unwrap_or(Leaving::Nowhere);
-        let refused = match leaving {
-            Leaving::Queue(at) => self.queue_up(at, frame).map_err(|frame| (frame, DropReason::TransmitFull)),
-            Leaving::Worker(to) => {
-                let number = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
-                let errand = Errand::Send { ingress: number(ingress), egress: number(device) };
-                let handed = self.crossings.hand_over(to, Crossing { frame, errand });
-                handed.map_err(|frame| (frame, DropReason::HandOverFull))
-            }
-            Leaving::Nowhere => Err((frame, DropReason::TransmitFull)),
+    /// Gives a frame the tags that its segment has at a device, and sends it there, in segments if it is too long.
+    pub(super) fn leave(
+        &mut self,
+        (ingress, device): (u16, u16),
+        mut frame: Frame,
+        route: &Route,
+        published: &Published,
+    ) {
+        let tagged = match published.bindings.tags(device, route.segment) {
+            Some(tags) if change_tags(&mut self.pool, &mut frame, route.tags, tags) => Ok(tags),
+            Some(_) => Err(DropReason::NoMemory),
+            None => Err(DropReason::UnknownVlan),
         };
-        if let Err((frame, reason)) = refused {
-            self.pool.release(frame);
-            self.counters.count_lost(ingress, reason);
+        match tagged {
+            Ok(tags)
+                if frame.len().saturating_sub(ETHERNET_BYTES + tags.bytes()) > self.ip_bytes_max(device) =>
+            {
+                self.leave_in_segments((ingress, device), frame, route);
+            }
+            Ok(_) => self.enqueue((ingress, device), None, frame),
+            Err(reason) => self.lose(ingress, reason, frame),
+        }
+    }
+
+    /// Counts an allowed frame that goes nowhere, and gives its memory back.
+    pub(super) fn lose(&mut self, ingress: u16, reason: DropReason, frame: Frame) {
+        self.pool.release(frame);
+        self.counters.count_lost(usize::from(ingress), reason);
+    }
+
+    /// Puts an allowed frame on its way out: into a queue of its own, or to a worker that has one. A super-frame is cut
+    /// by the worker that has the queue.
+    pub(super) fn enqueue(&mut self, (ingress, egress): (u16, u16), cut_to: Option<u16>, frame: Frame) {
+        let leaving = self.leaving.get(usize::from(egress)).copied().unwrap_or(Leaving::Nowhere);
+        match leaving {
+            Leaving::Queue(at) => self.queue_or_cut(at, ingress, cut_to, frame),
+            Leaving::Worker(to) => {
+                let errand = Errand::Send { ingress, egress, cut_to };
+                if let Err(frame) = self.crossings.hand_over(to, Crossing { frame, errand }) {
+                    self.lose(ingress, DropReason::HandOverFull, frame);
+                }
+            }
+            Leaving::Nowhere => self.lose(ingress, DropReason::TransmitFull, frame),
         }
     }
 
     /// Puts a frame that another worker allowed into the queue it is for.
-    pub(super) fn send_for_other(&mut self, ingress: u16, egress: u16, frame: Frame) {
-        let refused = match self.leaving.get(usize::from(egress)) {
-            Some(Leaving::Queue(at)) => self.queue_up(*at, frame),
+    pub(super) fn send_for_other(
+        &mut self,
+        (ingress, egress): (u16, u16),
+        cut_to: Option<u16>,
+        frame: Frame,
+    ) {
+        match self.leaving.get(usize::from(egress)) {
+            Some(Leaving::Queue(at)) => self.queue_or_cut(*at, ingress, cut_to, frame),
             // The queue was taken away meanwhile; a frame crosses twice at most.
-            _ => Err(frame),
-        };
-        if let Err(frame) = refused {
-            self.pool.release(frame);
-            self.counters.count_lost(usize::from(ingress), DropReason::TransmitFull);
+            _ => self.lose(ingress, DropReason::TransmitFull, frame),
         }
     }
 
-    fn queue_up(&mut self, at: usize, frame: Frame) -> Result<(), Frame> {
+    fn queue_or_cut(&mut self, at: usize, ingress: u16, cut_to: Option<u16>, frame: Frame) {
+        if let Some(ip_bytes_max) = cut_to {
+            self.queue_segments(at, ingress, usize::from(ip_bytes_max), frame);
+        } else if let Err(frame) = self.queue_up(at, frame) {
+            self.lose(ingress, DropReason::TransmitFull, frame);
+        }
+    }
+
+    pub(super) fn queue_up(&mut self, at: usize, frame: Frame) -> Result<(), Frame> {
         match self.queues.get_mut(at).filter(|queue| queue.egress.len() < EGRESS_FRAMES_MAX) {
             Some(queue) => {
                 queue.egress.push_back(frame);

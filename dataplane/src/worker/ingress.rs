@@ -7,8 +7,7 @@
 
 use super::Worker;
 use super::crossing::{Crossing, Errand};
-use super::judge::Standing;
-use crate::capture::Sight;
+use super::judge::{Standing, ended_early, passed_binding};
 use crate::device::BURST_FRAMES;
 use crate::published::Published;
 use crate::verdict::DropReason;
@@ -72,7 +71,9 @@ impl Worker {
             for Crossing { frame, errand } in rest.by_ref().take(LANES) {
                 match errand {
                     Errand::Judge { ingress } => to_judge.push((frame, ingress)),
-                    Errand::Send { ingress, egress } => self.send_for_other(ingress, egress, frame),
+                    Errand::Send { ingress, egress, cut_to } => {
+                        self.send_for_other((ingress, egress), cut_to, frame);
+                    }
                 }
             }
             self.pass(to_judge.into_iter(), turn);
@@ -97,18 +98,27 @@ impl Worker {
         let mut lanes = std::mem::take(&mut self.lanes);
         frames.for_each(|(frame, ingress)| self.prepare(ingress, frame, turn, &mut lanes));
         for standing in &lanes.standings {
-            if let Ok(Standing::ToFlow { place, .. }) = standing {
-                self.tracker.approach(place);
+            if let Ok(Standing::ToFlow(placed)) = standing {
+                self.tracker.approach(&placed.place);
             }
         }
         self.tap.refresh();
+        self.burst_ns = turn.now_ns;
         for ((frame, ingress), standing) in lanes.frames.drain(..).zip(&lanes.standings) {
-            let (verdict, egress) = self.judge(ingress, standing, turn, &lanes.packets);
-            self.counters.count(usize::from(ingress), &verdict);
-            let sight = Sight { device: ingress, verdict: &verdict, time_ns: turn.now_ns };
-            self.tap.show(&self.pool, &frame, &sight);
-            self.reject(ingress, &verdict, (&frame, egress), turn.now_ns);
-            self.conclude(usize::from(ingress), &verdict, (frame, egress));
+            let (verdict, route) = match standing {
+                Err(reason) => (ended_early(*reason, turn.published), None),
+                Ok(Standing::Passed(route)) => (passed_binding(turn.published), Some(*route)),
+                Ok(Standing::ToFlow(placed)) => {
+                    let ip = &lanes.packets[placed.packet];
+                    (self.judge_flow(ingress, placed, ip, turn), Some(placed.route))
+                }
+                Ok(Standing::ToFragments(placed)) => {
+                    self.pass_part((ingress, frame), placed, &lanes.packets[placed.packet], turn);
+                    continue;
+                }
+            };
+            self.reject(ingress, &verdict, (&frame, route), turn);
+            self.end(ingress, &verdict, (frame, route), turn.published);
         }
         lanes.clear();
         self.lanes = lanes;

@@ -3,8 +3,7 @@
 use super::Worker;
 use super::ingress::Turn;
 use crate::binding::{Passage, Sender};
-use crate::fragments;
-use crate::packet::{Checksum, Content, IpPacket, Packet, ParseContext};
+use crate::packet::{Checksum, Content, Fragment, IpPacket, Packet, ParseContext, TagsInFrame};
 use crate::published::Published;
 use crate::switch::{Egress, Ingress};
 use crate::tracker::{FlowPlace, Judged};
@@ -24,21 +23,35 @@ pub(super) struct Lanes {
     pub(super) packets: Vec<IpPacket>,
 }
 
-/// Where a frame stands after stages 1 to 3.
+/// Where a frame stands after stages 1 and 2.
 pub(super) enum Standing {
     /// ARP, neighbour discovery and the like: stage 2 alone decides.
-    Passed(Egress),
+    Passed(Route),
     /// The rest is up to the flow and the rules.
-    ToFlow {
-        /// Its place among the packets.
-        packet: usize,
-        /// Its segment.
-        segment: SegmentId,
-        /// Where it goes if it may.
-        egress: Egress,
-        /// Where its flow is looked for.
-        place: FlowPlace,
-    },
+    ToFlow(Placed),
+    /// A part of a datagram: stage 3 comes first, in the order in which the frames came.
+    ToFragments(Placed),
+}
+
+/// Where a frame goes if it may.
+#[derive(Clone, Copy)]
+pub(super) struct Route {
+    /// By which devices.
+    pub(super) egress: Egress,
+    /// In which segment.
+    pub(super) segment: SegmentId,
+    /// The tags that it came with.
+    pub(super) tags: TagsInFrame,
+}
+
+/// What the stages from the third one on need of a frame.
+pub(super) struct Placed {
+    /// Its place among the packets.
+    pub(super) packet: usize,
+    /// Where it goes if it may.
+    pub(super) route: Route,
+    /// Where its flow is looked for.
+    pub(super) place: FlowPlace,
 }
 
 /// Where a frame goes on after stage 2.
@@ -65,7 +78,7 @@ impl Lanes {
 }
 
 impl Worker {
-    /// Takes a frame through stages 1 to 3 and asks for the memory that stage 4 will read.
+    /// Takes a frame through stages 1 and 2 and asks for the memory that stage 4 will read.
     #[inline]
     pub(super) fn prepare(&mut self, ingress: u16, mut frame: Frame, turn: Turn<'_>, lanes: &mut Lanes) {
         let standing = match self.first_stages(ingress, &mut frame, turn, &mut lanes.packets) {
@@ -101,7 +114,8 @@ impl Worker {
         };
         let egress = self.switch.route(bindings, Ingress { device, segment }, &packet, turn.now_ns)?;
         let egress = bindings.receivers(egress, segment, &packet)?;
-        let Content::Ip(ip) = &packet.content else { return Ok(Way::On(Standing::Passed(egress))) };
+        let route = Route { egress, segment, tags: packet.tags };
+        let Content::Ip(ip) = &packet.content else { return Ok(Way::On(Standing::Passed(route))) };
         if let Checksum::Partial(request) = ip.checksum {
             // Whoever finishes the checksum sums up to the end of the frame: padding must not be there.
             if let Some(bytes) = packet.unpadded_bytes() {
@@ -111,51 +125,49 @@ impl Worker {
         }
         let Some(place) = judged else {
             self.overhear(bindings, segment, &packet, frame);
-            return Ok(Way::On(Standing::Passed(egress)));
+            return Ok(Way::On(Standing::Passed(route)));
         };
-        fragments::check(&packet)?;
         packets.push(*ip);
-        Ok(Way::On(Standing::ToFlow { packet: packets.len() - 1, segment, egress, place }))
+        let placed = Placed { packet: packets.len() - 1, route, place };
+        Ok(Way::On(match ip.fragment {
+            Fragment::Whole => Standing::ToFlow(placed),
+            Fragment::First { .. } | Fragment::Later { .. } => Standing::ToFragments(placed),
+        }))
     }
 
-    /// Returns the verdict on a frame of the lanes, and where it goes if it may.
-    pub(super) fn judge(
+    /// Returns the verdict of stages 4 to 7 on a packet.
+    pub(super) fn judge_flow(
         &mut self,
         ingress: u16,
-        standing: &Result<Standing, DropReason>,
+        placed: &Placed,
+        ip: &IpPacket,
         turn: Turn<'_>,
-        packets: &[IpPacket],
-    ) -> (Verdict, Option<Egress>) {
+    ) -> Verdict {
         let Turn { now_ns, published, .. } = turn;
-        match standing {
-            Err(reason) => {
-                let grounds = Grounds { version: published.version, stage: reason.stage(), rule: None };
-                (Verdict::Drop(*reason, grounds), None)
-            }
-            Ok(Standing::Passed(egress)) => (passed_binding(published), Some(*egress)),
-            Ok(Standing::ToFlow { packet, segment, egress, place }) => {
-                let (ip, bindings) = (&packets[*packet], &published.bindings);
-                let (segment, egress) = (*segment, *egress);
-                let judged = Judged { ip, segment, bindings, ingress, egress, now_ns };
-                (self.tracker.judge(&judged, place, published), Some(egress))
-            }
+        let Route { egress, segment, .. } = placed.route;
+        let judged = Judged { ip, segment, bindings: &published.bindings, ingress, egress, now_ns };
+        let verdict = self.tracker.judge(&judged, &placed.place, published);
+        if verdict.is_allow() {
+            self.tracker.note_segments(ip, &placed.place);
         }
+        verdict
     }
 
-    /// Stage 1.
+    /// Stage 1. A frame that is longer than its device's MTU allows passes only if it is TCP data for several segments.
     #[inline]
     fn parse(&self, ingress: u16, frame: &Frame) -> Result<Packet, DropReason> {
         // A device that was taken away while its frame crossed.
         let known = self.known.get(usize::from(ingress)).copied().flatten();
         let traits = known.ok_or(DropReason::NoDevice)?.traits;
-        if frame.len() > traits.frame_bytes_max {
+        let context = ParseContext { may_be_partial: traits.may_be_partial };
+        let parsed = Packet::parse(self.pool.bytes(frame), frame.len(), context);
+        if frame.len() > traits.frame_bytes_max && !parsed.is_ok_and(|packet| packet.may_be_cut()) {
             let counters = &self.counters.devices[usize::from(ingress)];
             counters.oversize_packets.add(1);
             counters.oversize_bytes_max.set(counters.oversize_bytes_max.get().max(frame.len() as u64));
             return Err(DropReason::OversizeFrame);
         }
-        let context = ParseContext { may_be_partial: traits.may_be_partial };
-        let packet = Packet::parse(self.pool.bytes(frame), frame.len(), context)?;
+        let packet = parsed?;
         if let Content::Ip(ip) = &packet.content
             && ip.checksum == Checksum::Beyond
         {
@@ -165,7 +177,12 @@ impl Worker {
     }
 }
 
+/// Returns the verdict on a packet that ended in stage 1, 2 or 3.
+pub(super) fn ended_early(reason: DropReason, published: &Published) -> Verdict {
+    Verdict::Drop(reason, Grounds { version: published.version, stage: reason.stage(), rule: None })
+}
+
 /// Returns the verdict on ARP, neighbour discovery and the like, which stage 2 alone decides.
-fn passed_binding(published: &Published) -> Verdict {
+pub(super) fn passed_binding(published: &Published) -> Verdict {
     Verdict::Allow(Grounds { version: published.version, stage: Stage::Binding, rule: None })
 }

@@ -9,6 +9,7 @@ pub fn stop(workers: &mut [Worker]) {
     tell_balance(workers, "workers stop");
     for worker in workers.iter_mut() {
         worker.tracker.stop();
+        worker.release_parts();
         worker.obey();
         worker.close_all(|_| true);
     }

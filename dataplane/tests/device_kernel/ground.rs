@@ -84,6 +84,28 @@ impl Ground {
         self.on(place, &format!("ip address add {address} dev {far}"));
     }
 
+    /// Makes a tap in a namespace, up, with an address if it is to have one, and returns its far end, at which all
+    /// offloads are left to whoever holds it.
+    pub fn tap(&self, place: &str, name: &str, address: Option<&str>) -> File {
+        self.enter(place);
+        let far = af_xdp::open_tap(name, af_xdp::TapOffloads::Segmentation).unwrap();
+        self.enter("here");
+        self.write(place, &format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
+        self.on(place, &format!("ip link set {name} up"));
+        if let Some(address) = address {
+            self.on(place, &format!("ip address add {address} dev {name}"));
+        }
+        far
+    }
+
+    /// Does something while the calling thread lives in a namespace.
+    pub fn within<T>(&self, place: &str, work: impl FnOnce() -> T) -> T {
+        self.enter(place);
+        let result = work();
+        self.enter("here");
+        result
+    }
+
     /// Runs a command in a namespace.
     pub fn on(&self, place: &str, line: &str) -> String {
         run(&format!("ip netns exec {} {line}", self.space(place)))

@@ -5,3 +5,4 @@
 mod ground;
 mod safety;
 mod sockets;
+mod whole_worker;

@@ -120,19 +120,37 @@ impl Lab {
 
     /// Builds a host.
     pub fn build(rules: &str, setting: Setting, change: impl FnOnce(&mut FlowSettings)) -> Self {
-        let Setting { workers, is_uplink_partial } = setting;
-        let devices = ["web0", "web1", "db0", "up0"];
-        let role = |name: &str| if name == "up0" { Role::Uplink } else { Role::Endpoint };
-        let device_role = |name: &&str| DeviceRole {
-            name: (*name).to_owned(),
-            role: role(name),
+        Self::assemble(rules, setting, &Self::devices(), change)
+    }
+
+    /// Returns a host with other devices, each with the longest frame that may come from it.
+    pub fn on(rules: &str, devices: &[(DeviceRole, usize)]) -> Self {
+        Self::assemble(rules, Setting::default(), devices, |_| {})
+    }
+
+    /// Returns the usual devices: untagged, in the segment `default`.
+    pub fn devices() -> Vec<(DeviceRole, usize)> {
+        let device = |name: &str| DeviceRole {
+            name: name.to_owned(),
+            role: if name == "up0" { Role::Uplink } else { Role::Endpoint },
             segment: Some(Name::default_name()),
             vlans: Vec::new(),
             ethertypes: Vec::new(),
         };
+        ["web0", "web1", "db0", "up0"].map(|name| (device(name), 1_522)).into()
+    }
+
+    /// Builds a host with these devices.
+    pub fn assemble(
+        rules: &str,
+        setting: Setting,
+        devices: &[(DeviceRole, usize)],
+        change: impl FnOnce(&mut FlowSettings),
+    ) -> Self {
+        let Setting { workers, is_uplink_partial } = setting;
         let host = Host {
             name: Name::new("h").unwrap(),
-            devices: devices.iter().map(device_role).collect(),
+            devices: devices.iter().map(|(device, _)| device.clone()).collect(),
             workers,
         };
         let mut numbering = Numbering::default();
@@ -146,11 +164,11 @@ impl Lab {
         let (attached, far): (Vec<_>, Vec<_>) = devices
             .iter()
             .zip(0..)
-            .map(|(name, number)| {
+            .map(|((role, frame_bytes_max), number)| {
                 let (device, far) = memory::pair();
                 let device = Box::new(device);
-                let may_be_partial = is_uplink_partial || role(name) != Role::Uplink;
-                let attached = Attached { device, number, may_be_partial, frame_bytes_max: 1_518 };
+                let may_be_partial = is_uplink_partial || role.role != Role::Uplink;
+                let attached = Attached { device, number, may_be_partial, frame_bytes_max: *frame_bytes_max };
                 (attached, far)
             })
             .unzip();

@@ -120,6 +120,7 @@ impl Endpoint {
             self.edge = edge;
         }
         TcpFields {
+            segment_bytes_max: None,
             flags,
             sequence,
             acknowledgment: if flags.intersects(ACK) { self.expected } else { 0 },

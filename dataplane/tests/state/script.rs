@@ -98,8 +98,15 @@ fn line(text: &str, place: &str) -> Option<Line> {
         Some((sequence, bytes)) => (sequence.parse().ok()?, bytes.parse().ok()?),
         None => (text.split_whitespace().find_map(|word| word.parse().ok())?, 0),
     };
-    let mut tcp =
-        TcpFields { flags, sequence, acknowledgment: 0, window: 502, window_scale: None, payload_bytes };
+    let mut tcp = TcpFields {
+        flags,
+        sequence,
+        acknowledgment: 0,
+        window: 502,
+        window_scale: None,
+        segment_bytes_max: None,
+        payload_bytes,
+    };
     while let Some(word) = words.next() {
         let value = words.next()?;
         match word {

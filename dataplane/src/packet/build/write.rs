@@ -4,6 +4,7 @@ use super::{ChecksumKnob, Frame, Network, Sctp, Tcp, Transport, two};
 use crate::packet::{ArpOperation, ArpPacket, ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 use meshgate_policy::Protocol;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 impl Frame {
     /// Appends the bytes of the frame.
@@ -11,8 +12,8 @@ impl Frame {
         let start = out.len();
         out.extend(self.destination_mac.0);
         out.extend(self.source_mac.0);
-        if let Some((ethertype, number)) = self.tag {
-            out.extend(two(ethertype, number));
+        for (ethertype, number) in &self.tags {
+            out.extend(two(*ethertype, *number));
         }
         match self.network {
             Network::Other(ethertype) => {
@@ -36,8 +37,38 @@ impl Frame {
         out.resize(start + bytes, 0xee);
     }
 
+    /// Returns how many bytes there are behind the IP headers.
+    pub fn l4_bytes(&self) -> usize {
+        self.l4(&self.address_bytes()).len()
+    }
+
+    /// Returns the frame of one part of the datagram: these of the bytes behind its IP headers, beginning at a multiple
+    /// of 8, with this more-fragments flag. All other parts must be asked of the same frame.
+    pub fn part(&self, bytes: Range<usize>, more: bool) -> Self {
+        let offset_bytes = low_u16(bytes.start);
+        let payload = self.l4(&self.address_bytes())[bytes].to_vec();
+        let transport = Transport::Raw(self.protocol_number());
+        Self { transport, payload, fragment: Some((offset_bytes, more)), ..self.clone() }
+    }
+
+    /// Returns the parts of the datagram when it is cut at these places, in order.
+    pub fn cut(&self, places: &[usize]) -> Vec<Self> {
+        let l4_bytes = self.l4_bytes();
+        let starts = std::iter::once(0).chain(places.iter().copied());
+        let ends = places.iter().copied().chain([l4_bytes]);
+        starts.zip(ends).map(|(start, end)| self.part(start..end, end < l4_bytes)).collect()
+    }
+
+    fn address_bytes(&self) -> Vec<u8> {
+        match self.network {
+            Network::V4(source, destination) => [source.octets(), destination.octets()].concat(),
+            Network::V6(source, destination) => [source.octets(), destination.octets()].concat(),
+            Network::Other(_) | Network::Arp(_) => Vec::new(),
+        }
+    }
+
     fn write_ipv4(&self, source: Ipv4Addr, destination: Ipv4Addr, out: &mut Vec<u8>) {
-        let l4 = self.l4(&[&source.octets()[..], &destination.octets()[..]].concat());
+        let l4 = self.l4(&self.address_bytes());
         let header_bytes = 20 + self.ipv4_options.len();
         let (offset_bytes, more) = self.fragment.unwrap_or((0, false));
         let flags = (offset_bytes / 8) | if more { 0x2000 } else { 0 };
@@ -55,7 +86,7 @@ impl Frame {
     }
 
     fn write_ipv6(&self, source: Ipv6Addr, destination: Ipv6Addr, out: &mut Vec<u8>) {
-        let l4 = self.l4(&[&source.octets()[..], &destination.octets()[..]].concat());
+        let l4 = self.l4(&self.address_bytes());
         let mut chain = self.extensions.clone();
         if let Some((offset_bytes, more)) = self.fragment {
             let [high, low] = (offset_bytes & !7 | u16::from(more)).to_be_bytes();
