@@ -198,6 +198,7 @@ impl Config {
             ("frame_bytes", self.frame_bytes == other.frame_bytes),
             ("flows_max", self.flows_max == other.flows_max),
             ("flow_ring", self.flow_ring == other.flow_ring),
+            ("metrics", self.metrics == other.metrics),
         ];
         let named = same.into_iter().find(|(_, is_same)| !is_same).map(|(key, _)| key);
         let (devices, take_uplink) = (other.devices.clone(), other.take_uplink);

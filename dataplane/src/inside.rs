@@ -9,15 +9,21 @@ use crate::reporter::Reporter;
 use crate::top_flows::TopFlows;
 use crate::verdict::DropReason;
 use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Names of the threads of workers begin so; a number follows.
 const WORKER_THREAD: &str = "worker-";
 /// Threads of this process that are looked at: workers, and some beside them.
 const THREADS_MAX: usize = 1_024;
 
+/// Asks for the configuration to be read again, and hears how many devices are configured then, or why not.
+pub type ReloadWish = oneshot::Sender<Result<usize, String>>;
+
 /// What may be looked at.
 #[derive(Clone)]
 pub struct Inside {
+    /// Where reloading is asked for.
+    pub reload: mpsc::Sender<ReloadWish>,
     /// How it was configured.
     pub config: Arc<Config>,
     /// Tells this run from others.

@@ -4,7 +4,7 @@ use crate::assembly::Assembly;
 use crate::config::Config;
 use crate::device_keeper::DeviceKeeper;
 use crate::exporter::{Exporter, ExporterError};
-use crate::inside::Inside;
+use crate::inside::{Inside, ReloadWish};
 use crate::inspector::Inspector;
 use crate::metrics::{Metrics, MetricsError};
 use crate::reporter::{Reporter, SharedFacts};
@@ -69,6 +69,7 @@ pub struct Threads {
     metrics: Option<Metrics>,
     finished: oneshot::Receiver<()>,
     changes: mpsc::Sender<DeviceChange>,
+    reloads: mpsc::Receiver<ReloadWish>,
 }
 
 impl Threads {
@@ -94,7 +95,9 @@ impl Threads {
             started: Instant::now(),
             connected: Arc::default(),
         };
+        let (reload, reloads) = mpsc::channel(1);
         let inside = Inside {
+            reload,
             config: Arc::new(config.clone()),
             epoch,
             reporter: reporter.clone(),
@@ -135,13 +138,14 @@ impl Threads {
             metrics,
             finished,
             changes,
+            reloads,
         })
     }
 
     /// Talks to control until a signal or the workers' end, then ends all threads. With a keeper, devices that vanish
     /// are taken again when they return, and SIGHUP has the configuration read again.
     pub fn serve(self, signals: StopSignals, keeper: Option<DeviceKeeper>) {
-        let Self { stopping, workers, exporter, exporter_stopping, finished, changes, .. } = self;
+        let Self { stopping, workers, exporter, exporter_stopping, finished, changes, reloads, .. } = self;
         let Self { subscriber, reporter, inspector, metrics, .. } = self;
         signals.run_until_told(|hung_up| async {
             tokio::select! {
@@ -149,7 +153,7 @@ impl Threads {
                 () = inspector.run() => {}
                 () = Metrics::run(metrics) => {}
                 () = lingering(finished, &reporter) => tracing::info!("no device delivers any more"),
-                () = keep_devices(keeper, hung_up, changes) => {}
+                () = keep_devices(keeper, hung_up, changes, reloads) => {}
             }
         });
         stopping.store(true, Ordering::Release);
@@ -198,17 +202,28 @@ async fn keep_devices(
     keeper: Option<DeviceKeeper>,
     mut hung_up: Signal,
     changes: mpsc::Sender<DeviceChange>,
+    mut reloads: mpsc::Receiver<ReloadWish>,
 ) {
-    let Some(mut keeper) = keeper else { return std::future::pending().await };
+    let Some(mut keeper) = keeper else {
+        // Whoever wishes for it hears that nobody is there.
+        drop(reloads);
+        return std::future::pending().await;
+    };
     let mut period = tokio::time::interval(LOOK_PERIOD);
     period.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = period.tick() => keeper.look(),
             heard = hung_up.recv() => match heard {
-                Some(()) => keeper.reload(&changes).await,
+                // What came of it is in the log.
+                Some(()) => _ = keeper.reload(&changes).await,
                 None => std::future::pending().await,
             },
+            Some(wish) = reloads.recv() => {
+                let outcome = keeper.reload(&changes).await;
+                // Whoever asked may have gone.
+                _ = wish.send(outcome.map_err(|error| error.to_string()));
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ mod lab;
 use lab::{Lab, WEB0, relationship, v4};
 use meshgate_dataplane::config::Config;
 use meshgate_dataplane::device::offload::Source;
-use meshgate_dataplane::inside::Inside;
+use meshgate_dataplane::inside::{Inside, ReloadWish};
 use meshgate_dataplane::inspector::Inspector;
 use meshgate_dataplane::metrics::{Metrics, MetricsListen, exposition};
 use meshgate_dataplane::packet::TcpFlags;
@@ -85,6 +85,13 @@ impl DiagnosticsService for Control {
     async fn observe(&self, _: Request<wire::ObserveRequest>) -> Result<Response<wire::Activity>, Status> {
         Err(Status::unimplemented("not here"))
     }
+
+    async fn reload(
+        &self,
+        _: Request<wire::ReloadRequest>,
+    ) -> Result<Response<wire::ReloadResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 }
 
 /// A laboratory whose inside is looked at from a control plane.
@@ -95,6 +102,7 @@ struct Ground {
     questions: mpsc::Sender<Result<wire::HostQuestion, Status>>,
     answers: mpsc::Receiver<Answers>,
     attached: mpsc::Receiver<wire::AttachRequest>,
+    reloads: mpsc::Receiver<ReloadWish>,
 }
 
 impl Ground {
@@ -126,7 +134,9 @@ impl Ground {
             started: Instant::now(),
             connected: Arc::default(),
         };
+        let (reload, reloads) = mpsc::channel(1);
         let inside = Inside {
+            reload,
             epoch: 5,
             reporter,
             rules: lab.assembly.publisher.reader(),
@@ -143,7 +153,7 @@ impl Ground {
         let router = tonic::transport::Server::builder().add_service(DiagnosticsServiceServer::new(control));
         tokio::spawn(router.serve_with_incoming(UnixListenerStream::new(listener)));
         tokio::spawn(Inspector::new(inside.clone()).run());
-        Self { lab, inside, directory, questions, answers, attached }
+        Self { lab, inside, directory, questions, answers, attached, reloads }
     }
 
     async fn ask(&mut self, inquiry: u64, question: Question) -> Answers {
@@ -367,4 +377,21 @@ async fn a_client_that_stalls_or_floods_holds_up_no_other() {
     assert!(Metrics::open(&listen, ground.inside.clone()).is_ok(), "a socket nobody listens at is replaced");
     let error = Metrics::open(&MetricsListen::Tcp(address), ground.inside.clone()).err().unwrap().to_string();
     assert!(error.starts_with(&format!("metrics: {address}: ")), "{error}");
+}
+
+#[tokio::test]
+async fn a_wish_to_reload_is_handed_on_and_its_outcome_brought_back() {
+    let mut ground = Ground::new();
+    for outcome in [Ok(3), Err("dp.toml: line 2: unknown field `x`".to_owned())] {
+        ground.put(7, Question::Reload(wire::ReloadQuestion {})).await;
+        ground.reloads.recv().await.unwrap().send(outcome.clone()).unwrap();
+        let answer = ground.answers.recv().await.unwrap().recv().await.unwrap().answer;
+        match outcome {
+            Ok(_) => assert_eq!(answer, Some(Answer::Reloaded(wire::HostReloaded { devices: 3 }))),
+            Err(fault) => assert_eq!(answer, Some(Answer::Refusal(fault))),
+        }
+    }
+    ground.reloads.close();
+    let answer = ground.ask(8, Question::Reload(wire::ReloadQuestion {})).await.recv().await.unwrap();
+    assert!(matches!(answer.answer, Some(Answer::Refusal(why)) if why.contains("nothing to reload")));
 }

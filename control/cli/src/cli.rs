@@ -10,6 +10,7 @@ use crate::flows::Flows;
 use crate::groups::{self, GroupsCommand};
 use crate::learner::{self, LearnerCommand};
 use crate::relationships::{self, RelationshipsCommand};
+use crate::reload::Reload;
 use crate::rules::{self, RulesCommand};
 use crate::segments::{self, SegmentsCommand};
 use crate::server::{DEFAULT_SERVER, Server};
@@ -122,6 +123,11 @@ enum Command {
   meshgate doctor
   meshgate doctor --host gw-1 --all")]
     Doctor(Doctor),
+    /// Have a host read its configuration again: devices come and go, the others are not touched
+    #[command(after_help = "Examples:
+  meshgate reload
+  meshgate reload --host gw-1")]
+    Reload(Reload),
     /// Copy packets of a host with their verdicts into a file that Wireshark reads
     #[command(after_help = "Examples:
   meshgate capture -w drops.pcapng --verdict drop --count 100
@@ -175,6 +181,7 @@ impl Cli {
             Command::Explain(command) => command.run(&session).await,
             Command::Flows(command) => command.run(&session).await,
             Command::Doctor(command) => command.run(&session).await,
+            Command::Reload(command) => command.run(&session).await,
             Command::Capture(command) => command.run(&session).await,
             Command::Top(command) => command.run(&session).await,
             Command::Suggestions(command) => suggestions::run(command, &session).await,

@@ -116,6 +116,15 @@ pub struct CaptureEnd {
     pub devices: Vec<CaptureCounts>,
 }
 
+/// A host that has read its configuration again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// The host.
+    pub host: String,
+    /// Devices that are configured there now.
+    pub devices: u32,
+}
+
 /// What one host counts at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Activity {

@@ -23,6 +23,7 @@ mod learner;
 mod pcapng;
 mod policy_file;
 mod relationships;
+mod reload;
 mod rules;
 mod segments;
 mod server;

@@ -228,6 +228,22 @@ impl wire::diagnostics_service_server::DiagnosticsService for DiagnosticsApi {
             _ => Err(astray(&host)),
         }
     }
+
+    async fn reload(
+        &self,
+        request: Request<wire::ReloadRequest>,
+    ) -> Result<Response<wire::ReloadResponse>, Status> {
+        caller(&request)?;
+        let wire::ReloadRequest { host } = request.into_inner();
+        let host = self.host(&host)?;
+        let mut inquiry = self.ask(&host, Question::Reload(wire::ReloadQuestion {}))?;
+        match first_part(&host, &mut inquiry).await? {
+            Answer::Reloaded(wire::HostReloaded { devices }) => {
+                Ok(Response::new(wire::ReloadResponse { host: host.to_string(), devices }))
+            }
+            _ => Err(astray(&host)),
+        }
+    }
 }
 
 /// Returns the first part of an answer.
@@ -249,7 +265,7 @@ fn captured(answer: Answer) -> Result<wire::CapturePart, Status> {
     match answer {
         Answer::Capture(part) => Ok(part),
         Answer::Refusal(reason) => Err(Status::failed_precondition(reason)),
-        Answer::Diagnosis(_) | Answer::Activity(_) => {
+        Answer::Diagnosis(_) | Answer::Activity(_) | Answer::Reloaded(_) => {
             Err(Status::internal("the host answered something else"))
         }
     }

@@ -51,15 +51,19 @@ struct Plan {
 }
 
 impl DeviceKeeper {
-    /// Reads the configuration again and takes it, or says why not.
-    pub async fn reload(&mut self, changes: &mpsc::Sender<DeviceChange>) {
-        let Some((running, path)) = self.config.clone() else { return };
+    /// Reads the configuration again and takes it, or says why not. Returns how many devices are configured then.
+    pub async fn reload(&mut self, changes: &mpsc::Sender<DeviceChange>) -> Result<usize, ReloadError> {
+        let Some((running, path)) = self.config.clone() else { return Err(ReloadError::Ending) };
         match self.take_config(&running, &path, changes).await {
             Ok(()) => {
                 let devices = self.entries.iter().flatten().count();
                 tracing::info!(path = %path.display(), devices, "configuration read again");
+                Ok(devices)
             }
-            Err(error) => tracing::error!(%error, "configuration not taken; the running one stays"),
+            Err(error) => {
+                tracing::error!(%error, "configuration not taken; the running one stays");
+                Err(error)
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use meshgate_proto::wire;
 use messages::{activity, capture_start, captured_packet, counts, diagnosis, filter};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
@@ -99,6 +99,7 @@ impl Answerer {
         let inside = self.inside.clone();
         let answer = match question {
             Some(Question::Capture(question)) => return self.capture(question).await,
+            Some(Question::Reload(wire::ReloadQuestion {})) => return self.reload().await,
             // Both read files, which may take some milliseconds.
             Some(Question::Diagnose(wire::DiagnoseQuestion {})) => {
                 tokio::task::spawn_blocking(move || Answer::Diagnosis(diagnosis(&inside))).await
@@ -111,6 +112,21 @@ impl Answerer {
         match answer {
             Ok(answer) => self.send(answer).await,
             Err(_) => self.refuse("the dataplane is stopping".to_owned()).await,
+        }
+    }
+
+    async fn reload(&self) {
+        let (wish, outcome) = oneshot::channel();
+        let heard = match self.inside.reload.send(wish).await {
+            Ok(()) => outcome.await.unwrap_or_else(|_| Err("the dataplane is stopping".to_owned())),
+            Err(_) => Err("this dataplane judges a capture; there is nothing to reload".to_owned()),
+        };
+        match heard {
+            Ok(devices) => {
+                let devices = u32::try_from(devices).unwrap_or(u32::MAX);
+                self.send(Answer::Reloaded(wire::HostReloaded { devices })).await;
+            }
+            Err(reason) => self.refuse(reason).await,
         }
     }
 

@@ -4,7 +4,7 @@ use super::Client;
 use crate::client::CallError;
 use crate::inside_answers::{
     Activity, CaptureCounts, CaptureDevice, CaptureEnd, CapturePart, CaptureStart, CapturedPacket,
-    DeviceActivity, Finding, FlowActivity, HostFindings, RuleActivity, Severity, WorkerActivity,
+    DeviceActivity, Finding, FlowActivity, HostFindings, Reloaded, RuleActivity, Severity, WorkerActivity,
 };
 use meshgate_policy::{Protocol, Stage};
 use meshgate_proto::MESSAGE_BYTES_MAX;
@@ -67,6 +67,14 @@ impl Client {
     pub async fn capture(&self, order: &CaptureOrder) -> Result<CaptureStream<'_>, CallError> {
         let answer = self.diagnostics().capture(self.request(capture_request(order))).await;
         Ok(CaptureStream { client: self, parts: self.answer(answer)? })
+    }
+
+    /// Has a host read its configuration again.
+    pub async fn reload(&self, host: &str) -> Result<Reloaded, CallError> {
+        let request = wire::ReloadRequest { host: host.to_owned() };
+        let answer = self.diagnostics().reload(self.request(request)).await;
+        let wire::ReloadResponse { host, devices } = self.answer(answer)?;
+        Ok(Reloaded { host, devices })
     }
 
     /// Asks what a host counts at this moment.
