@@ -27,6 +27,7 @@ impl Inside {
                         looks += 1;
                         vec![Answer::Activity(activity(looks))]
                     }
+                    Question::Reload(_) => vec![Answer::Reloaded(wire::HostReloaded { devices: 2 })],
                     Question::Diagnose(_) => vec![Answer::Refusal("not here".into())],
                 };
                 let part =
@@ -164,4 +165,14 @@ fn the_doctor_shows_what_control_sees_where_a_host_cannot_be_asked() {
     assert_eq!(control.refused("doctor --host h9"), "host: there is no host h9");
     let json: serde_json::Value = serde_json::from_str(&control.done("doctor -o json")).unwrap();
     assert_eq!(json[0]["findings"][0]["severity"], "ok");
+}
+
+#[test]
+fn a_host_that_reads_its_configuration_again_says_so() {
+    let Some(control) = Control::start() else { return };
+    assert_eq!(control.refused("reload"), "no dataplane is connected that could be asked");
+    let _host = Inside::start(&control, 0, false);
+    assert_eq!(control.done("reload"), "h1: configuration read again, 2 devices\n");
+    let line = control.refused("reload --host h9");
+    assert!(line.starts_with("host h9 cannot be asked: it is not connected"), "{line}");
 }
