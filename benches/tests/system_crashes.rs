@@ -135,7 +135,7 @@ fn a_dataplane_that_is_told_to_end_while_it_starts_ends_in_order() {
             dataplane.await_log(moment, |log| log.contains(moment));
             let (status, log) = dataplane.terminate();
             assert!(status.success() && log.contains("told to stop"), "{moment}: {status}: {log}");
-            assert!(log.contains("worker stopped"), "{moment}: {log}");
+            assert!(log.contains("workers stopped"), "{moment}: {log}");
             expect_nothing_attached(&ground);
         }
     }

@@ -147,7 +147,7 @@ fn a_replay_ends_when_a_reader_that_came_late_has_taken_its_records() {
     let (program, capture) = (binary("meshgate-dataplane"), capture.display());
     let line = format!("{} --config {} --replay {capture}", program.display(), config.display());
     let mut replay = ground.start("host", "replay", &line);
-    replay.await_log("the capture is judged", |log| log.contains("worker stopped"));
+    replay.await_log("the capture is judged", |log| log.contains("capture judged"));
     let judged = Instant::now();
     wait_until("the reader is late", || judged.elapsed() > LATE);
     let mut reader = open_reader(&ground);

@@ -1,7 +1,9 @@
 //! The configuration file of the dataplane: TOML, unknown keys refused.
 
+mod flow_ring;
 mod timeouts;
 
+pub use flow_ring::FlowRingConfig;
 pub use timeouts::TimeoutConfig;
 
 use crate::binding::{DeviceRole, Role};
@@ -116,20 +118,6 @@ pub enum Polling {
     Adaptive,
     /// Never sleep. Takes the whole core.
     Spin,
-}
-
-/// The shared-memory ring to the learner.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FlowRingConfig {
-    /// Unix socket over which the ring is handed out.
-    pub socket: PathBuf,
-    /// Records the ring holds; a power of two.
-    #[serde(default = "default_ring_slots")]
-    pub slots: u32,
-    /// Users beside our own that may read.
-    #[serde(default)]
-    pub reader_uids: Vec<u32>,
 }
 
 /// One device.
@@ -390,10 +378,6 @@ fn default_active_report_s() -> u32 {
 
 fn default_pickup_window_s() -> u32 {
     120
-}
-
-fn default_ring_slots() -> u32 {
-    65_536
 }
 
 fn one() -> u16 {

@@ -186,7 +186,10 @@ fn start_workers(
             }
             match kind {
                 RunKind::Live => worker.run(polling, idle_spins, &stop),
-                RunKind::Replay => worker.run_through(&stop),
+                RunKind::Replay => {
+                    worker.run_through(&stop);
+                    tracing::info!("capture judged");
+                }
             }
             // Whoever listened may have ended first.
             _ = finish.map(|finish| finish.send(()));
