@@ -9,6 +9,7 @@
 
 pub mod control;
 pub mod guest;
+pub mod listener;
 pub mod program;
 
 use program::{Program, binary};

@@ -1,0 +1,377 @@
+//! A storm: programs are killed, devices come and go, configurations and policies change at random, under load. Whatever
+//! happens, no endpoint receives what no policy in force could allow, nothing reaches the host, no frame of packet memory
+//! goes astray, and no program grows.
+//!
+//! `MESHGATE_STORM_SECONDS` sets how long it lasts (20 unless set; an hour is 3600), `MESHGATE_STORM_SEED` its course.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+#![expect(clippy::print_stdout, reason = "what happened is worth a line")]
+
+mod ground;
+mod storm;
+
+use ground::listener::HostListener;
+use ground::program::{Program, binary};
+use ground::{DB, Endpoint, Ground, WEB, allow_tcp, relationship, wait_until};
+use meshgate_policy::generate::Rng;
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use storm::attempts::{Attempts, BULK, CHANGING, SMALL, Stop};
+use storm::capture::{Capture, Found};
+use storm::ledger::Ledger;
+use storm::usage::Lives;
+
+/// A machine that takes part beside the two of every ground.
+const DEV: Endpoint = Endpoint { name: "dev-1", number: 31, group: "Dev" };
+/// All of them; the last one is left out of configurations now and then.
+const ENDPOINTS: [Endpoint; 3] = [WEB, DB, DEV];
+/// How long it lasts unless the environment says otherwise.
+const SECONDS: u64 = 20;
+/// What is set of the dataplane.
+const KEYS: &str = "workers = 2";
+/// Longest pause between two events.
+const PAUSE_MS_MAX: u64 = 600;
+/// Bytes of the page that is fetched.
+const PAGE_BYTES: usize = 200_000;
+
+/// What can happen, each as often in a hundred.
+const EVENTS: [(Event, u64); 11] = [
+    (Event::NewPolicy, 25),
+    (Event::Flap, 16),
+    (Event::HastyFlap, 8),
+    (Event::Reload, 12),
+    (Event::WrongReload, 6),
+    (Event::KillDataplane, 8),
+    (Event::StopDataplane, 5),
+    (Event::KillControl, 6),
+    (Event::KillInNewPolicy, 5),
+    (Event::KillInFlap, 5),
+    (Event::KillInReload, 4),
+];
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// Other ports are open.
+    NewPolicy,
+    /// A device goes and returns when that was noticed.
+    Flap,
+    /// A device goes and returns at once.
+    HastyFlap,
+    /// A device is left out of the configuration, then taken in again.
+    Reload,
+    /// The configuration is read again while it is wrong.
+    WrongReload,
+    KillDataplane,
+    /// The dataplane is told to end, and has to give account of its packet memory.
+    StopDataplane,
+    KillControl,
+    /// Either program is killed while a policy is on its way.
+    KillInNewPolicy,
+    KillInFlap,
+    KillInReload,
+}
+
+/// A host in the storm.
+struct Storm<'a> {
+    ground: &'a Ground,
+    random: Rng,
+    ledger: Ledger,
+    lives: Lives,
+    happened: BTreeMap<Event, u32>,
+    /// What was dropped and killed is made anew; none only meanwhile.
+    dataplane: Option<Program>,
+    control: Option<Program>,
+    wrong: Vec<String>,
+}
+
+impl Storm<'_> {
+    fn dataplane(&self) -> &Program {
+        self.dataplane.as_ref().expect("it runs between events")
+    }
+
+    /// Returns a policy in which some ports are open, and always those of transfers.
+    fn rules(&mut self) -> String {
+        let mut rules = [allow_tcp("Web", "Db", SMALL), allow_tcp("Web", "Db", BULK)].concat();
+        for (source, destination) in
+            [("Web", "Db"), ("Db", "Web"), ("Web", "Dev"), ("Dev", "Db"), ("Dev", "Web")]
+        {
+            for port in CHANGING {
+                let action = self.random.one_of(["allow", "allow", "deny", "reject"]);
+                let protocol = self.random.one_of(["TCP", "UDP"]);
+                let l4 = format!("protocol = \"{protocol}\"\nport_range = \"{port}\"");
+                rules += &relationship(source, destination, &l4, action);
+            }
+        }
+        rules
+    }
+
+    /// Has the ledger know a new policy and returns where it is written.
+    fn begin_policy(&mut self) -> String {
+        let rules = self.rules();
+        let policy = self.ground.policy(&rules);
+        self.ledger.begin(&policy);
+        self.ground.write("policy.toml", &policy).display().to_string()
+    }
+
+    fn new_policy(&mut self) {
+        let file = self.begin_policy();
+        self.ground.ask(&["apply", "-f", &file, "--wait", "--timeout", "30s"]);
+        self.ledger.confirm();
+    }
+
+    /// Waits until the host enforces what control has.
+    fn expect_in_step(&mut self) {
+        let ground = self.ground;
+        wait_until("the host is in step", || {
+            let status = ground.ask(&["status"]);
+            let host = &status["hosts"][0];
+            host["connected"] == true && host["version"] == status["version"]
+        });
+    }
+
+    fn start_dataplane(&mut self) {
+        self.dataplane = Some(self.ground.start_dataplane(KEYS));
+    }
+
+    fn kill_dataplane(&mut self) {
+        self.look();
+        self.dataplane.take().expect("it runs").kill();
+    }
+
+    fn stop_dataplane(&mut self) {
+        self.look();
+        let (status, log) = self.dataplane.take().expect("it runs").terminate();
+        assert!(status.success(), "{log}");
+        let account = log.lines().find(|line| line.contains("workers stopped total="));
+        if !account.is_some_and(|line| line.contains("missing=0")) {
+            self.wrong.push(format!("packet memory: {account:?}\n{log}"));
+        }
+    }
+
+    fn kill_control(&mut self) {
+        self.look();
+        self.control.take().expect("it runs").kill();
+    }
+
+    fn start_control(&mut self) {
+        self.control = Some(self.ground.start_control());
+    }
+
+    /// Makes devices that came later ready, as whoever starts machines does.
+    fn prepare(&self) {
+        let (program, config) = (binary("meshgate-dataplane"), self.ground.dir.join("dataplane.toml"));
+        self.ground
+            .on("host", &format!("{} --config {} --prepare-devices", program.display(), config.display()));
+    }
+
+    fn plug_in(&self, endpoint: Endpoint) {
+        self.ground.plug_in(endpoint, 1);
+        self.prepare();
+        if endpoint.name == WEB.name {
+            HostListener::lead_there(self.ground, WEB);
+        }
+    }
+
+    /// Has a device go and return, and waits until the dataplane has taken it again.
+    fn flap(&mut self, endpoint: Endpoint, is_hasty: bool) {
+        let said = |log: &str, what: &str| {
+            log.lines().filter(|line| line.contains(what) && line.contains(endpoint.name)).count()
+        };
+        let before = self.dataplane().log();
+        let (vanished, taken) = (said(&before, "device vanished"), said(&before, "device taken"));
+        self.ground.unplug(endpoint);
+        if !is_hasty {
+            self.dataplane().await_log("it is missed", |log| said(log, "device vanished") > vanished);
+        }
+        self.plug_in(endpoint);
+        self.dataplane().await_log("it is taken again", |log| said(log, "device taken") > taken);
+    }
+
+    /// Writes a configuration and has it read; returns when the dataplane says the words.
+    fn read_again(&self, config: &str, words: &str) {
+        let before = self.dataplane().log().matches(words).count();
+        self.ground.write("dataplane.toml", config);
+        self.dataplane().hang_up();
+        self.dataplane().await_log(words, |log| log.matches(words).count() > before);
+    }
+
+    /// Returns the configuration without the last device.
+    fn shorter_config(&self) -> String {
+        let config = self.ground.config(KEYS);
+        config[..config.rfind("[[device]]").expect("there are devices")].to_owned()
+    }
+
+    fn reload(&self) {
+        self.read_again(&self.shorter_config(), "configuration read again");
+        self.read_again(&self.ground.config(KEYS), "configuration read again");
+    }
+
+    fn happen(&mut self, event: Event) {
+        *self.happened.entry(event).or_default() += 1;
+        let endpoint = self.random.one_of(ENDPOINTS);
+        match event {
+            Event::NewPolicy => self.new_policy(),
+            Event::Flap => self.flap(endpoint, false),
+            Event::HastyFlap => self.flap(endpoint, true),
+            Event::Reload => self.reload(),
+            Event::WrongReload => {
+                self.read_again(&self.ground.config("workers = 2\nsurprise = 1"), "configuration not taken");
+                self.ground.write("dataplane.toml", &self.ground.config(KEYS));
+            }
+            Event::KillDataplane => {
+                self.kill_dataplane();
+                self.start_dataplane();
+            }
+            Event::StopDataplane => {
+                self.stop_dataplane();
+                self.start_dataplane();
+            }
+            Event::KillControl => {
+                self.kill_control();
+                self.start_control();
+            }
+            Event::KillInNewPolicy => self.kill_in_new_policy(),
+            Event::KillInFlap => {
+                self.ground.unplug(endpoint);
+                self.kill_dataplane();
+                self.plug_in(endpoint);
+                self.start_dataplane();
+            }
+            Event::KillInReload => {
+                self.ground.write("dataplane.toml", &self.shorter_config());
+                self.dataplane().hang_up();
+                self.kill_dataplane();
+                self.start_dataplane();
+            }
+        }
+        self.expect_in_step();
+        self.ledger.confirm();
+    }
+
+    fn kill_in_new_policy(&mut self) {
+        let file = self.begin_policy();
+        let server = format!("unix:{}/control.sock", self.ground.dir.display());
+        let mut apply = std::process::Command::new(binary("meshgate"))
+            .env("MESHGATE_SERVER", server)
+            .args(["apply", "-f", &file])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::park_timeout(Duration::from_millis(self.random.below(120)));
+        if self.random.chance(50) {
+            self.kill_dataplane();
+            self.start_dataplane();
+        } else {
+            self.kill_control();
+            self.start_control();
+        }
+        // It may have been cut off.
+        let _ = apply.wait();
+        self.new_policy();
+    }
+
+    /// Looks at what the programs take.
+    fn look(&mut self) {
+        let programs = [("dataplane", &self.dataplane), ("control", &self.control)];
+        for (name, program) in programs {
+            if let Some(program) = program {
+                self.lives.look(name, program.id());
+            }
+        }
+    }
+
+    /// Lets events happen until the time is over.
+    fn rage(&mut self, seconds: u64) {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while Instant::now() < end {
+            let mut drawn = self.random.below(EVENTS.iter().map(|(_, weight)| weight).sum());
+            let event = EVENTS.iter().find(|(_, weight)| match drawn.checked_sub(*weight) {
+                Some(rest) => {
+                    drawn = rest;
+                    false
+                }
+                None => true,
+            });
+            self.happen(event.expect("drawn below the sum").0);
+            std::thread::park_timeout(Duration::from_millis(self.random.below(PAUSE_MS_MAX)));
+            self.look();
+        }
+        self.stop_dataplane();
+    }
+}
+
+fn setting(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+#[test]
+fn whatever_happens_no_verdict_is_wrong_and_nothing_grows() {
+    let tools = ["tcpdump", "curl", "busybox", "iperf3"];
+    let Some(mut ground) = Ground::with_endpoints("storm", &tools) else { return };
+    ground.add_endpoint(DEV);
+    let ground = ground;
+    std::fs::write(ground.dir.join("page"), vec![b'.'; PAGE_BYTES]).unwrap();
+    let listener = HostListener::new(&ground);
+    listener.expect_heard_locally(&ground);
+    let (seconds, seed) = (setting("MESHGATE_STORM_SECONDS", SECONDS), setting("MESHGATE_STORM_SEED", 1));
+    println!("storm of {seconds} s, seed {seed}");
+    let mut storm = Storm {
+        ground: &ground,
+        random: Rng::new(seed),
+        ledger: Ledger::default(),
+        lives: Lives::default(),
+        happened: BTreeMap::new(),
+        dataplane: None,
+        control: None,
+        wrong: Vec::new(),
+    };
+    let captures = ENDPOINTS.map(|endpoint| Capture::start(&ground, endpoint, BULK));
+    HostListener::lead_there(&ground, WEB);
+    storm.start_control();
+    storm.start_dataplane();
+    storm.new_policy();
+    let attempts = Attempts::default();
+    std::thread::scope(|scope| {
+        let _stop = Stop(&attempts);
+        let (attempts, ground) = (&attempts, &ground);
+        for (endpoint, number) in ENDPOINTS.into_iter().zip(1..) {
+            scope.spawn(move || attempts.serve(ground, endpoint));
+            scope.spawn(move || attempts.probe(ground, endpoint, &ENDPOINTS, seed ^ (number << 32)));
+        }
+        scope.spawn(move || attempts.fetch(ground));
+        scope.spawn(move || attempts.carry(ground));
+        storm.rage(seconds);
+    });
+    let mut found = Found::default();
+    captures.into_iter().for_each(|capture| capture.judge(&storm.ledger, &mut found));
+    report(&storm, &attempts, &found);
+    let (growing, _) = storm.lives.growing();
+    assert!(found.wrong.is_empty(), "wrong verdicts: {}\n{}", found.wrong.len(), found.wrong.join("\n"));
+    assert_eq!(attempts.forbidden.load(Ordering::Relaxed), 0, "a forbidden port answered");
+    assert!(listener.is_silent(), "something of an endpoint reached the host");
+    assert!(storm.wrong.is_empty(), "{}", storm.wrong.join("\n"));
+    assert!(growing.is_empty(), "{}", growing.join("\n"));
+    assert!(found.first > 0 && attempts.fetched.load(Ordering::Relaxed) > 0);
+}
+
+/// Says what happened.
+fn report(storm: &Storm<'_>, attempts: &Attempts, found: &Found) {
+    let of = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+    println!("{:?}; {} policies", storm.happened, storm.ledger.len());
+    println!(
+        "{} packets held against policies, {} of them first; {} tries, {} opened; {} pages, {} bulk transfers",
+        found.judged,
+        found.first,
+        of(&attempts.tried),
+        of(&attempts.opened),
+        of(&attempts.fetched),
+        of(&attempts.carried),
+    );
+    for name in ["dataplane", "control"] {
+        let (memory_kib, descriptors) = storm.lives.worst(name);
+        println!("{name}: at most {memory_kib} KiB and {descriptors} descriptors more than when warm");
+    }
+    println!("{} processes compared", storm.lives.growing().1);
+}
