@@ -8,13 +8,12 @@
 
 mod ground;
 
-use ground::{DB, Ground, PATIENCE, WEB, allow_tcp, wait_until};
+use ground::{DB, Ground, WEB, allow_tcp, connection, wait_until};
 use meshgate_dataplane::packet::TcpFlags;
 use meshgate_dataplane::packet::build::Frame;
 use meshgate_policy::Mac;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto, recv, sendto, socket};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -30,53 +29,12 @@ const MARKED: u16 = 7;
 const STRAY: u16 = 40_000;
 /// From where marked segments are sent.
 const MARKER: u16 = 50_000;
-/// What is said.
-const LINE: &[u8; 12] = b"still there\n";
 /// Where Ethernet and IPv4 headers end.
 const TCP_OFFSET: usize = 34;
-
-/// Both ends of a connection.
-struct Connection {
-    client: TcpStream,
-    server: TcpStream,
-}
-
-impl Connection {
-    /// Has one side say a line and the other repeat it.
-    fn speak(&mut self, is_client_first: bool) -> std::io::Result<()> {
-        let Self { client, server } = self;
-        let (first, second) = if is_client_first { (client, server) } else { (server, client) };
-        let mut heard = [0; LINE.len()];
-        first.write_all(LINE)?;
-        second.read_exact(&mut heard)?;
-        second.write_all(&heard)?;
-        first.read_exact(&mut heard)?;
-        assert_eq!(&heard, LINE);
-        Ok(())
-    }
-}
 
 fn connections() -> usize {
     let wanted = std::env::var("MESHGATE_CONNECTIONS");
     wanted.map_or(CONNECTIONS, |text| text.parse().expect("MESHGATE_CONNECTIONS: a number"))
-}
-
-/// Opens so many connections, IPv4 and IPv6 in turn, on which something was heard.
-fn open(ground: &Ground, count: usize) -> Vec<Connection> {
-    let addresses = [DB.v4(), DB.v6()].map(|text| SocketAddr::new(text.parse().unwrap(), SERVED));
-    let listeners = ground.inside(DB.name, || addresses.map(|address| TcpListener::bind(address).unwrap()));
-    let open = |at: usize| {
-        let client = TcpStream::connect_timeout(&addresses[at % 2], PATIENCE).unwrap();
-        let (server, from) = listeners[at % 2].accept().unwrap();
-        assert_eq!(from, client.local_addr().unwrap());
-        for end in [&client, &server] {
-            end.set_read_timeout(Some(PATIENCE)).unwrap();
-        }
-        let mut connection = Connection { client, server };
-        connection.speak(true).unwrap();
-        connection
-    };
-    ground.inside(WEB.name, || (0..count).map(open).collect())
 }
 
 #[test]
@@ -85,7 +43,7 @@ fn no_idle_connection_is_lost_when_the_dataplane_is_killed_whoever_speaks_first(
     ground.keep_policy(&allow_tcp("Web", "Db", SERVED));
     let dataplane = ground.start_dataplane("");
     let count = connections();
-    let mut connections = open(&ground, count);
+    let mut connections = connection::open(&ground, SERVED, count);
     dataplane.kill();
     let restarted = Instant::now();
     let dataplane = ground.start_dataplane("");

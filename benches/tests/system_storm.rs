@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use storm::attempts::{Attempts, BULK, CHANGING, SMALL, Stop};
 use storm::capture::{Capture, Found};
 use storm::ledger::Ledger;
-use storm::usage::Lives;
+use storm::lives::Lives;
 
 /// A machine that takes part beside the two of every ground.
 const DEV: Endpoint = Endpoint { name: "dev-1", number: 31, group: "Dev" };
@@ -277,7 +277,7 @@ impl Storm<'_> {
         let programs = [("dataplane", &self.dataplane), ("control", &self.control)];
         for (name, program) in programs {
             if let Some(program) = program {
-                self.lives.look(name, program.id());
+                self.lives.look(name, program);
             }
         }
     }

@@ -7,10 +7,12 @@
 #![expect(clippy::unwrap_used, reason = "a ground that cannot be built is a failed test")]
 #![expect(clippy::print_stdout, reason = "a test that did nothing must not look like one that passed")]
 
+pub mod connection;
 pub mod control;
 pub mod guest;
 pub mod listener;
 pub mod program;
+pub mod usage;
 
 use program::{Program, binary};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};

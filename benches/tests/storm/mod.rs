@@ -3,7 +3,7 @@
 pub mod attempts;
 pub mod capture;
 pub mod ledger;
-pub mod usage;
+pub mod lives;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

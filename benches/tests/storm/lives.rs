@@ -1,7 +1,8 @@
 //! What the processes of a storm take, from their birth to their end: memory and descriptors are to stay as they are.
 
+use crate::ground::program::Program;
+use crate::ground::usage::Usage;
 use std::collections::BTreeMap;
-use std::fs;
 use std::time::{Duration, Instant};
 
 /// Age from which a process counts as warm: its pools are filled and its peers connected.
@@ -10,26 +11,6 @@ const WARM_AGE: Duration = Duration::from_secs(3);
 const GROWTH_KIB_MAX: u64 = 8 * 1_024;
 /// Descriptors more than when warm that are no leak: a client's call that is being answered.
 const DESCRIPTORS_MORE_MAX: usize = 4;
-
-/// What a process takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    /// Resident memory.
-    pub memory_kib: u64,
-    /// Open descriptors.
-    pub descriptors: usize,
-}
-
-impl Usage {
-    /// Returns what a process takes; none if it has ended.
-    pub fn of(pid: u32) -> Option<Self> {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        let memory_kib = line.split_whitespace().next()?.parse().ok()?;
-        let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count();
-        Some(Self { memory_kib, descriptors })
-    }
-}
 
 /// One process.
 struct Life {
@@ -47,10 +28,10 @@ pub struct Lives {
 
 impl Lives {
     /// Looks at a process while nothing is under way.
-    pub fn look(&mut self, name: &'static str, pid: u32) {
+    pub fn look(&mut self, name: &'static str, program: &Program) {
         let fresh = Life { name, born: Instant::now(), warm: None, last: None };
-        let life = self.lives.entry(pid).or_insert(fresh);
-        let usage = Usage::of(pid);
+        let life = self.lives.entry(program.id()).or_insert(fresh);
+        let usage = Usage::of(program);
         if life.born.elapsed() >= WARM_AGE {
             life.warm = life.warm.or(usage);
         }
