@@ -8,7 +8,7 @@
 
 mod ground;
 
-use ground::{DB, Ground, WEB, allow_tcp, connection, wait_until};
+use ground::{DB, Ground, WEB, allow_tcp, connection, rest, wait_until};
 use meshgate_dataplane::packet::TcpFlags;
 use meshgate_dataplane::packet::build::Frame;
 use meshgate_policy::Mac;
@@ -55,7 +55,7 @@ fn no_idle_connection_is_lost_when_the_dataplane_is_killed_whoever_speaks_first(
             lost.push((at, is_client_first, error.to_string()));
         }
         let next = restarted + SPEAKING_PERIOD * u32::try_from(at + 1).unwrap();
-        std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
+        rest(next.saturating_duration_since(Instant::now()));
     }
     println!("{count} connections spoke again within {} ms", restarted.elapsed().as_millis());
     assert!(lost.is_empty(), "{} lost: {lost:?}\n{}", lost.len(), dataplane.log());

@@ -11,13 +11,14 @@ mod storm;
 
 use ground::listener::HostListener;
 use ground::program::{Program, binary};
-use ground::{DB, Endpoint, Ground, WEB, allow_tcp, relationship, wait_until};
+use ground::{DB, Endpoint, Ground, WEB, allow_tcp, relationship, rest, wait_until};
 use meshgate_policy::generate::Rng;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use storm::attempts::{Attempts, BULK, CHANGING, SMALL, Stop};
 use storm::capture::{Capture, Found};
+use storm::event::Event;
 use storm::ledger::Ledger;
 use storm::lives::Lives;
 
@@ -27,61 +28,25 @@ const DEV: Endpoint = Endpoint { name: "dev-1", number: 31, group: "Dev" };
 const ENDPOINTS: [Endpoint; 3] = [WEB, DB, DEV];
 /// How long it lasts unless the environment says otherwise.
 const SECONDS: u64 = 20;
-/// What is set of the dataplane.
-const KEYS: &str = "workers = 2";
+/// Names of the programs.
+const PROGRAMS: [&str; 3] = ["dataplane", "control", "learner"];
 /// Longest pause between two events.
 const PAUSE_MS_MAX: u64 = 600;
 /// Bytes of the page that is fetched.
 const PAGE_BYTES: usize = 200_000;
 
-/// What can happen, each as often in a hundred.
-const EVENTS: [(Event, u64); 11] = [
-    (Event::NewPolicy, 25),
-    (Event::Flap, 16),
-    (Event::HastyFlap, 8),
-    (Event::Reload, 12),
-    (Event::WrongReload, 6),
-    (Event::KillDataplane, 8),
-    (Event::StopDataplane, 5),
-    (Event::KillControl, 6),
-    (Event::KillInNewPolicy, 5),
-    (Event::KillInFlap, 5),
-    (Event::KillInReload, 4),
-];
-
-/// What happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    /// Other ports are open.
-    NewPolicy,
-    /// A device goes and returns when that was noticed.
-    Flap,
-    /// A device goes and returns at once.
-    HastyFlap,
-    /// A device is left out of the configuration, then taken in again.
-    Reload,
-    /// The configuration is read again while it is wrong.
-    WrongReload,
-    KillDataplane,
-    /// The dataplane is told to end, and has to give account of its packet memory.
-    StopDataplane,
-    KillControl,
-    /// Either program is killed while a policy is on its way.
-    KillInNewPolicy,
-    KillInFlap,
-    KillInReload,
-}
-
 /// A host in the storm.
 struct Storm<'a> {
     ground: &'a Ground,
     random: Rng,
+    began: Instant,
     ledger: Ledger,
     lives: Lives,
     happened: BTreeMap<Event, u32>,
     /// What was dropped and killed is made anew; none only meanwhile.
     dataplane: Option<Program>,
     control: Option<Program>,
+    learner: Option<Program>,
     wrong: Vec<String>,
 }
 
@@ -90,9 +55,15 @@ impl Storm<'_> {
         self.dataplane.as_ref().expect("it runs between events")
     }
 
+    /// Returns what is set of the dataplane.
+    fn keys(&self) -> String {
+        format!("workers = 2\nflow_ring = {{ socket = \"{}/flows.sock\" }}", self.ground.dir.display())
+    }
+
     /// Returns a policy in which some ports are open, and always those of transfers.
     fn rules(&mut self) -> String {
-        let mut rules = [allow_tcp("Web", "Db", SMALL), allow_tcp("Web", "Db", BULK)].concat();
+        let always = [("Web", SMALL), ("Dev", SMALL), ("Web", BULK)];
+        let mut rules = always.map(|(source, port)| allow_tcp(source, "Db", port)).concat();
         for (source, destination) in
             [("Web", "Db"), ("Db", "Web"), ("Web", "Dev"), ("Dev", "Db"), ("Dev", "Web")]
         {
@@ -120,18 +91,23 @@ impl Storm<'_> {
         self.ledger.confirm();
     }
 
-    /// Waits until the host enforces what control has.
-    fn expect_in_step(&mut self) {
+    /// Waits until the host enforces what control has, and what is always allowed works from everywhere.
+    fn expect_order(&mut self) {
         let ground = self.ground;
         wait_until("the host is in step", || {
             let status = ground.ask(&["status"]);
             let host = &status["hosts"][0];
             host["connected"] == true && host["version"] == status["version"]
         });
+        self.ledger.confirm();
+        for from in [WEB, DEV] {
+            let what = format!("{} reaches the server", from.name);
+            wait_until(&what, || ground.can_connect(from.name, &DB.v4(), SMALL));
+        }
     }
 
     fn start_dataplane(&mut self) {
-        self.dataplane = Some(self.ground.start_dataplane(KEYS));
+        self.dataplane = Some(self.ground.start_dataplane(&self.keys()));
     }
 
     fn kill_dataplane(&mut self) {
@@ -156,6 +132,22 @@ impl Storm<'_> {
 
     fn start_control(&mut self) {
         self.control = Some(self.ground.start_control());
+    }
+
+    /// Starts a learner, if one lies beside the other programs, which are always there.
+    fn start_learner(&mut self) {
+        let program = binary("meshgate-dataplane").with_file_name("meshgate-learner");
+        if !program.exists() {
+            return;
+        }
+        let dir = self.ground.dir.display();
+        let config = format!(
+            "collector = \"l\"\ncontrol = \"unix:{dir}/control.sock\"\nflow_ring = \"{dir}/flows.sock\"\n\
+             checkpoint = \"{dir}/learner.checkpoint\"\ncheckpoint_every_s = 1\nwindow_s = 1\n"
+        );
+        let config = self.ground.write("learner.toml", &config);
+        let line = format!("{} --config {}", program.display(), config.display());
+        self.learner = Some(self.ground.start("host", "learner", &line));
     }
 
     /// Makes devices that came later ready, as whoever starts machines does.
@@ -198,26 +190,27 @@ impl Storm<'_> {
 
     /// Returns the configuration without the last device.
     fn shorter_config(&self) -> String {
-        let config = self.ground.config(KEYS);
+        let config = self.ground.config(&self.keys());
         config[..config.rfind("[[device]]").expect("there are devices")].to_owned()
     }
 
     fn reload(&self) {
         self.read_again(&self.shorter_config(), "configuration read again");
-        self.read_again(&self.ground.config(KEYS), "configuration read again");
+        self.read_again(&self.ground.config(&self.keys()), "configuration read again");
     }
 
     fn happen(&mut self, event: Event) {
         *self.happened.entry(event).or_default() += 1;
         let endpoint = self.random.one_of(ENDPOINTS);
+        println!("{} ms: {event:?}, {}", self.began.elapsed().as_millis(), endpoint.name);
         match event {
             Event::NewPolicy => self.new_policy(),
             Event::Flap => self.flap(endpoint, false),
             Event::HastyFlap => self.flap(endpoint, true),
             Event::Reload => self.reload(),
             Event::WrongReload => {
-                self.read_again(&self.ground.config("workers = 2\nsurprise = 1"), "configuration not taken");
-                self.ground.write("dataplane.toml", &self.ground.config(KEYS));
+                self.read_again(&self.ground.config("surprise = 1"), "configuration not taken");
+                self.ground.write("dataplane.toml", &self.ground.config(&self.keys()));
             }
             Event::KillDataplane => {
                 self.kill_dataplane();
@@ -230,6 +223,13 @@ impl Storm<'_> {
             Event::KillControl => {
                 self.kill_control();
                 self.start_control();
+            }
+            Event::KillLearner => {
+                self.look();
+                if let Some(learner) = self.learner.take() {
+                    learner.kill();
+                    self.start_learner();
+                }
             }
             Event::KillInNewPolicy => self.kill_in_new_policy(),
             Event::KillInFlap => {
@@ -245,8 +245,7 @@ impl Storm<'_> {
                 self.start_dataplane();
             }
         }
-        self.expect_in_step();
-        self.ledger.confirm();
+        self.expect_order();
     }
 
     fn kill_in_new_policy(&mut self) {
@@ -259,7 +258,7 @@ impl Storm<'_> {
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::park_timeout(Duration::from_millis(self.random.below(120)));
+        rest(Duration::from_millis(self.random.below(120)));
         if self.random.chance(50) {
             self.kill_dataplane();
             self.start_dataplane();
@@ -274,7 +273,8 @@ impl Storm<'_> {
 
     /// Looks at what the programs take.
     fn look(&mut self) {
-        let programs = [("dataplane", &self.dataplane), ("control", &self.control)];
+        let programs =
+            [("dataplane", &self.dataplane), ("control", &self.control), ("learner", &self.learner)];
         for (name, program) in programs {
             if let Some(program) = program {
                 self.lives.look(name, program);
@@ -286,16 +286,9 @@ impl Storm<'_> {
     fn rage(&mut self, seconds: u64) {
         let end = Instant::now() + Duration::from_secs(seconds);
         while Instant::now() < end {
-            let mut drawn = self.random.below(EVENTS.iter().map(|(_, weight)| weight).sum());
-            let event = EVENTS.iter().find(|(_, weight)| match drawn.checked_sub(*weight) {
-                Some(rest) => {
-                    drawn = rest;
-                    false
-                }
-                None => true,
-            });
-            self.happen(event.expect("drawn below the sum").0);
-            std::thread::park_timeout(Duration::from_millis(self.random.below(PAUSE_MS_MAX)));
+            let event = Event::draw(&mut self.random);
+            self.happen(event);
+            rest(Duration::from_millis(self.random.below(PAUSE_MS_MAX)));
             self.look();
         }
         self.stop_dataplane();
@@ -320,17 +313,20 @@ fn whatever_happens_no_verdict_is_wrong_and_nothing_grows() {
     let mut storm = Storm {
         ground: &ground,
         random: Rng::new(seed),
+        began: Instant::now(),
         ledger: Ledger::default(),
         lives: Lives::default(),
         happened: BTreeMap::new(),
         dataplane: None,
         control: None,
+        learner: None,
         wrong: Vec::new(),
     };
     let captures = ENDPOINTS.map(|endpoint| Capture::start(&ground, endpoint, BULK));
     HostListener::lead_there(&ground, WEB);
     storm.start_control();
     storm.start_dataplane();
+    storm.start_learner();
     storm.new_policy();
     let attempts = Attempts::default();
     std::thread::scope(|scope| {
@@ -369,7 +365,7 @@ fn report(storm: &Storm<'_>, attempts: &Attempts, found: &Found) {
         of(&attempts.fetched),
         of(&attempts.carried),
     );
-    for name in ["dataplane", "control"] {
+    for name in PROGRAMS {
         let (memory_kib, descriptors) = storm.lives.worst(name);
         println!("{name}: at most {memory_kib} KiB and {descriptors} descriptors more than when warm");
     }

@@ -3,7 +3,7 @@
 
 use crate::ground::listener::{HOST_ADDRESS, HOST_PORT};
 use crate::ground::program::Program;
-use crate::ground::{DB, Endpoint, Ground, WEB};
+use crate::ground::{DB, Endpoint, Ground, WEB, rest};
 use meshgate_policy::generate::Rng;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Stdio;
@@ -67,7 +67,7 @@ impl Attempts {
                 // Accepting ends the connection: that it opened is the answer.
                 while listener.accept().is_ok() {}
             }
-            std::thread::park_timeout(PAUSE);
+            rest(PAUSE);
         }
     }
 
@@ -89,7 +89,7 @@ impl Attempts {
                     let is_forbidden = !CHANGING.contains(&target.port());
                     self.forbidden.fetch_add(is_forbidden.into(), Ordering::Relaxed);
                 }
-                std::thread::park_timeout(PAUSE);
+                rest(PAUSE);
             }
         });
     }
@@ -103,7 +103,7 @@ impl Attempts {
         while self.goes_on() {
             let status = ground.command(WEB.name, &line).status().unwrap();
             self.fetched.fetch_add(status.success().into(), Ordering::Relaxed);
-            std::thread::park_timeout(PAUSE);
+            rest(PAUSE);
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod attempts;
 pub mod capture;
+pub mod event;
 pub mod ledger;
 pub mod lives;
 
