@@ -3,8 +3,9 @@
 
 mod ground;
 
+use ground::listener::{HOST_ADDRESS, HOST_PORT, HostListener};
 use ground::program::{Program, binary};
-use ground::{DB, Endpoint, Ground, WEB, allow_tcp, wait_until};
+use ground::{DB, Ground, WEB, allow_tcp, wait_until};
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,6 @@ use std::time::{Duration, Instant};
 const ALLOWED: u16 = 5432;
 /// One that it does not.
 const DENIED: u16 = 5433;
-/// An address of the host, on no device of an endpoint.
-const HOST_ADDRESS: &str = "10.79.0.1";
-/// Where something listens on the host.
-const HOST_PORT: u16 = 6000;
 
 /// Starts a server of the port at the database endpoint and waits until it listens.
 fn serve(ground: &Ground, port: u16) -> Program {
@@ -37,53 +34,21 @@ fn expect_nothing_attached(ground: &Ground) {
     assert!(!links.contains("xdp"), "{links}");
 }
 
-/// Something that listens on the host, and the way to it from the web endpoint.
-struct HostListener {
-    tcp: std::net::TcpListener,
-    udp: UdpSocket,
-}
-
-impl HostListener {
-    fn new(ground: &Ground) -> Self {
-        ground.on("host", &format!("ip address add {HOST_ADDRESS}/32 dev lo"));
-        let Endpoint { name, .. } = WEB;
-        let shown = ground.on("host", &format!("ip -oneline link show dev {name}"));
-        let mac =
-            shown.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().to_owned();
-        ground.on(name, &format!("ip route add {HOST_ADDRESS}/32 dev eth0"));
-        ground.on(name, &format!("ip neighbour add {HOST_ADDRESS} lladdr {mac} dev eth0 nud permanent"));
-        ground.inside("host", || {
-            let tcp = std::net::TcpListener::bind(("0.0.0.0", HOST_PORT)).unwrap();
-            let udp = UdpSocket::bind(("0.0.0.0", HOST_PORT)).unwrap();
-            tcp.set_nonblocking(true).unwrap();
-            udp.set_nonblocking(true).unwrap();
-            Self { tcp, udp }
-        })
-    }
-
-    /// Expects that nothing the web endpoint sends is heard. The endpoint's frames are known to have come as far as
-    /// the host by its device's counter.
-    fn expect_silence(&self, ground: &Ground) {
-        let counter = || -> u64 {
-            let path = format!("/sys/class/net/{}/statistics/rx_packets", WEB.name);
-            ground.on("host", &format!("cat {path}")).trim().parse().unwrap()
-        };
-        let before = counter();
-        ground.inside(WEB.name, || {
-            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-            socket.send_to(b"anybody there?", (HOST_ADDRESS, HOST_PORT)).unwrap();
-        });
-        assert!(!ground.can_connect(WEB.name, HOST_ADDRESS, HOST_PORT));
-        wait_until("the endpoint's frames reached its device", || counter() > before);
-        assert!(self.udp.recv(&mut [0; 32]).is_err(), "a datagram of an endpoint reached the host");
-        assert!(self.tcp.accept().is_err(), "a connection of an endpoint reached the host");
-    }
-
-    /// Expects that the listener itself is not deaf.
-    fn expect_heard_locally(&self, ground: &Ground) {
-        assert!(ground.can_connect("host", HOST_ADDRESS, HOST_PORT));
-        wait_until("the host's own connection was heard", || self.tcp.accept().is_ok());
-    }
+/// Expects that nothing the web endpoint sends is heard by the host. The endpoint's frames are known to have come as far
+/// as the host by its device's counter.
+fn expect_silence(listener: &HostListener, ground: &Ground) {
+    let counter = || -> u64 {
+        let path = format!("/sys/class/net/{}/statistics/rx_packets", WEB.name);
+        ground.on("host", &format!("cat {path}")).trim().parse().unwrap()
+    };
+    let before = counter();
+    ground.inside(WEB.name, || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.send_to(b"anybody there?", (HOST_ADDRESS, HOST_PORT)).unwrap();
+    });
+    assert!(!ground.can_connect(WEB.name, HOST_ADDRESS, HOST_PORT));
+    wait_until("the endpoint's frames reached its device", || counter() > before);
+    assert!(listener.is_silent(), "something of an endpoint reached the host");
 }
 
 #[test]
@@ -92,16 +57,17 @@ fn a_killed_dataplane_leaves_nothing_open_and_its_successor_enforces_the_last_po
     ground.keep_policy(&allow_tcp("Web", "Db", ALLOWED));
     let _servers = [ALLOWED, DENIED].map(|port| serve(&ground, port));
     let listener = HostListener::new(&ground);
+    HostListener::lead_there(&ground, WEB);
     listener.expect_heard_locally(&ground);
     let mut dataplane = ground.start_dataplane("");
     for _ in 0..3 {
         expect_enforced(&ground);
-        listener.expect_silence(&ground);
+        expect_silence(&listener, &ground);
         dataplane.kill();
         // A link of BPF is closed with its process; taking it off may still be under way for a moment.
         wait_until("nothing is attached", || !ground.on("host", "ip -details link show").contains("xdp"));
         expect_nothing_attached(&ground);
-        listener.expect_silence(&ground);
+        expect_silence(&listener, &ground);
         assert!(!ground.can_connect(WEB.name, &DB.v4(), ALLOWED), "endpoints talk without a dataplane");
         let began = Instant::now();
         // No control listens where the configuration says.

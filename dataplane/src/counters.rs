@@ -86,6 +86,8 @@ pub struct WorkerCounters {
     pub frames_held: Count,
     /// Frames on their way to other workers, or home to them.
     pub frames_crossing: Count,
+    /// Frames of all workers that a device of the kernel did not give back when it was closed, told by the first worker.
+    pub frames_stranded: Count,
     /// Packets handed to the worker that owns their flow.
     pub handed_over: Count,
     /// Flows in the table whose sides have not both answered to each other.
@@ -154,6 +156,7 @@ impl WorkerCounters {
             frames_at_devices: Count::default(),
             frames_held: Count::default(),
             frames_crossing: Count::default(),
+            frames_stranded: Count::default(),
             handed_over: Count::default(),
             flows_unconfirmed: Count::default(),
             flows_evicted_unconfirmed: Count::default(),
@@ -211,6 +214,7 @@ impl WorkerCounters {
             ("frames.at-devices", &self.frames_at_devices),
             ("frames.held", &self.frames_held),
             ("frames.crossing", &self.frames_crossing),
+            ("frames.stranded", &self.frames_stranded),
             ("packets.handed-over", &self.handed_over),
             ("flows.unconfirmed", &self.flows_unconfirmed),
             ("flows.evicted-unconfirmed", &self.flows_evicted_unconfirmed),

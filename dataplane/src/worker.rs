@@ -237,6 +237,9 @@ impl Worker {
         self.counters.frames_at_devices.set(at_devices as u64);
         self.counters.frames_held.set(held as u64);
         self.counters.frames_crossing.set(away);
+        if self.crossings.worker() == 0 {
+            self.counters.frames_stranded.set(self.pool.umem().stranded_frames().into());
+        }
         // One device at a time: asking one of the kernel's is a system call.
         let asked = usize::try_from(self.turns / GAUGE_TURNS).unwrap_or(0) % self.queues.len().max(1);
         let Some(queue) = self.queues.get(asked) else { return };

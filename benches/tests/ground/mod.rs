@@ -7,9 +7,12 @@
 #![expect(clippy::unwrap_used, reason = "a ground that cannot be built is a failed test")]
 #![expect(clippy::print_stdout, reason = "a test that did nothing must not look like one that passed")]
 
+pub mod connection;
 pub mod control;
 pub mod guest;
+pub mod listener;
 pub mod program;
+pub mod usage;
 
 use program::{Program, binary};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -351,6 +354,14 @@ pub fn run(line: &str) -> String {
 
 fn attempt(program: &str, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Lets time pass. Threads that end beside this one must not end it early, as they would a parked thread's rest.
+pub fn rest(time: Duration) {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
 }
 
 /// Waits until something is so; panics when it takes too long.

@@ -103,6 +103,7 @@ fn workers(page: &mut Page, inside: &Inside) {
             ("at-devices", &worker.frames_at_devices),
             ("held", &worker.frames_held),
             ("crossing", &worker.frames_crossing),
+            ("stranded", &worker.frames_stranded),
         ];
         for (place, count) in places {
             frames.add(&[("worker", &number), ("place", &place)], count.get());

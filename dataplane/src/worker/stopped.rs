@@ -39,20 +39,52 @@ impl Worker {
     }
 }
 
-/// Logs where the packet memory is, and what passed: `free + at_devices + held + crossing = total` at both ends of a stop.
+/// Where the packet memory of all workers is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Balance {
+    total: u64,
+    free: u64,
+    at_devices: u64,
+    held: u64,
+    crossing: u64,
+    /// Of closed devices that the kernel had not let go of within its time: given to nobody, since it could still write.
+    stranded: u64,
+}
+
+impl Balance {
+    fn of(counters: &[&WorkerCounters]) -> Self {
+        let sum = |of: fn(&WorkerCounters) -> u64| counters.iter().map(|counters| of(counters)).sum::<u64>();
+        Self {
+            total: sum(|counters| counters.frames_total.get()),
+            free: sum(|counters| counters.frames_free.get()),
+            at_devices: sum(|counters| counters.frames_at_devices.get()),
+            held: sum(|counters| counters.frames_held.get()),
+            crossing: sum(|counters| counters.frames_crossing.get()),
+            stranded: sum(|counters| counters.frames_stranded.get()),
+        }
+    }
+
+    /// Returns how many frames are nowhere: none, unless there is a fault.
+    fn missing(&self) -> i128 {
+        let Self { total, free, at_devices, held, crossing, stranded } = *self;
+        i128::from(total) - i128::from(free + at_devices + held + crossing + stranded)
+    }
+}
+
+/// Logs where the packet memory is, and what passed. At both ends of a stop nothing is missing.
 fn tell_balance(workers: &[Worker], when: &str) {
     workers.iter().for_each(Worker::gauge);
-    let sum = |of: fn(&WorkerCounters) -> u64| workers.iter().map(|worker| of(&worker.counters)).sum::<u64>();
-    let total = sum(|counters| counters.frames_total.get());
-    let free = sum(|counters| counters.frames_free.get());
-    let at_devices = sum(|counters| counters.frames_at_devices.get());
-    let held = sum(|counters| counters.frames_held.get());
-    let crossing = sum(|counters| counters.frames_crossing.get());
+    let counters: Vec<&WorkerCounters> = workers.iter().map(|worker| &*worker.counters).collect();
+    let sum = |of: fn(&WorkerCounters) -> u64| counters.iter().map(|counters| of(counters)).sum::<u64>();
     let allowed = sum(|counters| counters.allowed.get());
     let flows = sum(|counters| counters.flows_created.get());
     let records = sum(|counters| counters.records_produced.get());
-    let missing = i128::from(total) - i128::from(free + at_devices + held + crossing);
-    tracing::info!(total, free, at_devices, held, crossing, missing, allowed, flows, records, "{when}");
+    let balance = Balance::of(&counters);
+    let missing = balance.missing();
+    let Balance { total, free, at_devices, held, crossing, stranded } = balance;
+    tracing::info!(
+        total, free, at_devices, held, crossing, stranded, missing, allowed, flows, records, "{when}"
+    );
 }
 
 /// Logs what passed through each device that had traffic.
@@ -67,5 +99,23 @@ fn tell_devices(workers: &[Worker]) {
         if received + sent + dropped + full > 0 {
             tracing::info!(number, received, sent, dropped, full, "workers stopped: device");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_that_the_kernel_did_not_give_back_are_stranded_and_not_missing() {
+        let workers = [WorkerCounters::new(0), WorkerCounters::new(0)];
+        workers.iter().for_each(|counters| counters.frames_total.set(1_024));
+        workers[0].frames_free.set(1_000);
+        workers[0].frames_crossing.set(24);
+        workers[1].frames_free.set(512);
+        let balance = || Balance::of(&[&workers[0], &workers[1]]);
+        assert_eq!(balance().missing(), 512);
+        workers[0].frames_stranded.set(512);
+        assert_eq!((balance().stranded, balance().missing()), (512, 0));
     }
 }
