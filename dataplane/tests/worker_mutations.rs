@@ -159,6 +159,16 @@ fn frames_that_nobody_changed_pass_as_the_policy_says() {
 }
 
 #[test]
+fn the_oracle_notices_what_another_policy_lets_out() {
+    let mut host = MutationHost::new(Setting { workers: 1, is_generous: true });
+    host.mislead();
+    let faults = scenes::built().into_iter().flatten().filter_map(|shot| host.step(&Step::Frames(vec![shot])).err());
+    let faults: Vec<String> = faults.collect();
+    assert!(faults.iter().any(|fault| fault.contains("in neither direction")), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.contains("an error about what was not let out")), "{faults:?}");
+}
+
+#[test]
 fn a_repaired_frame_of_the_builder_is_the_same_frame() {
     for shot in scenes::built().iter().flatten() {
         let mut repaired = shot.bytes.clone();

@@ -164,6 +164,11 @@ impl MutationHost {
         }
     }
 
+    /// Lets the oracle believe in the other policy, so that it must complain.
+    pub fn mislead(&mut self) {
+        self.oracle.policy = policy_of(!self.is_generous, &mut self.numbering, 1);
+    }
+
     fn turn(&mut self) -> u64 {
         let now = self.now;
         let workers = &mut self.assembly.workers;

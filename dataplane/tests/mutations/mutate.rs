@@ -277,6 +277,8 @@ fn l4_of(frame: &[u8]) -> Option<(u8, usize)> {
             for _ in 0..9 {
                 let bytes = match next {
                     0 | 43 | 60 => 8 + 8 * usize::from(*frame.get(place + 1)?),
+                    // Behind this is a part of something.
+                    44 if word(frame, place + 2)? != 0 => break,
                     44 => 8,
                     51 => 8 + 4 * usize::from(*frame.get(place + 1)?),
                     _ => break,
@@ -334,7 +336,7 @@ fn repair_l4(frame: &mut [u8], protocol: u8, range: std::ops::Range<usize>, addr
         6 => (16, true),
         17 => (6, true),
         58 => (2, true),
-        1 | 2 => (2, false),
+        1 => (2, false),
         _ => return,
     };
     let length = range.len();

@@ -21,10 +21,6 @@ impl Noise {
         self.next().to_le_bytes()[0]
     }
 
-    pub fn u16(&mut self) -> u16 {
-        u16::from_le_bytes([self.byte(), self.byte()])
-    }
-
     /// Returns true once in so many times.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0

@@ -68,25 +68,27 @@ impl Oracle {
             let fault = |what: String| Err(format!("{what}: left by device {}: {}", frame.device, hex(&frame.bytes)));
             let came_in = match self.where_from(injected, frame) {
                 Ok(Some(device)) => device,
-                Ok(None) if is_answer(frame) => continue,
+                Ok(None) if is_answer(injected, frame) => continue,
                 Ok(None) => return fault("nobody sent this".to_owned()),
+                Err(_) if is_answer(&injected[frame.device..=frame.device], frame) => continue,
                 Err(what) => return fault(what),
             };
-            if came_in == frame.device {
+            // An answer may look like what somebody sent, too.
+            let may_be_answer = is_answer(&injected[frame.device..=frame.device], frame);
+            if came_in == frame.device && !may_be_answer {
                 return fault("it left by the device it came in by".to_owned());
             }
             match self.check(frame) {
                 Ok(None) => {}
-                Ok(Some(read)) => later.push((frame, read)),
-                Err(what) => return fault(what),
+                Ok(Some(read)) if !may_be_answer => later.push((frame, read)),
+                Err(what) if !may_be_answer => return fault(what),
+                Ok(Some(_)) | Err(_) => {}
             }
         }
+        // Frames are heard device by device, so that an answer may be heard before what it answers.
         for (frame, read) in later {
-            let Some((id, ..)) = read.fragment else { continue };
-            let datagram = (read.source, read.destination, read.protocol, id);
-            if !self.datagrams.contains(&datagram) {
-                return Err(format!("a fragment of what was not let out: {}", hex(&frame.bytes)));
-            }
+            let fault = |what| format!("{what}: left by device {}: {}", frame.device, hex(&frame.bytes));
+            self.check_answer(&read).map_err(fault)?;
         }
         Ok(())
     }
@@ -108,7 +110,7 @@ impl Oracle {
         }
     }
 
-    /// Returns the packet if it is a fragment whose first one must be looked for.
+    /// Returns the packet if the policy does not allow it for itself: something must have been let out before.
     fn check(&mut self, left: &Left) -> Result<Option<Read>, String> {
         let (ethertype, l3) = l3_of(&left.bytes)?;
         let destination_mac = Mac(left.bytes[..6].try_into().unwrap());
@@ -128,11 +130,19 @@ impl Oracle {
             return Ok(Some(read));
         }
         check_sum(&read, left.is_partial)?;
-        self.check_policy(&read)?;
         if let Some((id, ..)) = read.fragment {
             self.datagrams.insert((read.source, read.destination, read.protocol, id));
         }
-        Ok(None)
+        if quoted_by(&read).is_some() {
+            return Ok(Some(read));
+        }
+        let (tuple, l4) = tuple_of(&read)?;
+        if self.allows(read.source, read.destination, l4) {
+            self.asked += 1;
+            self.opened.insert((tuple, l4));
+            return Ok(None);
+        }
+        Ok(Some(read))
     }
 
     fn allows(&self, source: IpAddr, destination: IpAddr, l4: L4Key) -> bool {
@@ -140,18 +150,19 @@ impl Oracle {
         self.policy.decide(&key).action.is_allow()
     }
 
-    fn check_policy(&mut self, read: &Read) -> Result<(), String> {
+    fn check_answer(&mut self, read: &Read) -> Result<(), String> {
+        self.answers += 1;
+        if let Some((id, offset, _)) = read.fragment
+            && offset > 0
+        {
+            let datagram = (read.source, read.destination, read.protocol, id);
+            let is_known = self.datagrams.contains(&datagram);
+            return is_known.then_some(()).ok_or("a fragment of what was not let out".to_owned());
+        }
         if let Some(quoted) = quoted_by(read) {
-            self.answers += 1;
             return self.check_error(read, &quoted);
         }
         let (tuple, l4) = tuple_of(read)?;
-        if self.allows(read.source, read.destination, l4) {
-            self.asked += 1;
-            self.opened.insert((tuple, l4));
-            return Ok(());
-        }
-        self.answers += 1;
         let reverse: Tuple = (tuple.1, tuple.0, tuple.2, tuple.4, tuple.3);
         let reverse_l4 = reverse_of(l4);
         let is_allowed = self.allows(read.destination, read.source, reverse_l4);
@@ -388,9 +399,18 @@ fn check_sum(read: &Read, is_partial: bool) -> Result<(), String> {
     if sum.ok() == Some(header.checksum()) { Ok(()) } else { Err("its checksum is wrong".to_owned()) }
 }
 
-/// Returns whether the frame can be an answer to a refused one: a reset, or "administratively prohibited".
-fn is_answer(left: &Left) -> bool {
+/// Returns whether the frame can be an answer to a refused one: a reset, or "administratively prohibited", between
+/// machines of which one sent something to the other. The sender of the refused one is always told; the other end of a
+/// connection that a policy cut as well, where all devices are given.
+fn is_answer(injected: &[HashSet<Vec<u8>>], left: &Left) -> bool {
     let Ok((ethertype, l3)) = l3_of(&left.bytes) else { return false };
+    let (to, from) = (&left.bytes[..6], &left.bytes[6..12]);
+    let is_between = |frame: &Vec<u8>| frame.get(..6) == Some(from) && frame.get(6..12) == Some(to);
+    let is_along = |frame: &Vec<u8>| frame.get(..6) == Some(to) && frame.get(6..12) == Some(from);
+    let is_told = injected.iter().flatten().any(is_between);
+    if !is_told && (injected.len() == 1 || !injected.iter().flatten().any(is_along)) {
+        return false;
+    }
     let read = match ethertype {
         0x0800 => read_v4(l3),
         0x86dd => read_v6(l3),
