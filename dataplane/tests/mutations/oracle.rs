@@ -11,7 +11,7 @@
 //! - if it can change the state of a connection, its checksum is right.
 
 use crate::lab::mac;
-use etherparse::{Ipv4HeaderSlice, Ipv6Slice, TcpHeaderSlice};
+use etherparse::{Ipv4HeaderSlice, Ipv6ExtensionsSlice, Ipv6HeaderSlice, Ipv6Slice, TcpHeaderSlice};
 use meshgate_policy::{L4Key, Mac, Policy, PolicyKey, Protocol, SegmentId};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -363,14 +363,16 @@ fn quoted_by(read: &Read) -> Option<Read> {
             })
         }
         (58, 1..=4) => {
-            let lax = Ipv6Slice::from_slice_lax(quote).ok()?;
+            let header = Ipv6HeaderSlice::from_slice(quote).ok()?;
+            // Of a quote the lengths are what some router made of them.
+            let rest = Ipv6ExtensionsSlice::from_slice_lax(header.next_header(), quote.get(40..)?);
             Some(Read {
-                source: lax.header().source_addr().into(),
-                destination: lax.header().destination_addr().into(),
-                protocol: lax.payload().ip_number.0,
-                hop_limit: lax.header().hop_limit(),
+                source: header.source_addr().into(),
+                destination: header.destination_addr().into(),
+                protocol: rest.1.0,
+                hop_limit: header.hop_limit(),
                 fragment: None,
-                l4: lax.payload().payload.to_vec(),
+                l4: rest.2.to_vec(),
             })
         }
         _ => None,
