@@ -5,6 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod lab;
+#[path = "lab/watched.rs"]
+mod watched;
 
 use lab::{START, authored, mac, relationship, v4, v6};
 use meshgate_dataplane::assembly::{Assembly, FlowSettings};
@@ -18,9 +20,8 @@ use meshgate_dataplane::subscriber::Host;
 use meshgate_dataplane::verdict::DropReason;
 use meshgate_dataplane::worker::Attached;
 use meshgate_policy::{Name, Numbering};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::path::Path;
+use watched::calls_of;
 use std::time::Instant;
 
 /// Packets judged under observation.
@@ -37,56 +38,6 @@ const TURN_NS: u64 = 20_000_000;
 const PAYLOAD_BYTES: usize = 100;
 /// Turns from one policy to the next.
 const POLICY_TURNS: u64 = 20_000;
-
-/// The system's allocator, watched where a thread asks for it.
-struct Watched;
-
-thread_local! {
-    /// Whether this thread is being watched.
-    static IS_WATCHED: Cell<bool> = const { Cell::new(false) };
-    /// Calls of the allocator while it was.
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn note() {
-    if IS_WATCHED.get() {
-        CALLS.set(CALLS.get() + 1);
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Watched = Watched;
-
-// SAFETY: every call goes to the system's allocator as it came; counting touches constant-initialised cells of the
-// thread, which neither allocate nor have a destructor.
-unsafe impl GlobalAlloc for Watched {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        note();
-        // SAFETY: as above; `pointer` came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        note();
-        // SAFETY: as above; `pointer` came from `System`.
-        unsafe { System.realloc(pointer, layout, bytes) }
-    }
-}
-
-/// Does something and returns how often it called the allocator.
-fn calls_of(work: impl FnOnce()) -> u64 {
-    let before = CALLS.get();
-    IS_WATCHED.set(true);
-    work();
-    IS_WATCHED.set(false);
-    CALLS.get() - before
-}
 
 /// What a lane of a burst is used for.
 #[derive(Clone, Copy)]
