@@ -3,18 +3,22 @@
 //! - Single packets: random policies, translated into a bridge table by `nftables/translate.rs`, and packets drawn at the
 //!   boundaries of what the policies name. `MESHGATE_NFT_PACKETS` packets (5,000 otherwise; 100,000 for release).
 //! - TCP exchanges: random honest exchanges with random tricks, through a routed forward chain with connection tracking.
-//!   `MESHGATE_NFT_EXCHANGES` exchanges (100 otherwise; 1,000 for release).
+//!   `MESHGATE_NFT_EXCHANGES` exchanges (1,000 otherwise).
 //!
 //! Differences that are meant stand, with their reasons, in the tables `EXPLAINED` of `nftables/packets.rs` and
 //! `nftables/exchanges.rs`; they are counted and printed. Any other difference fails.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 #![expect(clippy::print_stdout, reason = "what was compared, and what differs by intent, is to be seen")]
 
+#[path = "nftables/exchanges.rs"]
+mod exchanges;
 #[path = "../../dataplane/tests/classifier/generator.rs"]
 mod generator;
 mod ground;
 #[path = "nftables/packets.rs"]
 mod packets;
+#[path = "nftables/script.rs"]
+mod script;
 #[path = "nftables/transit.rs"]
 mod transit;
 #[path = "nftables/translate.rs"]
@@ -44,4 +48,11 @@ fn a_bridge_table_agrees_on_every_packet() {
     let sentinel = |from: usize| Frame::between(Mac(MACS[from]), Mac(MACS[1 - from])).padded_to(60).bytes();
     let wire = Wire::new(&ground, Between::Bridge, [sentinel(0), sentinel(1)]);
     print(&packets::compare(&wire, from_environment("MESHGATE_NFT_PACKETS", 5_000)));
+}
+
+#[test]
+fn a_forward_chain_with_connection_tracking_agrees_on_every_exchange() {
+    let Some(ground) = Ground::new("nftstate", &["nft", "python3"]) else { return };
+    let wire = Wire::new(&ground, Between::Router, [exchanges::sentinel(0), exchanges::sentinel(1)]);
+    print(&exchanges::compare(&wire, from_environment("MESHGATE_NFT_EXCHANGES", 1_000)));
 }
