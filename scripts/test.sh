@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 quick=false
 if [ "${1:-}" = "--quick" ]; then quick=true; shift; fi
 need_rust
-[ "$(id -u)" -ne 0 ] || need ip iproute2 ping iputils-ping curl curl iperf3 iperf3 socat socat ethtool ethtool nft nftables nmap nmap
+[ "$(id -u)" -ne 0 ] || need ip iproute2 ping iputils-ping curl curl iperf3 iperf3 socat socat ethtool ethtool nft nftables nmap nmap scapy python3-scapy
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
