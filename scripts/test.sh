@@ -13,7 +13,7 @@ quick=false
 if [ "${1:-}" = "--quick" ]; then quick=true; shift; fi
 need_rust
 [ "$(id -u)" -ne 0 ] || need ip iproute2 ping iputils-ping curl curl iperf3 iperf3 socat socat ethtool ethtool \
-  tcpdump tcpdump busybox busybox
+  tcpdump tcpdump busybox busybox nft nftables nmap nmap scapy python3-scapy
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT

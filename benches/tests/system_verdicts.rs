@@ -1,5 +1,4 @@
 //! Verdicts as real programs meet them: what is rejected fails at once, and what a DHCP server leases works.
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod ground;
 
