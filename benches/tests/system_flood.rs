@@ -2,7 +2,6 @@
 //!
 //! `MESHGATE_FLOOD_SECONDS` sets how long it lasts (5 unless set).
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-#![expect(clippy::print_stdout, reason = "how heavy the flood was is worth a line")]
 
 mod ground;
 
