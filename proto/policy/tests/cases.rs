@@ -66,6 +66,18 @@ fn the_cases_are_many_and_each_says_one_sentence_of_its_own() {
 }
 
 #[test]
+fn no_two_cases_ask_one_policy_about_one_packet() {
+    let mut asked = BTreeSet::new();
+    for (path, file) in files() {
+        let policy = file.to_policy().unwrap();
+        for case in &file.cases {
+            let question = format!("{:?} {:?}", policy.policy, policy.key(case).unwrap());
+            assert!(asked.insert(question), "{}: {:?} is asked twice", path.display(), case.says);
+        }
+    }
+}
+
+#[test]
 fn every_rule_of_a_file_decides_a_case_or_is_told_of() {
     let mut idle = Vec::new();
     for (path, file) in files() {
