@@ -21,8 +21,8 @@ use meshgate_dataplane::verdict::DropReason;
 use meshgate_dataplane::worker::Attached;
 use meshgate_policy::{Name, Numbering};
 use std::path::Path;
-use watched::calls_of;
 use std::time::Instant;
+use watched::calls_of;
 
 /// Packets judged under observation.
 const PACKETS: u64 = 10_000_000;

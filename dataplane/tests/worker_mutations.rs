@@ -7,6 +7,10 @@
 //! written into `tests/cases/frames/`, from where every test run replays it.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+#![expect(
+    clippy::print_stdout,
+    reason = "seeds and figures are what a reader of the test's output looks for"
+)]
 
 mod lab;
 mod mutations;
@@ -92,7 +96,8 @@ fn live(seed: u64, workers: usize, scenes: &[Scene]) -> Result<Tally, (Setting, 
 fn fail(seed: u64, setting: Setting, steps: Vec<Step>, fault: &str) -> ! {
     println!("seed {seed:#x}, {} workers: {fault}", setting.workers);
     let steps = shrink(setting, steps);
-    let says = play(setting, &steps).err().unwrap_or_else(|| format!("only after all that went before: {fault}"));
+    let says =
+        play(setting, &steps).err().unwrap_or_else(|| format!("only after all that went before: {fault}"));
     let path = cases::folder().join(format!("found-{seed:016x}.hex"));
     std::fs::write(&path, cases::write(&says.replace('\n', " "), setting, &steps)).unwrap();
     panic!("seed {seed:#x}: {says}; see {}", path.display());
@@ -115,7 +120,7 @@ fn mutate_with(workers: usize) {
     let mut seed = number_of("MESHGATE_SEED").unwrap_or_else(|| seeds.next());
     let mut tally = Tally::default();
     loop {
-        match live(seed, workers, &scenes) {
+        match live(seed, workers, scenes) {
             Ok(of_life) => tally.add(&of_life),
             Err((setting, steps, fault)) => fail(seed, setting, steps, &fault),
         }
@@ -162,7 +167,8 @@ fn frames_that_nobody_changed_pass_as_the_policy_says() {
 fn the_oracle_notices_what_another_policy_lets_out() {
     let mut host = MutationHost::new(Setting { workers: 1, is_generous: true });
     host.mislead();
-    let faults = scenes::built().into_iter().flatten().filter_map(|shot| host.step(&Step::Frames(vec![shot])).err());
+    let faults =
+        scenes::built().into_iter().flatten().filter_map(|shot| host.step(&Step::Frames(vec![shot])).err());
     let faults: Vec<String> = faults.collect();
     assert!(faults.iter().any(|fault| fault.contains("in neither direction")), "{faults:?}");
     assert!(faults.iter().any(|fault| fault.contains("an error about what was not let out")), "{faults:?}");

@@ -1,5 +1,6 @@
 //! A host that meets mutated frames, step by step, with the oracle beside it.
 
+use super::mutate::is_part;
 use super::oracle::{Left, Oracle};
 use super::scenes::Shot;
 use super::tape::{TapeDevice, Tapes};
@@ -21,11 +22,17 @@ use std::sync::{Arc, Mutex};
 
 const DEVICES: [&str; 4] = ["web0", "web1", "db0", "up0"];
 const FRAMES: u32 = 6_144;
-const FRAME_BYTES_MAX: usize = 1_518;
+/// Of an MTU of 1,500: with the Ethernet header and two tags.
+const FRAME_BYTES_MAX: usize = 1_522;
 /// Small enough for mutated frames to fill the table.
 const FLOWS_MAX: u32 = 512;
 /// Steps until every list has the size that it keeps.
 const WARM_UP_STEPS: usize = 24;
+/// Share of packet memory that may be with parts that wait for the first one of their datagram: one in this many.
+const WAITING_SHARE: u64 = 16;
+/// Longer than parts wait, and turns in which all of them end.
+const WAITING_MS: u64 = 120_000;
+const LAST_TURNS: usize = 64;
 /// How long connections may be taken up on the word of the side that answers (`pickup_window_s`, by default).
 const PICKUP_WINDOW_NS: u64 = 120_000_000_000;
 
@@ -63,6 +70,8 @@ pub struct MutationHost {
     assembly: Assembly,
     tapes: Vec<Arc<Mutex<Tapes>>>,
     oracle: Oracle,
+    /// Fragments that came in, by device.
+    parts: Vec<HashSet<Vec<u8>>>,
     roles: Vec<DeviceRole>,
     numbering: Numbering,
     is_generous: bool,
@@ -136,6 +145,7 @@ impl MutationHost {
             assembly,
             tapes,
             oracle,
+            parts: vec![HashSet::new(); DEVICES.len()],
             roles,
             numbering,
             is_generous,
@@ -203,13 +213,16 @@ impl MutationHost {
             return Err(format!("the workers called the allocator {calls} times"));
         }
         self.hear(shots)?;
-        self.balance()
+        self.balance().map(|_| ())
     }
 
     /// Takes what left and asks the oracle.
     fn hear(&mut self, shots: &[Shot]) -> Result<(), String> {
         let mut injected = vec![HashSet::new(); DEVICES.len()];
-        shots.iter().for_each(|shot| _ = injected[shot.device].insert(shot.bytes.clone()));
+        for shot in shots {
+            injected[shot.device].insert(shot.bytes.clone());
+            injected[shot.device].extend(without_priority_tag(&shot.bytes));
+        }
         let mut left = Vec::new();
         for (device, tapes) in self.tapes.iter().enumerate() {
             let mut tapes = tapes.lock().unwrap();
@@ -222,7 +235,11 @@ impl MutationHost {
             tapes.outbound.clear();
             tapes.taken = 0;
         }
-        self.oracle.hear(&injected, &left)
+        let heard = self.oracle.hear(&injected, &self.parts, &left);
+        for (device, frames) in injected.into_iter().enumerate() {
+            self.parts[device].extend(frames.into_iter().filter(|frame| is_part(frame)));
+        }
+        heard
     }
 
     fn count(&self, of: impl Fn(&WorkerCounters) -> &Count) -> u64 {
@@ -233,27 +250,41 @@ impl MutationHost {
         self.assembly.counters.iter().map(|counters| counters.dropped(reason)).sum()
     }
 
-    /// Every frame ended with a name, and the tables keep their bounds.
-    fn balance(&self) -> Result<(), String> {
+    /// Every frame ended with a name or waits for the first part of its datagram, and the tables keep their bounds.
+    /// Returns how many wait.
+    fn balance(&self) -> Result<u64, String> {
         let allowed = self.count(|counters| &counters.allowed);
         let dropped: u64 = DropReason::ALL.iter().map(|reason| self.dropped(*reason)).sum();
         let devices = self.assembly.counters.iter().flat_map(|counters| &counters.devices);
         let received: u64 = devices.map(|device| device.received_packets.get()).sum();
-        if (received, received) != (self.frames, allowed + dropped) {
-            let frames = self.frames;
+        let frames = self.frames;
+        // A frame may be allowed and then be too long for the device that it goes to.
+        let lost = self.dropped(DropReason::OversizeFrame);
+        let ended = (allowed + dropped).saturating_sub(lost)..=(allowed + dropped);
+        let waiting = received.saturating_sub(*ended.end());
+        let is_all = ended.contains(&(received - waiting)) && waiting <= u64::from(FRAMES) / WAITING_SHARE;
+        let waiting = is_all.then_some(waiting);
+        let Some(waiting) = waiting.filter(|_| received == frames) else {
             return Err(format!("{frames} came, {received} received, {allowed} allowed, {dropped} dropped"));
-        }
+        };
         for counters in &self.assembly.counters {
             let (live, refused) = (counters.flows_live.get(), counters.flows_refused.get());
             if live > u64::from(FLOWS_MAX) || refused > u64::from(FLOWS_MAX) {
                 return Err(format!("{live} flows, {refused} refused: more than the table has"));
             }
         }
-        Ok(())
+        Ok(waiting)
     }
 
-    /// Ends the workers: all memory must come home.
+    /// Ends the workers: every frame must have ended with a name, and all memory must come home.
     pub fn stop(mut self) -> Result<Tally, String> {
+        self.now += WAITING_MS * 1_000_000;
+        (0..LAST_TURNS).for_each(|_| _ = self.turn());
+        self.hear(&[])?;
+        match self.balance()? {
+            0 => {}
+            waiting => return Err(format!("{waiting} frames wait for ever")),
+        }
         worker::stop(&mut self.assembly.workers);
         let (free, total) = (self.count(|c| &c.frames_free), self.count(|c| &c.frames_total));
         if free != total {
@@ -281,13 +312,23 @@ impl Tally {
         self.asked += other.asked;
         self.answers += other.answers;
         self.flows += other.flows;
-        other.by_reason.iter().for_each(|(reason, frames)| *self.by_reason.entry(reason).or_default() += frames);
+        other
+            .by_reason
+            .iter()
+            .for_each(|(reason, frames)| *self.by_reason.entry(reason).or_default() += frames);
     }
 }
 
 fn policy_of(is_generous: bool, numbering: &mut Numbering, version: u64) -> Policy {
     let rules = if is_generous { generous_rules() } else { strict_rules() };
     authored(&rules, numbering, version)
+}
+
+/// Returns the frame without a tag that names no segment; it may leave so.
+fn without_priority_tag(frame: &[u8]) -> Option<Vec<u8>> {
+    let is_tag = matches!(frame.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
+    let is_priority = matches!(frame.get(14..16), Some([high, 0]) if high & 0x0f == 0);
+    (is_tag && is_priority).then(|| [&frame[..12], &frame[16..]].concat())
 }
 
 /// Compiles without the proof: `classifier_oracle` proves, and here policies change often.

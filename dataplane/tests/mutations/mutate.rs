@@ -58,6 +58,15 @@ pub fn l3_of(frame: &[u8]) -> Option<(u16, usize)> {
     None
 }
 
+/// Returns whether the frame says that it is a part of a datagram.
+pub fn is_part(frame: &[u8]) -> bool {
+    match l3_of(frame) {
+        Some((0x0800, at)) => word(frame, at + 6).is_some_and(|field| field & 0x3fff != 0),
+        Some((0x86dd, _)) => l4_of(frame).is_some_and(|(next, _)| next == 44),
+        _ => false,
+    }
+}
+
 fn word(frame: &[u8], at: usize) -> Option<u16> {
     frame.get(at..at + 2).map(|two| u16::from_be_bytes([two[0], two[1]]))
 }
@@ -196,7 +205,8 @@ fn change_address(frame: &mut [u8], noise: &mut Noise) {
     match l3_of(frame) {
         Some((0x0800, at)) => {
             let own = [10, 0, 0, u8::try_from(1 + noise.below(3)).unwrap()];
-            let others = [[198, 51, 100, 7], [224, 0, 0, 251], [255; 4], [127, 0, 0, 1], [0; 4], [10, 0, 0, 99]];
+            let others =
+                [[198, 51, 100, 7], [224, 0, 0, 251], [255; 4], [127, 0, 0, 1], [0; 4], [10, 0, 0, 99]];
             let address = if noise.once_in(3) { own } else { noise.one_of(&others) };
             let at = at + 12 + 4 * which;
             if let Some(field) = frame.get_mut(at..at + 4) {
@@ -237,7 +247,8 @@ fn change_transport(frame: &mut [u8], noise: &mut Noise) {
     let (Some((ethertype, l3)), Some((_, l4))) = (l3_of(frame), l4_of(frame)) else { return };
     match noise.below(3) {
         0 => {
-            let flags = noise.one_of(&[0x02, 0x10, 0x12, 0x14, 0x04, 0x11, 0x18, 0x03, 0x06, 0x00, 0x29, 0xff]);
+            let flags =
+                noise.one_of(&[0x02, 0x10, 0x12, 0x14, 0x04, 0x11, 0x18, 0x03, 0x06, 0x00, 0x29, 0xff]);
             if let Some(byte) = frame.get_mut(l4 + 13) {
                 *byte = flags;
             }

@@ -18,6 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Number of the uplink.
 const UPLINK: usize = 3;
+/// Largest frame without tags at a device of the laboratory: an MTU of 1,500.
+const PLAIN_FRAME_BYTES_MAX: usize = 1_514;
 
 /// A frame that left by a device.
 pub struct Left {
@@ -62,13 +64,27 @@ impl Oracle {
     }
 
     /// Takes note of what left after frames came in at each device, and says what should not have.
-    pub fn hear(&mut self, injected: &[HashSet<Vec<u8>>], left: &[Left]) -> Result<(), String> {
+    ///
+    /// `parts` are the fragments that came in before, of which some may have waited.
+    pub fn hear(
+        &mut self,
+        injected: &[HashSet<Vec<u8>>],
+        parts: &[HashSet<Vec<u8>>],
+        left: &[Left],
+    ) -> Result<(), String> {
         let mut later = Vec::new();
+        injected
+            .iter()
+            .flatten()
+            .filter(|frame| frame.len() > PLAIN_FRAME_BYTES_MAX)
+            .for_each(|frame| self.believe(frame));
         for frame in left {
-            let fault = |what: String| Err(format!("{what}: left by device {}: {}", frame.device, hex(&frame.bytes)));
-            let came_in = match self.where_from(injected, frame) {
+            let fault =
+                |what: String| Err(format!("{what}: left by device {}: {}", frame.device, hex(&frame.bytes)));
+            let came_in = match where_from(injected, parts, frame) {
                 Ok(Some(device)) => device,
                 Ok(None) if is_answer(injected, frame) => continue,
+                Ok(None) if is_cut(injected, frame) => home_of(frame),
                 Ok(None) => return fault("nobody sent this".to_owned()),
                 Err(_) if is_answer(&injected[frame.device..=frame.device], frame) => continue,
                 Err(what) => return fault(what),
@@ -93,20 +109,21 @@ impl Oracle {
         Ok(())
     }
 
-    /// Returns the device at which the frame came in.
-    fn where_from(&self, injected: &[HashSet<Vec<u8>>], left: &Left) -> Result<Option<usize>, String> {
-        let source = left.bytes.get(6..12).ok_or("it has no source MAC")?;
-        let home = (0..UPLINK).find(|device| mac_of(*device).0 == source);
-        let is_of = |frames: &HashSet<Vec<u8>>| {
-            frames.contains(&left.bytes) || frames.iter().any(|frame| frame.starts_with(&left.bytes))
+    /// Takes note of a frame that may have been allowed and then found too long for the device it goes to: what it began
+    /// goes on.
+    fn believe(&mut self, frame: &[u8]) {
+        let read = match l3_of(frame) {
+            Ok((0x0800, l3)) => read_v4(l3),
+            Ok((0x86dd, l3)) => read_v6(l3),
+            _ => return,
         };
-        let places: Vec<usize> = (0..injected.len()).filter(|device| is_of(&injected[*device])).collect();
-        match (places.is_empty(), home) {
-            (true, _) => Ok(None),
-            (false, home) => {
-                let home = home.unwrap_or(UPLINK);
-                places.contains(&home).then_some(Some(home)).ok_or("its sender is elsewhere".to_owned())
-            }
+        let Ok(read) = read else { return };
+        if let Ok((tuple, l4)) = tuple_of(&read)
+            && self.allows(read.source, read.destination, l4)
+        {
+            self.opened.insert((tuple, l4));
+            let id = read.fragment.filter(|(_, offset, _)| *offset == 0).map(|(id, ..)| id);
+            self.datagrams.extend(id.map(|id| (read.source, read.destination, read.protocol, id)));
         }
     }
 
@@ -182,12 +199,44 @@ impl Oracle {
         }
         let (tuple, l4) = tuple_of(quoted)?;
         let reverse: Tuple = (tuple.1, tuple.0, tuple.2, tuple.4, tuple.3);
-        let forward = self.opened.contains(&(tuple, l4)) && self.allows(quoted.source, quoted.destination, l4);
+        let forward =
+            self.opened.contains(&(tuple, l4)) && self.allows(quoted.source, quoted.destination, l4);
         let back = reverse_of(l4);
         let backward =
             self.opened.contains(&(reverse, back)) && self.allows(quoted.destination, quoted.source, back);
         if forward || backward { Ok(()) } else { Err("an error about what was not let out".to_owned()) }
     }
+}
+
+/// Returns the device at which the frame came in.
+fn where_from(
+    injected: &[HashSet<Vec<u8>>],
+    parts: &[HashSet<Vec<u8>>],
+    left: &Left,
+) -> Result<Option<usize>, String> {
+    let home = home_of(left);
+    let is_of = |frames: &HashSet<Vec<u8>>| {
+        frames.contains(&left.bytes) || frames.iter().any(|frame| frame.starts_with(&left.bytes))
+    };
+    let came_in_by = |device: &usize| is_of(&injected[*device]) || is_of(&parts[*device]);
+    let places: Vec<usize> = (0..injected.len()).filter(came_in_by).collect();
+    match places.contains(&home) {
+        true => Ok(Some(home)),
+        false if places.is_empty() => Ok(None),
+        false => Err("its sender is elsewhere".to_owned()),
+    }
+}
+
+/// Returns the device behind which its sender is.
+fn home_of(left: &Left) -> usize {
+    let source = left.bytes.get(6..12);
+    (0..UPLINK).find(|device| source == Some(&mac_of(*device).0)).unwrap_or(UPLINK)
+}
+
+/// Returns whether the frame may be a part of a segment that its sender left to the device to cut.
+fn is_cut(injected: &[HashSet<Vec<u8>>], left: &Left) -> bool {
+    let mut long = injected[home_of(left)].iter().filter(|frame| frame.len() > PLAIN_FRAME_BYTES_MAX);
+    long.any(|frame| frame.get(..12) == left.bytes.get(..12))
 }
 
 /// Returns the MAC of the endpoint behind a device.
@@ -218,10 +267,12 @@ fn read_v4(l3: &[u8]) -> Result<Read, String> {
     if header.to_header().calc_header_checksum() != header.header_checksum() {
         return Err("the checksum of the IPv4 header is wrong".to_owned());
     }
-    if header.options().iter().any(|byte| *byte == 131 || *byte == 137) && has_source_route(header.options()) {
+    if header.options().iter().any(|byte| *byte == 131 || *byte == 137) && has_source_route(header.options())
+    {
         return Err("it has a source route".to_owned());
     }
-    let l4 = l3.get(header.slice().len()..usize::from(header.total_len())).ok_or("a length that cannot be")?;
+    let l4 =
+        l3.get(header.slice().len()..usize::from(header.total_len())).ok_or("a length that cannot be")?;
     let (offset, more) = (header.fragments_offset().value(), header.more_fragments());
     Ok(Read {
         source: header.source_addr().into(),
@@ -257,10 +308,10 @@ fn read_v6(l3: &[u8]) -> Result<Read, String> {
                 let (offset, more) = (part.fragment_offset().value(), part.more_fragments());
                 fragment = (offset > 0 || more).then_some((part.identification(), offset, more));
             }
-            etherparse::Ipv6ExtensionSlice::Routing(routing) => {
-                if routing.payload()[0] == 0 || routing.payload()[1] > 0 {
-                    return Err("it has a routing header that leads elsewhere".to_owned());
-                }
+            etherparse::Ipv6ExtensionSlice::Routing(routing)
+                if routing.payload()[0] == 0 || routing.payload()[1] > 0 =>
+            {
+                return Err("it has a routing header that leads elsewhere".to_owned());
             }
             _ => {}
         }

@@ -10,6 +10,7 @@ use meshgate_dataplane::packet::build::{Frame, dhcp};
 use meshgate_policy::{Mac, Protocol};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 /// Number of the uplink.
 const UPLINK: usize = 3;
@@ -28,11 +29,10 @@ pub struct Shot {
 /// Frames in the order in which they were sent.
 pub type Scene = Vec<Shot>;
 
-/// Returns all scenes: those of the builder, and the recorded ones where there are any.
-pub fn all() -> Vec<Scene> {
-    let mut scenes = built();
-    scenes.extend(recorded());
-    scenes
+/// Returns all scenes: those of the builder, and the recorded ones where there are any. They are read once.
+pub fn all() -> &'static [Scene] {
+    static SCENES: OnceLock<Vec<Scene>> = OnceLock::new();
+    SCENES.get_or_init(|| built().into_iter().chain(recorded()).collect())
 }
 
 fn device_of(number: u8) -> usize {
@@ -124,9 +124,13 @@ fn link() -> Scene {
     let seeking = seeking.ip("0.0.0.0".parse().unwrap(), "255.255.255.255".parse().unwrap());
     let mdns = Frame::between(mac(1), Mac([1, 0, 0x5e, 0, 0, 0xfb]));
     let mdns = mdns.ip("10.0.0.1".parse().unwrap(), "224.0.0.251".parse().unwrap());
-    let igmp = |kind: u8| mdns.clone().ipv4_options(&[148, 4]).hop_limit(1).protocol(Protocol(2)).payload(&[
-        kind, 0, 0xdd, 0xff, 0, 0, 0, 0,
-    ]);
+    let igmp = |kind: u8| {
+        mdns.clone()
+            .ipv4_options(&[148, 4])
+            .hop_limit(1)
+            .protocol(Protocol(2))
+            .payload(&[kind, 0, 0xdd, 0xff, 0, 0, 0, 0])
+    };
     let ask = Frame::between(mac(1), Mac::BROADCAST).arp_request([10, 0, 0, 1].into(), [10, 0, 0, 3].into());
     let answer = Frame::between(mac(3), mac(1)).arp_reply([10, 0, 0, 3].into(), [10, 0, 0, 1].into());
     vec![
@@ -137,7 +141,14 @@ fn link() -> Scene {
         shot(1, &to_all(1).router_solicitation()),
         shot(STRANGER, &to_all(STRANGER).router_advertisement()),
         shot(1, &to_all(1).router_advertisement()),
-        shot(1, &to_all(1).hop_limit(1).extension(0, &[0, 5, 2, 0, 0, 1, 0]).icmp(143, 0, [0, 0, 0, 1]).payload(&[4; 20])),
+        shot(
+            1,
+            &to_all(1)
+                .hop_limit(1)
+                .extension(0, &[0, 5, 2, 0, 0, 1, 0])
+                .icmp(143, 0, [0, 0, 0, 1])
+                .payload(&[4; 20]),
+        ),
         shot(1, &seeking.udp(68, 67).payload(&dhcp_message)),
         shot(3, &v4(3, 1).udp(67, 68).payload(&dhcp_message)),
         shot(2, &v6(2, 3).udp(547, 546).payload(&dhcp::v6_message(7, 9, &[(own(2), 60)]))),
@@ -162,7 +173,7 @@ pub fn built() -> Vec<Scene> {
 }
 
 /// Returns the recorded scenes, moved into the laboratory.
-pub fn recorded() -> Vec<Scene> {
+fn recorded() -> Vec<Scene> {
     let Some(root) = std::env::var_os("MESHGATE_DATA").map(PathBuf::from) else { return Vec::new() };
     let folders = std::fs::read_dir(root.join("pcap")).into_iter().flatten().flatten();
     let files = folders.flat_map(|folder| std::fs::read_dir(folder.path()).into_iter().flatten().flatten());
