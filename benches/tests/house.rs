@@ -35,7 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// The one file outside the two crates that may hold unsafe code: a test's allocator that counts, which Rust lets nobody
 /// write without.
-const COUNTING_ALLOCATOR: &str = "dataplane/tests/worker_allocations.rs";
+const COUNTING_ALLOCATOR: &str = "dataplane/tests/lab/watched.rs";
 
 /// Files and folders in which wire types may appear.
 const WIRE_EDGES: &[&str] = &["api", "subscriber", "reporter", "client"];

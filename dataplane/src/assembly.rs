@@ -100,6 +100,7 @@ impl Assembly {
             captures,
         };
         let ends = Crossings::among(&slices)?;
+        let away_chunks = Arc::default();
         for ((pool, subscription), crossings) in pools.into_iter().zip(subscriptions).zip(ends) {
             let number = crossings.worker();
             let counters = Arc::new(WorkerCounters::new(DEVICES_MAX));
@@ -109,7 +110,7 @@ impl Assembly {
             let counted = Arc::clone(&counters);
             let mut tracker = Tracker::new(table, settings.tracker.clone(), meter, counted, number);
             tracker.start(now_ns);
-            let (desk, orders) = worker::desk(crossings.ringer());
+            let (desk, orders) = worker::desk(crossings.ringer(), pool.frames_in_slice(), &away_chunks);
             let switch = Switch::new(Arc::clone(&learned));
             let (counted, tap) = (Arc::clone(&counters), assembly.captures.tap());
             let parts = WorkerParts {

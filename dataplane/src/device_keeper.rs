@@ -17,7 +17,7 @@ use crate::device::topology::HostDevice;
 use crate::reporter::{DeviceFacts, SharedFacts};
 use crate::topology_commands::{self, UnsafeHost};
 use crate::worker::{DeviceTraits, Known, Order, OrderDesk, Queue, WorkerSet};
-use af_xdp::Umem;
+use af_xdp::{FramePool, Umem};
 use std::path::{Path, PathBuf};
 
 /// Queues for which a slice is planned at least, so that devices which are added later find memory to receive into.
@@ -76,6 +76,8 @@ struct Open {
 /// Opens devices, deals out their queues, and takes them again when they return.
 pub struct DeviceKeeper {
     umem: Umem,
+    /// Takes the memory of closed queues back, on its way home.
+    pool: FramePool,
     desks: Vec<OrderDesk>,
     facts: SharedFacts,
     /// By number.
@@ -96,6 +98,7 @@ impl DeviceKeeper {
     pub fn new(umem: Umem, slice_frames: usize, desks: Vec<OrderDesk>, facts: SharedFacts) -> Self {
         let workers = desks.len();
         Self {
+            pool: umem.visiting_pool(),
             umem,
             desks,
             facts,
@@ -143,6 +146,7 @@ impl DeviceKeeper {
 
     /// Lets go of devices that vanished and takes those that returned.
     pub fn look(&mut self) {
+        self.close_retired();
         for worker in 0..self.desks.len() {
             while let Some(number) = self.desks[worker].take_vanished() {
                 self.lose(number.into());
@@ -159,6 +163,18 @@ impl DeviceKeeper {
                 .map_err(KeepError::from)
                 .and_then(|found| self.open(number, &found[0]));
             self.tell(number, opened.err());
+        }
+    }
+
+    /// Closes the queues that workers handed back, and sends their memory home. The kernel may take up to a second to let
+    /// go of one: that holds up who talks to control, and no worker.
+    fn close_retired(&mut self) {
+        for desk in &self.desks {
+            desk.close_retired(&mut self.pool);
+        }
+        while let Some(frame) = self.pool.take_foreign() {
+            let home = self.pool.home_of(&frame) as usize;
+            self.desks[home].send_home(frame);
         }
     }
 

@@ -170,6 +170,7 @@ impl Worker {
     pub fn turn(&mut self, now_ns: u64) -> usize {
         let published = Arc::clone(self.subscription.begin_burst());
         let mut moved = self.obey() + self.crossings.take_home(&mut self.pool);
+        moved += self.orders.take_home(&mut self.pool);
         for from in 0..self.crossings.workers() {
             moved += self.run_errands(from, now_ns, &published);
         }
@@ -232,7 +233,11 @@ impl Worker {
         let at_devices: usize = self.queues.iter().map(|queue| queue.device.outstanding()).sum();
         let to_send: usize = self.queues.iter().flat_map(|queue| &queue.egress).map(Frame::chunks).sum();
         let held = to_send + self.fragments.waiting_frames() as usize;
-        let away = self.crossings.chunks_on_the_way() + self.pool.foreign_frames() as u64;
+        let mut away = self.crossings.chunks_on_the_way() + self.pool.foreign_frames() as u64;
+        if self.crossings.worker() == 0 {
+            // What is told by one is told.
+            away += self.orders.away_chunks();
+        }
         self.counters.frames_free.set(self.pool.free_frames() as u64);
         self.counters.frames_at_devices.set(at_devices as u64);
         self.counters.frames_held.set(held as u64);

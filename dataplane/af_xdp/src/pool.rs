@@ -43,6 +43,19 @@ impl FramePool {
         }
     }
 
+    /// Makes a pool without chunks of its own: everything that it takes back waits for `take_foreign`.
+    pub(crate) fn visiting(umem: &Umem) -> FramePool {
+        FramePool {
+            umem: umem.clone(),
+            worker: u32::MAX,
+            first: 0,
+            frames: 0,
+            free: Vec::new(),
+            foreign: Vec::with_capacity(umem.frames_total() as usize),
+            not_sync: PhantomData,
+        }
+    }
+
     /// Takes a free chunk as an empty frame whose content begins after the headroom.
     #[inline]
     pub fn allocate(&mut self) -> Option<Frame> {
@@ -202,6 +215,19 @@ mod tests {
         pools[1].release(frame);
         assert_eq!((pools[1].free_frames(), pools[0].foreign_frames()), (4, 0));
         assert!(pools[0].take_foreign().is_none());
+    }
+
+    #[test]
+    fn a_visitor_has_nothing_to_give_and_keeps_what_it_takes_back_apart() {
+        let mut pools = pools(2);
+        let mut visitor = pools[0].umem().visiting_pool();
+        assert!(visitor.allocate().is_none());
+        visitor.release(pools[1].allocate().unwrap());
+        assert_eq!((visitor.free_frames(), visitor.foreign_frames()), (0, 1));
+        let frame = visitor.take_foreign().unwrap();
+        assert_eq!(visitor.home_of(&frame), 1);
+        pools[1].release(frame);
+        assert_eq!(pools[1].free_frames(), 4);
     }
 
     #[test]

@@ -119,6 +119,12 @@ impl Umem {
         Ok((umem, pools))
     }
 
+    /// Returns a pool without a slice, for who closes sockets beside the workers: what it takes back is to be sent
+    /// home.
+    pub fn visiting_pool(&self) -> FramePool {
+        FramePool::visiting(self)
+    }
+
     /// Returns the number of chunks of the whole area.
     pub fn frames_total(&self) -> u32 {
         self.shared.config.frames_total

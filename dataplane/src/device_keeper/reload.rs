@@ -85,6 +85,7 @@ impl DeviceKeeper {
             self.dismiss(*number)?;
         }
         self.obeyed().await?;
+        self.close_retired();
         self.config = Some((read, path.to_owned()));
         for (number, wanted) in plan.kept {
             self.retrain(number, wanted)?;

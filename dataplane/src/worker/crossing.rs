@@ -26,8 +26,8 @@ pub const WORKERS_MAX: usize = 64;
 /// Frames that may be on their way from one worker to another: sixteen bursts, what arrives in a millisecond in which
 /// the receiver is kept from its core. A quarter of a default slice.
 pub const HAND_OVER_FRAMES_MAX: usize = 1_024;
-/// Handles of homeward memory taken in from one worker in a turn.
-const HOMECOMERS_PER_TURN: usize = 256;
+/// Handles of homeward memory taken in from one place in a turn.
+pub(super) const HOMECOMERS_PER_TURN: usize = 256;
 
 /// A set of workers, a bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

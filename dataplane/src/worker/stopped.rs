@@ -11,7 +11,7 @@ pub fn stop(workers: &mut [Worker]) {
         worker.tracker.stop();
         worker.release_parts();
         worker.obey();
-        worker.close_all(|_| true);
+        worker.close_all();
     }
     // Memory may go from one to the next and home from there: at most that many times.
     for _ in 0..=workers.len() {
@@ -25,7 +25,7 @@ impl Worker {
     /// Releases what was handed over here, takes in what came home, and sends home what is of others. Returns how many
     /// chunks and frames that were.
     fn bring_home(&mut self) -> usize {
-        let mut moved = self.crossings.take_home(&mut self.pool);
+        let mut moved = self.crossings.take_home(&mut self.pool) + self.orders.take_home(&mut self.pool);
         for from in 0..self.crossings.workers() {
             let mut handed = std::mem::take(&mut self.handed);
             self.crossings.take_errands(from, &mut handed);

@@ -30,21 +30,22 @@ fn exchange_datagrams(ground: &Ground, bytes: usize) {
     let (ready, is_ready) = std::sync::mpsc::channel();
     let server = std::thread::spawn(move || {
         enter_space(&right);
-        let socket = UdpSocket::bind("10.0.0.2:7008").unwrap();
+        // Any port: a command that another test is just starting may still hold a copy of the last one.
+        let socket = UdpSocket::bind("10.0.0.2:0").unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        ready.send(()).unwrap();
+        ready.send(socket.local_addr().unwrap()).unwrap();
         let mut buffer = vec![0; 65_536];
         for _ in 0..DATAGRAMS {
             let (length, from) = socket.recv_from(&mut buffer).unwrap();
             socket.send_to(&buffer[..length], from).unwrap();
         }
     });
-    is_ready.recv().unwrap();
+    let server_address = is_ready.recv().unwrap();
     let client = std::thread::spawn(move || {
         enter_space(&left);
         let socket = UdpSocket::bind("10.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.connect("10.0.0.2:7008").unwrap();
+        socket.connect(server_address).unwrap();
         let mut buffer = vec![0; 65_536];
         for number in 0..DATAGRAMS {
             let sent = vec![number; bytes];
