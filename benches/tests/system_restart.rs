@@ -4,7 +4,6 @@
 //! `MESHGATE_CONNECTIONS` sets how many connections there are (200 unless set); 20 speak again each second, so that
 //! 1,000 take most of a minute.
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
-#![expect(clippy::print_stdout, reason = "how much was tried is worth a line")]
 
 mod ground;
 
