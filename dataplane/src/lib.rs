@@ -38,6 +38,7 @@ pub mod subscriber;
 pub mod switch;
 pub mod threads;
 pub mod timing_wheel;
+pub mod token_bucket;
 pub mod top_flows;
 pub mod topology_commands;
 pub mod tracker;

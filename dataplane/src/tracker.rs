@@ -26,8 +26,8 @@ use crate::flow_table::{
 use crate::meter::{Meter, Refusal};
 use crate::packet::IpPacket;
 use crate::published::Published;
+use crate::token_bucket::TokenBucket;
 use crate::verdict::{DropReason, Grounds, Verdict};
-use errors::ErrorBudget;
 use meshgate_policy::{Action, EndReason, PolicyKey, Protocol, RecordKind, SegmentId, Stage};
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ pub struct Tracker {
     worker: usize,
     started_ns: u64,
     /// ICMP errors that may follow their flows.
-    errors: ErrorBudget,
+    errors: TokenBucket,
 }
 
 impl Tracker {
@@ -82,7 +82,7 @@ impl Tracker {
         counters: Arc<WorkerCounters>,
         worker: usize,
     ) -> Self {
-        Self { table, config, meter, counters, worker, started_ns: 0, errors: ErrorBudget::default() }
+        Self { table, config, meter, counters, worker, started_ns: 0, errors: TokenBucket::default() }
     }
 
     /// Says when the worker started without the state of the connections that pass through it.

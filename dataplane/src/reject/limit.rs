@@ -1,6 +1,7 @@
 //! How many answers there may be.
 
 use crate::config::DEVICES_MAX;
+use crate::token_bucket::{Rate, TokenBucket};
 
 /// Answers a second to each device. Linux sends as many ICMP messages a second to all (`icmp_msgs_per_sec`): enough for
 /// people and port scans to hear at once, and a few thousandths of what a device can send.
@@ -8,35 +9,22 @@ pub const REJECTS_PER_S: u64 = 1_000;
 /// Answers at once after a silence: a browser that opens all its connections.
 pub const REJECTS_BURST: u64 = 64;
 
-const SECOND_NS: u64 = 1_000_000_000;
-/// Nanoseconds that one answer costs.
-const COST_NS: u64 = SECOND_NS / REJECTS_PER_S;
+const RATE: Rate = Rate::new(REJECTS_PER_S, REJECTS_BURST);
 
-/// A token bucket for each device by which packets come in, so that one endpoint cannot use up the answers of another.
-///
-/// A bucket is one number: the time at which it was empty, or would have been. It holds what has flowed in since.
+/// A bucket for each device by which packets come in, so that one endpoint cannot use up the answers of another.
 #[derive(Clone, Debug)]
-pub struct RejectLimit {
-    empty_ns: [u64; DEVICES_MAX],
-}
+pub struct RejectLimit([TokenBucket; DEVICES_MAX]);
 
 impl Default for RejectLimit {
     fn default() -> Self {
-        Self { empty_ns: [0; DEVICES_MAX] }
+        Self([TokenBucket::default(); DEVICES_MAX])
     }
 }
 
 impl RejectLimit {
     /// Takes one answer to the device out of its bucket, if there is one.
     pub fn take(&mut self, device: u16, now_ns: u64) -> bool {
-        let Some(empty_ns) = self.empty_ns.get_mut(usize::from(device)) else { return false };
-        let full_ns = now_ns.saturating_sub(REJECTS_BURST * COST_NS);
-        let after_ns = (*empty_ns).max(full_ns).saturating_add(COST_NS);
-        let is_there = after_ns <= now_ns;
-        if is_there {
-            *empty_ns = after_ns;
-        }
-        is_there
+        self.0.get_mut(usize::from(device)).is_some_and(|bucket| bucket.take(RATE, now_ns))
     }
 }
 
@@ -44,6 +32,8 @@ impl RejectLimit {
 mod tests {
     use super::*;
 
+    const SECOND_NS: u64 = 1_000_000_000;
+    const COST_NS: u64 = SECOND_NS / REJECTS_PER_S;
     const START: u64 = 1_700_000_000 * SECOND_NS;
 
     fn taken(limit: &mut RejectLimit, device: u16, now_ns: u64) -> u64 {

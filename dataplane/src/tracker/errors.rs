@@ -22,38 +22,20 @@ use crate::binding::Role;
 use crate::flow_table::{Flow, FlowState, Sender};
 use crate::packet::{IcmpKind, IpPacket, Quoted};
 use crate::published::Published;
+use crate::token_bucket::Rate;
 use crate::verdict::{DropReason, Grounds, Verdict};
 use meshgate_policy::{Protocol, Stage};
 
 /// Errors that may follow flows in one second. Routers send far fewer (Linux: 1,000 a second and host, all
 /// destinations together); a worker that passes more is being used.
 pub const ERRORS_PER_S: u64 = 1_000;
-const SECOND_NS: u64 = 1_000_000_000;
-/// Time that passes for each error, on average.
-const NS_PER_ERROR: u64 = SECOND_NS / ERRORS_PER_S;
+/// The same as a rate: after a silence a whole second of errors may pass at once.
+const RATE: Rate = Rate::new(ERRORS_PER_S, ERRORS_PER_S);
 
 /// Types of ICMP errors that may pass (RFC 792).
 const V4_KINDS: [u16; 3] = [3, 11, 12];
 /// Types of ICMPv6 errors that may pass (RFC 4443 section 2.1).
 const V6_KINDS: [u16; 4] = [1, 2, 3, 4];
-
-/// A rate of errors: a bucket of one second's worth, as the time at which it would be full again.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ErrorBudget {
-    full_at_ns: u64,
-}
-
-impl ErrorBudget {
-    /// Takes one error out; returns false if there is none.
-    fn take(&mut self, now_ns: u64) -> bool {
-        let full_at_ns = self.full_at_ns.max(now_ns) + NS_PER_ERROR;
-        let is_left = full_at_ns <= now_ns.saturating_add(SECOND_NS);
-        if is_left {
-            self.full_at_ns = full_at_ns;
-        }
-        is_left
-    }
-}
 
 impl Tracker {
     /// Judges an ICMP error. Its place is that of the flow of the quoted packet.
@@ -76,7 +58,7 @@ impl Tracker {
         if !is_from_there || !has_sent(flow, sender, &quoted) {
             return unrelated;
         }
-        if !self.errors.take(packet.now_ns) {
+        if !self.errors.take(RATE, packet.now_ns) {
             self.counters.errors_over_rate.add(1);
             return unrelated;
         }
@@ -112,22 +94,4 @@ fn has_sent(flow: &Flow, side: Sender, quoted: &Quoted) -> bool {
         FlowState::Reversed(_) | FlowState::Refused => false,
     };
     flow.pace(side).packets > 0 && is_of_state
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_second_of_errors_passes_at_once_and_then_one_for_each_that_has_had_its_time() {
-        let mut budget = ErrorBudget::default();
-        let now_ns = 1_700_000_000 * SECOND_NS;
-        let passed = (0..5_000).filter(|_| budget.take(now_ns)).count() as u64;
-        assert_eq!(passed, ERRORS_PER_S);
-        assert!(!budget.take(now_ns + NS_PER_ERROR - 1));
-        assert!(budget.take(now_ns + NS_PER_ERROR));
-        assert!(!budget.take(now_ns + NS_PER_ERROR));
-        let later = (0..5_000).filter(|_| budget.take(now_ns + 3 * SECOND_NS)).count() as u64;
-        assert_eq!(later, ERRORS_PER_S);
-    }
 }
