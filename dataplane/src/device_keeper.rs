@@ -73,6 +73,13 @@ struct Open {
     known: Known,
 }
 
+/// The devices of a configuration as they were found before the first was taken.
+pub struct Found {
+    devices: Vec<HostDevice>,
+    /// Queues of all of them.
+    queues: usize,
+}
+
 /// Opens devices, deals out their queues, and takes them again when they return.
 pub struct DeviceKeeper {
     umem: Umem,
@@ -113,8 +120,9 @@ impl DeviceKeeper {
     }
 
     /// Refuses a configuration that would make the host unsafe or that its devices do not fit, before anything is taken.
-    pub fn check(config: &Config) -> Result<(), KeepError> {
-        topology_commands::check(&config.devices, config.take_uplink)?;
+    /// Returns what was found, for [`Self::take_all`].
+    pub fn check(config: &Config) -> Result<Found, KeepError> {
+        let checked = topology_commands::check(&config.devices, config.take_uplink)?;
         let mut queues = 0;
         for device in &config.devices {
             queues += af_xdp::Device::named(&device.name)?.rx_queues as usize;
@@ -124,19 +132,15 @@ impl DeviceKeeper {
         if (config.frames as usize) < needed {
             return Err(KeepError::Frames { frames: config.frames, queues, workers: config.workers, needed });
         }
-        Ok(())
+        checked.caution();
+        Ok(Found { devices: checked.devices, queues })
     }
 
     /// Opens every device of the configuration; one that cannot be opened ends the start.
-    pub fn take_all(&mut self, config: &Config, path: &Path) -> Result<(), KeepError> {
-        let mut queues = 0;
-        for device in &config.devices {
-            queues += af_xdp::Device::named(&device.name)?.rx_queues as usize;
-        }
-        let planned = queues.div_ceil(self.desks.len()).max(QUEUES_PLANNED_MIN);
+    pub fn take_all(&mut self, config: &Config, path: &Path, found: &Found) -> Result<(), KeepError> {
+        let planned = found.queues.div_ceil(self.desks.len()).max(QUEUES_PLANNED_MIN);
         self.fill_frames = XdpConfig::for_slice(self.slice_frames, planned).fill_frames as usize;
-        let found = topology_commands::check(&config.devices, config.take_uplink)?;
-        for (number, (device, found)) in config.devices.iter().zip(&found).enumerate() {
+        for (number, (device, found)) in config.devices.iter().zip(&found.devices).enumerate() {
             self.entries[number] = Some(Entry { wanted: device.clone(), open: None, told: String::new() });
             self.open(number, found)?;
         }
@@ -161,7 +165,7 @@ impl DeviceKeeper {
             let take_uplink = self.config.as_ref().is_some_and(|(config, _)| config.take_uplink);
             let opened = topology_commands::check(std::slice::from_ref(wanted), take_uplink)
                 .map_err(KeepError::from)
-                .and_then(|found| self.open(number, &found[0]));
+                .and_then(|found| self.open(number, &found.devices[0]));
             self.tell(number, opened.err());
         }
     }

@@ -38,7 +38,7 @@ pub enum LiveError {
 pub fn run(config: &Config, path: &Path) -> Result<(), LiveError> {
     // Before anything that would have to be given back.
     let signals = StopSignals::catch().map_err(LiveError::Signals)?;
-    DeviceKeeper::check(config)?;
+    let found = DeviceKeeper::check(config)?;
     let mut start = Start::of(config, usize::from(config.workers))?;
     let memory = UmemConfig {
         frames_total: config.frames,
@@ -54,7 +54,7 @@ pub fn run(config: &Config, path: &Path) -> Result<(), LiveError> {
     let assembly = Assembly::new(pools, first, &FlowSettings::of(config), now_ns)?;
     let facts = SharedFacts::default();
     let mut keeper = DeviceKeeper::new(umem, slice_frames, assembly.desks.clone(), facts.clone());
-    keeper.take_all(config, path)?;
+    keeper.take_all(config, path, &found)?;
     Threads::start(config, start, assembly, facts, RunKind::Live)?.serve(signals, Some(keeper));
     Ok(())
 }

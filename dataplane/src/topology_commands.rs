@@ -3,7 +3,7 @@
 use crate::binding::Role;
 use crate::config::{Config, DeviceConfig};
 use crate::device::prepare::{self, PrepareError};
-use crate::device::topology::{self, HostDevice, ListError, Refusal, WantedDevice, host_devices};
+use crate::device::topology::{self, Caution, HostDevice, ListError, Refusal, WantedDevice, host_devices};
 use std::path::PathBuf;
 
 /// Name of the file, in the state directory, that remembers what devices were like before.
@@ -26,8 +26,23 @@ pub enum UnsafeHost {
     StateDir(PathBuf, std::io::Error),
 }
 
-/// Checks devices; what may be taken and yet should be known is logged. Returns them in the order asked for.
-pub fn check(devices: &[DeviceConfig], take_uplink: bool) -> Result<Vec<HostDevice>, UnsafeHost> {
+/// Devices that may be taken.
+pub struct Checked {
+    /// In the order asked for.
+    pub devices: Vec<HostDevice>,
+    /// What should be known of them all the same.
+    pub cautions: Vec<Caution>,
+}
+
+impl Checked {
+    /// Logs what should be known.
+    pub fn caution(&self) {
+        self.cautions.iter().for_each(|caution| tracing::warn!("{caution}"));
+    }
+}
+
+/// Checks that devices may be taken.
+pub fn check(devices: &[DeviceConfig], take_uplink: bool) -> Result<Checked, UnsafeHost> {
     let wanted: Vec<WantedDevice> = devices
         .iter()
         .map(|device| WantedDevice {
@@ -40,14 +55,12 @@ pub fn check(devices: &[DeviceConfig], take_uplink: bool) -> Result<Vec<HostDevi
     if let Some(refusal) = topology::check(&wanted, &host).into_iter().next() {
         return Err(refusal.into());
     }
-    for caution in topology::cautions(&wanted, &host) {
-        tracing::warn!("{caution}");
-    }
     let found = |name: &str| host.iter().find(|device| device.name == name).cloned();
-    devices
+    let found_all: Result<_, UnsafeHost> = devices
         .iter()
         .map(|device| found(&device.name).ok_or_else(|| Refusal::Missing(device.name.clone()).into()))
-        .collect()
+        .collect();
+    Ok(Checked { devices: found_all?, cautions: topology::cautions(&wanted, &host) })
 }
 
 /// Makes every endpoint's device ready and remembers what it was. Uplinks are left alone: what they carry is a

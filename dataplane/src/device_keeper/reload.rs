@@ -79,7 +79,7 @@ impl DeviceKeeper {
         }
         let plan = self.plan(&read)?;
         let come: Vec<DeviceConfig> = plan.come.iter().map(|(_, device)| device.clone()).collect();
-        topology_commands::check(&come, read.take_uplink).map_err(KeepError::from)?;
+        topology_commands::check(&come, read.take_uplink).map_err(KeepError::from)?.caution();
         publish(self.roles(&plan), changes).await?;
         for number in &plan.gone {
             self.dismiss(*number)?;
