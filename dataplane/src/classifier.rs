@@ -68,21 +68,17 @@ mod l4_program;
 mod matrix;
 mod proof;
 
-use address_trie::AddressTrie;
-use columns::COLUMNS_PER_CLASS_MAX;
+use address_trie::{AddressTrie, Root};
 pub use columns::ColumnBudget;
 pub use compile::CompileError;
 use l4_class::L4Classes;
-use l4_program::EMPTY_PROGRAM;
 use matrix::Matrix;
 use meshgate_policy::{Decision, Policy, PolicyKey, SegmentId, ShadowDecision};
 pub use proof::{Difference, Proof, ProofBudget};
 use std::net::IpAddr;
 
-/// Keys that are staged together: a burst of the worker. 128 walks of 32 bytes are 4 KiB of stack.
+/// Keys that are staged together: a burst of the worker. Their walks are 3 KiB of stack.
 pub const BURST_KEYS: usize = 64;
-/// Pairs of columns of one packet.
-const PAIRS_MAX: usize = COLUMNS_PER_CLASS_MAX * COLUMNS_PER_CLASS_MAX;
 
 /// A compiled policy. Immutable; any number of workers may ask it at once.
 #[derive(Debug)]
@@ -93,10 +89,10 @@ pub struct Classifier {
     root_of_segment: Vec<u16>,
     trie: AddressTrie,
     l4_classes: L4Classes,
-    /// The columns of each class.
-    class_columns: Vec<ClassColumns>,
-    /// Lists of columns: rows of source columns, numbers of destination columns.
-    column_lists: Vec<u32>,
+    /// How many classes there are.
+    classes: usize,
+    /// The columns of each class: rows of source columns, numbers of destination columns.
+    columns: [ClassColumns; 2],
     /// Enforced rules and membership.
     enforced: Matrix,
     /// Shadow rules, if there are any.
@@ -105,9 +101,14 @@ pub struct Classifier {
     rules: u32,
     /// The decision of each rank.
     ends: Vec<Decision>,
-    /// Source and destination columns.
-    columns: [usize; 2],
+    /// How many source and destination columns there are.
+    columns_count: [usize; 2],
 }
+
+/// What decides a packet: its place among all that a policy can decide by, which are its rules in their order, then the
+/// membership of each group, then the default. The smaller one wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rank(u16);
 
 /// What stages 5 to 7 say about one packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +130,8 @@ pub struct Footprint {
     pub classes: usize,
     /// Columns of the source side and of the destination side.
     pub columns: [usize; 2],
+    /// Columns of each class on the source side and on the destination side: a packet reads as many cells as their product.
+    pub columns_per_class: [usize; 2],
     /// Cells in which a rule or a membership stands.
     pub cells: usize,
     /// Different L4 programs.
@@ -137,18 +140,23 @@ pub struct Footprint {
     pub l4_classes: usize,
 }
 
+impl std::fmt::Display for Footprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { bytes, classes, columns: [sources, destinations], columns_per_class: [source, destination], .. } = self;
+        let Self { cells, programs, l4_classes, .. } = self;
+        write!(
+            f,
+            "{bytes} bytes, {classes} classes, {sources} x {destinations} columns, {source} x {destination} cells a \
+             packet, {cells} cells, {programs} programs, {l4_classes} L4 classes"
+        )
+    }
+}
+
 /// The roots of one segment.
 #[derive(Clone, Copy, Debug)]
 struct Roots {
-    ipv4: u32,
-    ipv6: u32,
-}
-
-/// A part of `Classifier::column_lists`.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    first: u32,
-    count: u32,
+    ipv4: Root,
+    ipv6: Root,
 }
 
 /// The classes of one packet.
@@ -159,11 +167,21 @@ struct KeyClasses {
     l4: u32,
 }
 
-/// The columns of one class.
-#[derive(Clone, Copy, Debug)]
+/// The columns of all classes on one side.
+#[derive(Debug)]
 struct ClassColumns {
-    source: Span,
-    destination: Span,
+    /// Columns of each class.
+    per_class: usize,
+    /// Their places in the matrix.
+    places: Vec<u32>,
+}
+
+impl ClassColumns {
+    /// Returns the places of a class's columns.
+    #[inline]
+    fn of(&self, class: u32) -> &[u32] {
+        &self.places[class as usize * self.per_class..][..self.per_class]
+    }
 }
 
 impl Classifier {
@@ -182,7 +200,7 @@ impl Classifier {
         let source = self.class_of(key.segment, key.source);
         let destination = self.class_of(key.segment, key.destination);
         let classes = KeyClasses { source, destination, l4: self.l4_classes.class_of(key.l4) };
-        self.judge(classes, &mut [EMPTY_PROGRAM; PAIRS_MAX])
+        self.judge(classes)
     }
 
     /// Writes what stages 5 to 7 say about each packet, as [`Self::classify`] does, to the same place of
@@ -191,6 +209,18 @@ impl Classifier {
         for (keys, judgements) in keys.chunks(BURST_KEYS).zip(judgements.chunks_mut(BURST_KEYS)) {
             self.judge_burst(keys, judgements);
         }
+    }
+
+    /// Writes what decides each packet to the same place of `ranks`.
+    pub fn ranks(&self, keys: &[PolicyKey], ranks: &mut [Rank]) {
+        for (keys, ranks) in keys.chunks(BURST_KEYS).zip(ranks.chunks_mut(BURST_KEYS)) {
+            self.rank_burst(keys, ranks);
+        }
+    }
+
+    /// Returns the place in `Policy.rules` of the rule that a rank stands for.
+    pub fn rule_index(&self, rank: Rank) -> Option<u32> {
+        (u32::from(rank.0) < self.rules).then_some(rank.0.into())
     }
 
     /// Returns what the compiler chose, and what it costs.
@@ -202,66 +232,41 @@ impl Classifier {
             + size_of_val(self.root_of_segment.as_slice())
             + self.trie.bytes()
             + self.l4_classes.bytes()
-            + size_of_val(self.class_columns.as_slice())
-            + size_of_val(self.column_lists.as_slice())
+            + self.columns.iter().map(|side| size_of_val(side.places.as_slice())).sum::<usize>()
             + matrices.map(Matrix::bytes).sum::<usize>()
             + size_of_val(self.ends.as_slice());
-        let (classes, l4_classes) = (self.class_columns.len(), self.l4_classes.count() as usize);
-        Footprint { bytes, classes, columns: self.columns, cells, programs, l4_classes }
+        let columns_per_class = [self.columns[0].per_class, self.columns[1].per_class];
+        let (classes, l4_classes) = (self.classes, self.l4_classes.count() as usize);
+        Footprint { bytes, classes, columns: self.columns_count, columns_per_class, cells, programs, l4_classes }
     }
 
-    /// Returns the root under which an address of a segment is looked up.
+    /// Returns the roots under which a segment's addresses are looked up.
     #[inline]
-    fn root(&self, segment: SegmentId, address: IpAddr) -> u32 {
+    fn roots(&self, segment: SegmentId) -> Roots {
         let at = usize::from(segment.0).min(self.root_of_segment.len() - 1);
-        let roots = self.roots[usize::from(self.root_of_segment[at])];
-        if address.is_ipv4() { roots.ipv4 } else { roots.ipv6 }
+        self.roots[usize::from(self.root_of_segment[at])]
     }
 
     /// Returns the class of an address of a segment.
     fn class_of(&self, segment: SegmentId, address: IpAddr) -> u32 {
-        self.trie.class_of(self.root(segment, address), address)
+        let roots = self.roots(segment);
+        self.trie.class_of(if address.is_ipv4() { roots.ipv4 } else { roots.ipv6 }, address)
     }
 
-    /// Returns the judgement of a packet whose classes are known. What `programs` holds does not matter; clearing it for
-    /// every packet would cost more than the look-up.
+    /// Returns the judgement of a packet whose classes are known.
     #[inline]
-    fn judge(&self, key: KeyClasses, programs: &mut [u32; PAIRS_MAX]) -> Judgement {
-        let rank = self.best_rank(&self.enforced, key, programs);
+    fn judge(&self, key: KeyClasses) -> Judgement {
+        let (rows, columns) = (self.columns[0].of(key.source), self.columns[1].of(key.destination));
+        let rank = self.enforced.best_rank(rows, columns, key.l4);
         let decision = self.ends[usize::from(rank)];
-        let rule_index = (u32::from(rank) < self.rules).then_some(rank.into());
         let shadow = self.shadow.as_ref().and_then(|matrix| {
-            let first = self.best_rank(matrix, key, programs);
+            let first = matrix.best_rank(rows, columns, key.l4);
             let decision_then = self.ends[usize::from(first)];
             (first < rank && decision_then.action != decision.action)
                 .then_some(decision_then.rule)
                 .flatten()
                 .map(|rule| ShadowDecision { decision: decision_then, rule })
         });
-        Judgement { decision, rule_index, shadow }
-    }
-
-    /// Returns the best rank that any pair of columns has for an L4 class.
-    #[inline]
-    fn best_rank(&self, matrix: &Matrix, key: KeyClasses, programs: &mut [u32; PAIRS_MAX]) -> u16 {
-        let rows = self.list(self.class_columns[key.source as usize].source);
-        let columns = self.list(self.class_columns[key.destination as usize].destination);
-        // Most cells are empty: the others are collected first, without a branch, and then run.
-        let mut count = 0;
-        for row in rows {
-            for column in columns {
-                let program = matrix.program(*row, *column);
-                programs[count] = program;
-                count += usize::from(program != EMPTY_PROGRAM);
-            }
-        }
-        let none = matrix.programs.rank(EMPTY_PROGRAM, key.l4);
-        programs[..count].iter().fold(none, |best, program| best.min(matrix.programs.rank(*program, key.l4)))
-    }
-
-    /// Returns a list of columns.
-    #[inline]
-    fn list(&self, span: Span) -> &[u32] {
-        &self.column_lists[span.first as usize..][..span.count as usize]
+        Judgement { decision, rule_index: self.rule_index(Rank(rank)), shadow }
     }
 }

@@ -1,105 +1,123 @@
-//! The address trie: address -> class, in at most five loads for IPv4 and twenty-one for IPv6.
+//! The address trie: address -> class, 16 bits a step, in one step behind the root for nearly every IPv4 address.
 //!
-//! One root of 256 nodes for the first byte, then six bits a step: 8 + 4 x 6 = 32 and 8 + 20 x 6 = 128, so both
-//! families end on a step. An IPv4 address stands in the upper 32 bits of the key, which lets one walk serve both.
-//!
-//! ```text
-//! node, 24 bytes                                   slot = next six bits of the address
-//! +-----------------+-----------------+-------------+------------+
-//! | children: u64   | leaf_starts: u64| first_child | first_leaf |
-//! | bit s: slot s   | bit s: slot s   | u32         | u32        |
-//! | has a child     | begins a run of |             |            |
-//! |                 | equal leaves    |             |            |
-//! +-----------------+-----------------+-------------+------------+
-//! child of slot s = nodes [first_child + ones(children    up to s) - 1]
-//! leaf  of slot s = leaves[first_leaf  + ones(leaf_starts up to s) - 1]
-//! ```
-//!
-//! (Poptrie, Asai and Ohara, SIGCOMM 2015.) A step at a slot without a child leaves the walk where it is, so that a
-//! burst takes the same number of steps for every address, without a branch per address.
-//!
-//! Where all that differs below a node lies behind the same twelve or more bits, and everything else is of one class,
-//! a chain of nodes with one child each would follow, sixteen of them in an IPv6 prefix of a few hosts. A **skip**
-//! stands for the chain: a node with neither children nor leaves, which compares those bits at once.
+//! The upper 16 bits are looked up in a root table, in two halves, so that a segment with few prefixes has few pages. From
+//! there on a step decides the next 16 bits, a **digit**. Along the 65,536 values of a digit the reference changes at a few
+//! places only; a **node** holds up to sixteen of these places, and how many of them lie in front of the digit is the number
+//! of the reference. Sixteen comparisons are one vector instruction, and what they find is counted, not branched on.
 //!
 //! ```text
-//! skip node: first_leaf -> skips { expected bits, how many }      nodes[first_child]     = where they lead
-//!                                                                 nodes[first_child + 1] = the one class beside
+//! reference, u32    1 class                           a leaf
+//!                   01 place in skips                 digits that are compared at once
+//!                   001 shift(5) place(24) of nodes   the same digit once more
+//!                   000 shift(5) place(24) of nodes   the next digit
+//!
+//! node at place + (digit >> shift), 36 bytes          lasts: sixteen i16, ascending; before: u32
+//! reference of a digit = references[before + how many lasts are smaller]
 //! ```
+//!
+//! Where more than sixteen places lie on a digit, the reference names a row of nodes, which the upper bits of the digit choose
+//! from. A row is at most four times as long as there are places; where they are so crowded that this does not separate
+//! them, a node leads to more nodes for the same digit, as in a B-tree.
+//!
+//! (A node that covers eight bits by a bitmap and finds the reference by counting its bits, as Poptrie does (Asai and Ohara,
+//! SIGCOMM 2015), takes two steps where this takes one, and half as many cache lines more.)
+//!
+//! Where all that differs below a reference lies behind the same digits, and everything else is of one class, a chain of
+//! nodes would follow, five of them in an IPv6 prefix of a few hosts. A **skip** stands for the chain and compares those
+//! digits at once.
 
-use super::classes::Run;
+mod build;
+
 use super::compile::CompileError;
+pub(super) use build::TrieBuilder;
+use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// Bits of the address that choose a node of the root.
-const ROOT_BITS: u32 = 8;
-/// Nodes of one root.
-const ROOT_NODES: u32 = 1 << ROOT_BITS;
-/// Bits of the address that one node looks at: the popcount of one machine word covers them.
-const STRIDE_BITS: u32 = 6;
-/// Slots of one node.
-const SLOTS: u32 = 1 << STRIDE_BITS;
+/// Bits that one step decides.
+const DIGIT_BITS: u32 = 16;
+/// Values of a digit.
+const DIGITS: u32 = 1 << DIGIT_BITS;
 /// Bits of a key.
 const KEY_BITS: u32 = 128;
+/// References of one page of a root table, and pages of one root table.
+const PAGE: usize = 256;
+/// Places on a digit that one node holds: one comparison of 256 bits.
+const NODE_LASTS: usize = 16;
 /// Fewest bits that a skip is worth: with fewer, one step replaces one step.
-const SKIP_BITS_MIN: u32 = 2 * STRIDE_BITS;
-/// Nodes of all tries together. 2^24 nodes of 24 bytes are 400 MB, enough for 200,000 endpoints with five scattered
-/// IPv6 addresses each.
-pub(super) const TRIE_NODES_MAX: usize = 1 << 24;
+const SKIP_BITS_MIN: u32 = 2 * DIGIT_BITS;
+/// Nodes of all tries together. 2^23 nodes of 36 bytes are 300 MB, enough for 200,000 endpoints with five scattered IPv6
+/// addresses each.
+pub(super) const TRIE_NODES_MAX: usize = 1 << 23;
 
-const _: () = assert!((32 - ROOT_BITS).is_multiple_of(STRIDE_BITS));
-const _: () = assert!((KEY_BITS - ROOT_BITS).is_multiple_of(STRIDE_BITS));
+/// Marks a reference to a class.
+const LEAF: u32 = 1 << 31;
+/// Marks a reference to a skip.
+const SKIP: u32 = 1 << 30;
+/// Marks a reference to nodes that decide the same digit.
+const SAME_DIGIT: u32 = 1 << 29;
+/// Where the shift stands.
+const SHIFT_AT: u32 = 24;
+/// The place.
+const PLACE: u32 = (1 << SHIFT_AT) - 1;
+/// How the order of `i16` differs from that of `u16`: vector units compare only the former.
+const ORDER: u16 = 1 << 15;
 
-/// 64 slots of the trie, compressed by popcount.
-#[derive(Clone, Copy, Debug, Default)]
-struct Node {
-    /// Bit s: slot s has a child.
-    children: u64,
-    /// Bit s: slot s has no child and begins a run of equal leaves.
-    leaf_starts: u64,
-    /// Place of the first child in `nodes`.
-    first_child: u32,
-    /// Place of the first leaf in `leaves`.
-    first_leaf: u32,
-}
+const _: () = assert!(TRIE_NODES_MAX <= PLACE as usize);
 
-impl Node {
-    /// Returns a node all of whose slots have the same leaf.
-    fn of_one_leaf(first_leaf: u32) -> Self {
-        Self { leaf_starts: 1, first_leaf, ..Self::default() }
-    }
+/// A class, nodes or a skip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Reference(u32);
 
-    /// Returns whether the node stands for a skip: every other one has a child or begins a leaf in its first slot.
+impl Reference {
+    /// Returns whether the walk is over.
     #[inline]
-    fn is_skip(&self) -> bool {
-        self.children | self.leaf_starts == 0
+    pub(super) fn is_leaf(self) -> bool {
+        self.0 >= LEAF
+    }
+
+    /// Returns the class of a leaf.
+    #[inline]
+    pub(super) fn class(self) -> u32 {
+        self.0 & !LEAF
     }
 }
+
+/// Up to sixteen places on a digit at which the reference changes.
+#[derive(Clone, Copy, Debug)]
+struct Node {
+    /// The last digits of all stretches but the last one, in the order of `i16`, filled up with the largest.
+    lasts: [i16; NODE_LASTS],
+    /// Place of the first stretch's reference.
+    before: u32,
+}
+
+/// Digits that are compared at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Skip {
+    /// What they are expected to be, from the top.
+    expected: u128,
+    /// How many bits: a multiple of a digit's, below 128.
+    bits: u32,
+    /// Where they lead to.
+    inside: Reference,
+    /// The leaf of everything else.
+    beside: Reference,
+}
+
+/// The root table of one family of one segment: where its page numbers begin.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Root(u32);
 
 /// The tries of all segments and both families.
 #[derive(Debug, Default)]
 pub(super) struct AddressTrie {
+    /// Where the page of each upper byte begins, of all root tables.
+    pages: Vec<u32>,
+    /// Pages of references, never leaves.
+    roots: Vec<Reference>,
     nodes: Vec<Node>,
-    leaves: Vec<u32>,
+    references: Vec<Reference>,
     skips: Vec<Skip>,
-}
-
-/// Bits that are compared at once.
-#[derive(Clone, Copy, Debug)]
-struct Skip {
-    /// What they are expected to be, from the top.
-    expected: u128,
-    /// How many: a multiple of the stride, below 128.
-    bits: u32,
-}
-
-/// Where one address stands on its way through the trie.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Walk {
-    /// The bits not looked at yet, from the top.
-    rest: u128,
-    /// The node that looks at the next ones.
-    node: u32,
 }
 
 /// Returns the address as a key: its first bit is the topmost one.
@@ -110,177 +128,59 @@ pub(super) fn key_of(address: IpAddr) -> u128 {
     }
 }
 
-/// Returns the slot that a key leads to: its topmost bits.
-fn slot_of(rest: u128) -> u32 {
-    // The shift leaves `STRIDE_BITS` bits.
-    (rest >> (KEY_BITS - STRIDE_BITS)) as u32
-}
-
-/// Returns how many bits of `word` are set from bit 0 up to and including `slot`.
-fn ones_up_to(word: u64, slot: u32) -> u32 {
-    (word & (u64::MAX >> (SLOTS - 1 - slot))).count_ones()
-}
-
 impl AddressTrie {
-    /// Returns the start of the walk of an address under a root.
-    pub(super) fn start(root: u32, address: IpAddr) -> Walk {
-        let key = key_of(address);
-        // The shift leaves `ROOT_BITS` bits.
-        Walk { rest: key << ROOT_BITS, node: root + (key >> (KEY_BITS - ROOT_BITS)) as u32 }
+    /// Returns where the first digit of a key leads to: never to a leaf.
+    #[inline]
+    pub(super) fn start(&self, root: Root, digit: u16) -> Reference {
+        let page = self.pages[root.0 as usize + usize::from(digit) / PAGE];
+        self.roots[page as usize + usize::from(digit) % PAGE]
     }
 
-    /// Takes the walk one step on, if its slot has a child; returns whether it had.
+    /// Returns where a digit leads to from nodes.
     #[inline]
-    pub(super) fn step(&self, walk: &mut Walk) -> bool {
-        let node = &self.nodes[walk.node as usize];
-        if node.is_skip() {
-            let skip = &self.skips[node.first_leaf as usize];
-            let matches = (walk.rest ^ skip.expected) >> (KEY_BITS - skip.bits) == 0;
-            walk.node = node.first_child + u32::from(!matches);
-            walk.rest = if matches { walk.rest << skip.bits } else { walk.rest };
-            return true;
+    pub(super) fn step(&self, from: Reference, digit: u16) -> Reference {
+        // Of the shift only five bits count, so that the mark above it does not matter.
+        let place = (from.0 & PLACE) + u32::from(digit).wrapping_shr(from.0 >> SHIFT_AT);
+        let node = &self.nodes[place as usize];
+        let digit = (digit ^ ORDER).cast_signed();
+        let smaller: u16 = node.lasts.iter().map(|last| u16::from(*last < digit)).sum();
+        self.references[(node.before + u32::from(smaller)) as usize]
+    }
+
+    /// Returns where the rest of a key leads to from what is not a leaf, and what is left of it then.
+    #[inline]
+    pub(super) fn step_or_skip(&self, from: Reference, rest: u128) -> (Reference, u128) {
+        if from.0 & SKIP == 0 {
+            let to = self.step(from, (rest >> (KEY_BITS - DIGIT_BITS)) as u16);
+            let is_same = !to.is_leaf() && to.0 & SAME_DIGIT != 0 && to.0 & SKIP == 0;
+            return (to, if is_same { rest } else { rest << DIGIT_BITS });
         }
-        let slot = slot_of(walk.rest);
-        let moves = (node.children >> slot) & 1 == 1;
-        let child = node.first_child.wrapping_add(ones_up_to(node.children, slot)).wrapping_sub(1);
-        walk.node = if moves { child } else { walk.node };
-        walk.rest = if moves { walk.rest << STRIDE_BITS } else { walk.rest };
-        moves
-    }
-
-    /// Returns the class at the end of a walk, that is, when no step moves it on.
-    #[inline]
-    pub(super) fn class_at(&self, walk: &Walk) -> u32 {
-        let node = &self.nodes[walk.node as usize];
-        let rank = ones_up_to(node.leaf_starts, slot_of(walk.rest));
-        self.leaves[(node.first_leaf + rank - 1) as usize]
+        let skip = &self.skips[(from.0 & !SKIP) as usize];
+        if (rest ^ skip.expected) >> (KEY_BITS - skip.bits) == 0 {
+            (skip.inside, rest << skip.bits)
+        } else {
+            (skip.beside, rest)
+        }
     }
 
     /// Returns the class of an address.
-    pub(super) fn class_of(&self, root: u32, address: IpAddr) -> u32 {
-        let mut walk = Self::start(root, address);
-        while self.step(&mut walk) {}
-        self.class_at(&walk)
+    pub(super) fn class_of(&self, root: Root, address: IpAddr) -> u32 {
+        let key = key_of(address);
+        let mut at = self.start(root, (key >> (KEY_BITS - DIGIT_BITS)) as u16);
+        let mut rest = key << DIGIT_BITS;
+        while !at.is_leaf() {
+            (at, rest) = self.step_or_skip(at, rest);
+        }
+        at.class()
     }
 
-    /// Returns the bytes that nodes and leaves take.
+    /// Returns the bytes that all tables take.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.nodes.as_slice())
-            + size_of_val(self.leaves.as_slice())
+        size_of_val(self.pages.as_slice())
+            + size_of_val(self.roots.as_slice())
+            + size_of_val(self.nodes.as_slice())
+            + size_of_val(self.references.as_slice())
             + size_of_val(self.skips.as_slice())
-    }
-
-    /// Adds the trie of one family of one segment and returns its root. The runs cover every key: the first begins
-    /// at 0, each ends where the next begins.
-    pub(super) fn add(&mut self, runs: &[Run]) -> Result<u32, CompileError> {
-        let root = self.allocate(ROOT_NODES)?;
-        let mut work: Vec<Work> = (0..ROOT_NODES)
-            .map(|i| Work {
-                node: root + i,
-                first: u128::from(i) << (KEY_BITS - ROOT_BITS),
-                depth: ROOT_BITS,
-            })
-            .collect();
-        while let Some(item) = work.pop() {
-            self.fill(runs, item, &mut work)?;
-        }
-        Ok(root)
-    }
-
-    /// Fills one node from the runs that meet it and puts its children onto the list of work.
-    fn fill(&mut self, runs: &[Run], item: Work, work: &mut Vec<Work>) -> Result<(), CompileError> {
-        // The run that holds the first key of the node, and those that begin behind it inside the node.
-        let around = runs.partition_point(|run| run.first <= item.first) - 1;
-        let inside = &runs[around + 1..runs.partition_point(|run| run.first <= item.last())];
-        let Some(last) = inside.last() else {
-            self.nodes[item.node as usize] = Node::of_one_leaf(self.leaf(runs[around].class));
-            return Ok(());
-        };
-        let bits = if last.class == runs[around].class { item.bits_before(inside) } else { 0 };
-        if bits >= SKIP_BITS_MIN {
-            let first_child = self.allocate(2)?;
-            let first_leaf = index_u32(self.skips.len());
-            self.skips.push(Skip { expected: inside[0].first << item.depth, bits });
-            self.nodes[item.node as usize] = Node { first_child, first_leaf, ..Node::default() };
-            self.nodes[first_child as usize + 1] = Node::of_one_leaf(self.leaf(last.class));
-            let depth = item.depth + bits;
-            let first = inside[0].first & !(u128::MAX >> depth);
-            work.push(Work { node: first_child, first, depth });
-            return Ok(());
-        }
-        self.fill_slots(&runs[around..=around + inside.len()], item, work)
-    }
-
-    /// Fills a node slot by slot. The first of the runs holds its first key, the others begin inside it.
-    fn fill_slots(&mut self, runs: &[Run], item: Work, work: &mut Vec<Work>) -> Result<(), CompileError> {
-        let slot_shift = KEY_BITS - item.depth - STRIDE_BITS;
-        let slot_last = (1u128 << slot_shift) - 1;
-        let mut node = Node { first_leaf: index_u32(self.leaves.len()), ..Node::default() };
-        let mut last_leaf = None;
-        let mut at = 0;
-        for slot in 0..SLOTS {
-            let first = item.first | (u128::from(slot) << slot_shift);
-            while runs.get(at + 1).is_some_and(|next| next.first <= first) {
-                at += 1;
-            }
-            if runs.get(at + 1).is_some_and(|next| next.first <= first | slot_last) {
-                node.children |= 1 << slot;
-            } else if last_leaf != Some(runs[at].class) {
-                node.leaf_starts |= 1 << slot;
-                self.leaf(runs[at].class);
-                last_leaf = Some(runs[at].class);
-            }
-        }
-        node.first_child = self.allocate(node.children.count_ones())?;
-        let slots = (0..SLOTS).filter(|slot| (node.children >> slot) & 1 == 1);
-        work.extend(slots.zip(node.first_child..).map(|(slot, child)| Work {
-            node: child,
-            first: item.first | (u128::from(slot) << slot_shift),
-            depth: item.depth + STRIDE_BITS,
-        }));
-        self.nodes[item.node as usize] = node;
-        Ok(())
-    }
-
-    /// Adds a leaf and returns its place.
-    fn leaf(&mut self, class: u32) -> u32 {
-        self.leaves.push(class);
-        index_u32(self.leaves.len() - 1)
-    }
-
-    /// Returns the place of that many new nodes in a row.
-    fn allocate(&mut self, count: u32) -> Result<u32, CompileError> {
-        let first = self.nodes.len();
-        self.nodes.resize(first + count as usize, Node::default());
-        if self.nodes.len() > TRIE_NODES_MAX {
-            return Err(CompileError::TrieNodes);
-        }
-        Ok(index_u32(first))
-    }
-}
-
-/// A node whose place is fixed and whose content is not.
-#[derive(Clone, Copy)]
-struct Work {
-    node: u32,
-    /// The smallest key that leads to the node.
-    first: u128,
-    /// Bits that lead to the node.
-    depth: u32,
-}
-
-impl Work {
-    /// Returns the largest key that leads to the node. Its depth is below 128.
-    fn last(&self) -> u128 {
-        self.first | (u128::MAX >> self.depth)
-    }
-
-    /// Returns how many whole strides of bits all keys from the first to behind the last of these runs' beginnings
-    /// have in common, below the node; one stride is always left for the node they lead to.
-    fn bits_before(&self, inside: &[Run]) -> u32 {
-        let (Some(first), Some(behind)) = (inside.first(), inside.last()) else { return 0 };
-        let common = (first.first ^ (behind.first - 1)).leading_zeros().min(KEY_BITS - STRIDE_BITS);
-        common.saturating_sub(self.depth) / STRIDE_BITS * STRIDE_BITS
     }
 }
 
@@ -291,16 +191,28 @@ pub(super) fn index_u32(place: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::classes::Run;
     use super::*;
 
-    fn trie(runs: &[(&str, u32)]) -> (AddressTrie, u32) {
+    fn trie(runs: &[(&str, u32)]) -> (AddressTrie, Root) {
         let key = |text: &str| key_of(text.parse().unwrap());
+        let is_ipv6 = runs[0].0.contains(':');
         let runs: Vec<Run> =
             runs.iter().map(|(text, class)| Run { first: key(text), class: *class }).collect();
-        let mut trie = AddressTrie::default();
-        trie.add(&[Run { first: 0, class: 99 }]).unwrap();
-        let root = trie.add(&runs).unwrap();
-        (trie, root)
+        let mut trie = TrieBuilder::default();
+        trie.add(&[Run { first: 0, class: 99 }], false).unwrap();
+        let root = trie.add(&runs, is_ipv6).unwrap();
+        (trie.finish(), root)
+    }
+
+    fn steps(trie: &AddressTrie, root: Root, address: IpAddr) -> usize {
+        let key = key_of(address);
+        let (mut at, mut rest, mut steps) = (trie.start(root, (key >> 112) as u16), key << DIGIT_BITS, 0);
+        while !at.is_leaf() {
+            (at, rest) = trie.step_or_skip(at, rest);
+            steps += 1;
+        }
+        steps
     }
 
     #[test]
@@ -323,29 +235,43 @@ mod tests {
     }
 
     #[test]
-    fn a_few_hosts_of_an_ipv6_prefix_are_a_few_steps_away() {
+    fn a_few_hosts_of_an_ipv6_prefix_are_two_steps_away() {
         let (trie, root) = trie(&[("::", 0), ("fd00::1:0", 1), ("fd00::1:1", 2), ("fd00::1:2", 0)]);
-        for (address, class) in [
-            ("fd00::ffff", 0),
-            ("fd00::1:0", 1),
-            ("fd00::1:1", 2),
-            ("fd00::1:2", 0),
-            ("fd00:1::1:0", 0),
-            ("fd01::1:0", 0),
-            ("fd00::2:0", 0),
+        for (address, class, expected) in [
+            ("fd00::ffff", 0, 1),
+            ("fd00::1:0", 1, 2),
+            ("fd00::1:1", 2, 2),
+            ("fd00::1:2", 0, 2),
+            ("fd00:1::1:0", 0, 1),
+            ("fc01::1:0", 0, 0),
+            ("fd00::2:0", 0, 1),
         ] {
             let address = address.parse().unwrap();
-            let mut walk = AddressTrie::start(root, address);
-            let steps = std::iter::from_fn(|| trie.step(&mut walk).then_some(())).count();
-            assert_eq!((trie.class_of(root, address), steps), (class, 1), "{address}");
+            let found = (trie.class_of(root, address), steps(&trie, root, address));
+            assert_eq!(found, (class, expected), "{address}");
         }
     }
 
     #[test]
-    fn an_ipv4_walk_takes_at_most_four_steps() {
-        let (trie, root) = trie(&[("0.0.0.0", 0), ("10.0.0.7", 2), ("10.0.0.8", 1)]);
-        let mut walk = AddressTrie::start(root, "10.0.0.7".parse().unwrap());
-        let steps = std::iter::from_fn(|| trie.step(&mut walk).then_some(())).count();
-        assert!(steps <= 4, "{steps}");
+    fn a_large_root_leaves_an_ipv4_walk_two_steps() {
+        let many = (0..2_000u32).map(|i| (format!("{}.{}.0.0", 20 + i / 256, i % 256), 3 + i % 2));
+        let few = [("0.0.0.0", 0), ("10.0.0.7", 2), ("10.0.0.8", 1)].map(|(text, class)| (text.to_owned(), class));
+        let runs: Vec<(String, u32)> = few.into_iter().chain(many).collect();
+        let runs: Vec<(&str, u32)> = runs.iter().map(|(text, class)| (text.as_str(), *class)).collect();
+        let (trie, root) = trie(&runs);
+        for (address, class, expected) in [("10.0.0.7", 2, 2), ("10.0.0.6", 0, 2), ("20.1.0.3", 4, 0)] {
+            let address = address.parse().unwrap();
+            assert_eq!((trie.class_of(root, address), steps(&trie, root, address)), (class, expected));
+        }
+    }
+
+    #[test]
+    fn equal_nodes_are_stored_once() {
+        let runs: Vec<Run> = (0..256u128)
+            .flat_map(|i| [Run { first: i << 112, class: 0 }, Run { first: i << 112 | 7 << 104, class: 1 }])
+            .collect();
+        let mut trie = TrieBuilder::default();
+        trie.add(&runs, false).unwrap();
+        assert!(trie.finish().nodes.len() <= 2);
     }
 }

@@ -1,14 +1,14 @@
 //! Compiling: policy -> classes and tries -> columns -> cells and programs.
 
-use super::address_trie::{AddressTrie, TRIE_NODES_MAX, index_u32};
+use super::address_trie::{TRIE_NODES_MAX, TrieBuilder, index_u32};
 use super::classes::{Atoms, Claims, Classes, FIRST_GROUP};
-use super::columns::{self, ColumnBudget, Columns};
+use super::columns::{self, ColumnBudget};
 use super::l4_class::{L4_CLASSES_MAX, L4Classes, L4Matches};
 use super::matrix::{BLOCKS_MAX, CELL_RULES_MAX, ColumnAtoms, L4Shape, Matrix, RankedRule};
-use super::{ClassColumns, Classifier, Roots, Span};
+use super::l4_program::PROGRAM_RANKS_MAX;
+use super::{ClassColumns, Classifier, Roots};
 use meshgate_policy::limits::{ENDPOINTS_MAX, GROUPS_MAX, GROUPS_PER_ENDPOINT_MAX, RULES_MAX};
 use meshgate_policy::{Action, Decision, IntraGroup, Policy, RuleId, SegmentId, Stage};
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// Every rule, the membership of every group and the default have a rank, and ranks are stored as `u16`.
@@ -48,6 +48,9 @@ pub enum CompileError {
     /// The prefixes need more trie nodes than are numbered.
     #[error("the address tries need more nodes than TRIE_NODES_MAX, {TRIE_NODES_MAX}")]
     TrieNodes,
+    /// The rules of all cells tell too many classes apart.
+    #[error("the programs of all cells need more ranks than PROGRAM_RANKS_MAX, {PROGRAM_RANKS_MAX}")]
+    ProgramRanks,
     /// The columns of both sides make too large a matrix.
     #[error("the matrix of columns needs more blocks than BLOCKS_MAX, {BLOCKS_MAX}")]
     Blocks,
@@ -62,7 +65,7 @@ pub(super) fn compile(policy: &Policy, budget: ColumnBudget) -> Result<Classifie
     let (l4_classes, l4_matches) = L4Classes::compile(policy)?;
     let atoms = Atoms::collect(policy);
     let mut classes = Classes::new(policy.groups.len());
-    let mut trie = AddressTrie::default();
+    let mut trie = TrieBuilder::default();
     let (roots, root_of_segment) = compile_tries(&Claims::collect(policy, &atoms), &mut classes, &mut trie)?;
 
     let ends = ends(policy);
@@ -79,19 +82,24 @@ pub(super) fn compile(policy: &Policy, budget: ColumnBudget) -> Result<Classifie
         [] => None,
         rules => Some(Matrix::compile(rules, &column_atoms, &l4)?),
     };
-    let (class_columns, column_lists) = lay_out_columns(&source, &destination, &enforced);
+    let columns_count = [source.atoms.len(), destination.atoms.len()];
+    let rows = source.of_class.iter().map(|column| enforced.row(*column)).collect();
+    let columns = [
+        ClassColumns { per_class: source.per_class, places: rows },
+        ClassColumns { per_class: destination.per_class, places: destination.of_class },
+    ];
     Ok(Classifier {
         roots,
         root_of_segment,
-        trie,
+        trie: trie.finish(),
         l4_classes,
-        class_columns,
-        column_lists,
+        classes: classes.atoms.len(),
+        columns,
         enforced,
         shadow,
         rules: index_u32(policy.rules.len()),
         ends,
-        columns: [source.atoms.len(), destination.atoms.len()],
+        columns_count,
     })
 }
 
@@ -122,11 +130,11 @@ fn check(policy: &Policy) -> Result<(), CompileError> {
 fn compile_tries(
     claims: &Claims,
     classes: &mut Classes,
-    trie: &mut AddressTrie,
+    trie: &mut TrieBuilder,
 ) -> Result<(Vec<Roots>, Vec<u16>), CompileError> {
     let mut add = |segment| -> Result<Roots, CompileError> {
         let [ipv4, ipv6] = claims.runs(segment, classes)?;
-        Ok(Roots { ipv4: trie.add(&ipv4)?, ipv6: trie.add(&ipv6)? })
+        Ok(Roots { ipv4: trie.add(&ipv4, false)?, ipv6: trie.add(&ipv6, true)? })
     };
     let mut roots = vec![add(None)?];
     let segments_end = claims.segments().last().map_or(0, |last| usize::from(last.0) + 1);
@@ -181,29 +189,4 @@ fn enforced_rules(policy: &Policy, atoms: &Atoms<'_>, l4: &L4Matches) -> Vec<Ran
         RankedRule { rank, source: group, destination: group, l4: L4Matches::ANY }
     }));
     rules
-}
-
-/// Returns where the columns of each class stand, and the lists they stand in, equal ones once. Source columns are
-/// listed by the place of their row.
-fn lay_out_columns(
-    source: &Columns,
-    destination: &Columns,
-    matrix: &Matrix,
-) -> (Vec<ClassColumns>, Vec<u32>) {
-    let mut lists = Vec::new();
-    let mut spans: HashMap<Vec<u32>, Span> = HashMap::new();
-    let mut span = |list: Vec<u32>| {
-        *spans.entry(list).or_insert_with_key(|list| {
-            lists.extend_from_slice(list);
-            Span { first: index_u32(lists.len() - list.len()), count: index_u32(list.len()) }
-        })
-    };
-    let pairs = source.of_class.iter().zip(&destination.of_class);
-    let class_columns = pairs
-        .map(|(source, destination)| ClassColumns {
-            source: span(source.iter().map(|column| matrix.row(*column)).collect()),
-            destination: span(destination.clone()),
-        })
-        .collect();
-    (class_columns, lists)
 }

@@ -34,12 +34,31 @@ enum Points {
     Types,
 }
 
-/// Where a protocol's points are.
+/// Where a protocol's points are. The masks choose between the two ways of counting without a branch: the protocols of a
+/// burst are mixed.
 #[derive(Clone, Copy, Debug)]
 struct Space {
-    points: Points,
     /// Place of its first page number in the directory.
     first: u32,
+    /// All ones if points are ports.
+    ports: u32,
+    /// All ones if they are types and codes.
+    types: u32,
+}
+
+impl Space {
+    fn new(points: Points, first: u32) -> Self {
+        let mask = |is| if is { u32::MAX } else { 0 };
+        Self { first, ports: mask(points == Points::Ports), types: mask(points == Points::Types) }
+    }
+
+    /// Returns the point of a key.
+    #[inline]
+    fn point(&self, key: L4Key) -> u32 {
+        let (source, destination) = (u32::from(key.source_port), u32::from(key.destination_port));
+        let kind = if (source | destination) > 0xff { NO_POINT } else { source << 8 | destination };
+        destination & self.ports | kind & self.types
+    }
 }
 
 /// The map from L4 keys to classes.
@@ -47,7 +66,7 @@ struct Space {
 pub(super) struct L4Classes {
     /// One a protocol number.
     spaces: Vec<Space>,
-    directory: Vec<u32>,
+    directory: Vec<u16>,
     pages: Vec<[u16; PAGE_POINTS]>,
     /// How many classes there are.
     count: u32,
@@ -71,9 +90,9 @@ impl L4Classes {
     #[inline]
     pub(super) fn class_of(&self, key: L4Key) -> u32 {
         let space = self.spaces[usize::from(key.protocol.0)];
-        let point = point_of(space.points, key) as usize;
+        let point = space.point(key) as usize;
         let page = self.directory[space.first as usize + point / PAGE_POINTS];
-        self.pages[page as usize][point % PAGE_POINTS].into()
+        self.pages[usize::from(page)][point % PAGE_POINTS].into()
     }
 
     /// Returns how many classes there are.
@@ -116,13 +135,11 @@ impl L4Classes {
     fn lay_out(pieces: &Pieces, of_piece: &[u16], count: usize) -> Self {
         let mut laid =
             Self { spaces: Vec::new(), directory: Vec::new(), pages: Vec::new(), count: index_u32(count) };
-        let mut numbers: HashMap<[u16; PAGE_POINTS], u32> = HashMap::new();
+        let mut numbers: HashMap<[u16; PAGE_POINTS], u16> = HashMap::new();
         for protocol in 0..=u8::MAX {
             let own = pieces.of_protocol(protocol);
-            laid.spaces.push(Space {
-                points: pieces.points[usize::from(protocol)],
-                first: index_u32(laid.directory.len()),
-            });
+            let points = pieces.points[usize::from(protocol)];
+            laid.spaces.push(Space::new(points, index_u32(laid.directory.len())));
             let points: Vec<u16> = own
                 .flat_map(|at| {
                     let length = pieces.last(at) - pieces.list[at].first + 1;
@@ -134,23 +151,12 @@ impl L4Classes {
                 page[..chunk.len()].copy_from_slice(chunk);
                 let number = *numbers.entry(page).or_insert_with(|| {
                     laid.pages.push(page);
-                    index_u32(laid.pages.len() - 1)
+                    u16::try_from(laid.pages.len() - 1).expect("five protocols have 1,025 pages each")
                 });
                 laid.directory.push(number);
             }
         }
         laid
-    }
-}
-
-/// Returns the point of a key in the space of its protocol.
-#[inline]
-fn point_of(points: Points, key: L4Key) -> u32 {
-    match points {
-        Points::One => 0,
-        Points::Ports => key.destination_port.into(),
-        Points::Types if key.source_port > 0xff || key.destination_port > 0xff => NO_POINT,
-        Points::Types => u32::from(key.source_port) << 8 | u32::from(key.destination_port),
     }
 }
 

@@ -5,7 +5,7 @@
 //! all reads of an empty cell hit the same line.
 //!
 //! ```text
-//! rows[source column * blocks a row + destination column / 16] -> blocks[..][destination column % 16] -> program
+//! rows[source column * blocks a row + destination column / 16] + destination column % 16 -> cells -> program
 //! ```
 
 use super::address_trie::index_u32;
@@ -27,8 +27,9 @@ pub(super) const CELL_RULES_MAX: usize = 1 << 28;
 /// The cells of one kind of rules, enforced or shadow.
 #[derive(Debug)]
 pub(super) struct Matrix {
+    /// Where the block of each sixteen columns begins in `cells`.
     rows: Vec<u32>,
-    blocks: Vec<[u32; BLOCK_CELLS]>,
+    cells: Vec<u32>,
     /// The programs that cells name.
     pub(super) programs: L4Programs,
     blocks_a_row: usize,
@@ -79,8 +80,20 @@ impl Matrix {
     #[inline]
     pub(super) fn program(&self, row: u32, destination: u32) -> u32 {
         let column = destination as usize;
-        let block = self.rows[row as usize + column / BLOCK_CELLS];
-        self.blocks[block as usize][column % BLOCK_CELLS]
+        let block = self.rows[row as usize + column / BLOCK_CELLS] as usize;
+        self.cells[block + column % BLOCK_CELLS]
+    }
+
+    /// Returns the best rank that any pair of these rows and destination columns has for an L4 class.
+    #[inline]
+    pub(super) fn best_rank(&self, rows: &[u32], columns: &[u32], l4: u32) -> u16 {
+        let mut best = u16::MAX;
+        for row in rows {
+            for column in columns {
+                best = best.min(self.programs.rank(self.program(*row, *column), l4));
+            }
+        }
+        best
     }
 
     /// Returns how many cells have a program that is not empty, and how many different programs there are.
@@ -90,7 +103,7 @@ impl Matrix {
 
     /// Returns the bytes that cells and programs take.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.rows.as_slice()) + size_of_val(self.blocks.as_slice()) + self.programs.bytes()
+        size_of_val(self.rows.as_slice()) + size_of_val(self.cells.as_slice()) + self.programs.bytes()
     }
 
     /// Returns the matrix of these rules, whose ranks ascend.
@@ -125,14 +138,14 @@ impl Matrix {
             for (column, ranks) in row.take() {
                 let classes_of =
                     |rank: u32| l4.matches.classes[l4.matches.of_rank[rank as usize] as usize].as_slice();
-                cells[column as usize] = programs.program(&ranks, classes_of);
+                cells[column as usize] = programs.program(&ranks, classes_of)?;
                 cells_count += 1;
             }
-            rows.extend(cells.chunks_exact(BLOCK_CELLS).map(|cells| blocks.number(cells)));
+            rows.extend(cells.chunks_exact(BLOCK_CELLS).map(|cells| blocks.place(cells)));
         }
         let programs_count = programs.count();
-        let (blocks, programs) = (blocks.list, programs.finish());
-        Ok(Self { rows, blocks, programs, blocks_a_row, programs_count, cells_count })
+        let (cells, programs) = (blocks.cells, programs.finish());
+        Ok(Self { rows, cells, programs, blocks_a_row, programs_count, cells_count })
     }
 }
 
@@ -185,21 +198,22 @@ impl Row {
 
 /// Blocks of cells, equal ones once.
 struct Blocks {
-    list: Vec<[u32; BLOCK_CELLS]>,
-    numbers: HashMap<[u32; BLOCK_CELLS], u32>,
+    cells: Vec<u32>,
+    places: HashMap<[u32; BLOCK_CELLS], u32>,
 }
 
 impl Blocks {
     fn new() -> Self {
-        Self { list: Vec::new(), numbers: HashMap::new() }
+        Self { cells: Vec::new(), places: HashMap::new() }
     }
 
-    fn number(&mut self, cells: &[u32]) -> u32 {
+    /// Returns where a block begins.
+    fn place(&mut self, cells: &[u32]) -> u32 {
         let mut block = [0; BLOCK_CELLS];
         block.copy_from_slice(cells);
-        *self.numbers.entry(block).or_insert_with(|| {
-            self.list.push(block);
-            index_u32(self.list.len() - 1)
+        *self.places.entry(block).or_insert_with(|| {
+            self.cells.extend(block);
+            index_u32(self.cells.len() - BLOCK_CELLS)
         })
     }
 }

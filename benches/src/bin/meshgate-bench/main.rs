@@ -1,0 +1,55 @@
+//! Measures parts of Meshgate. Each figure is also a last line `bar: NAME = VALUE UNIT`, for scripts.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "figures are what this program is for")]
+
+mod classbench;
+mod classify;
+mod timing;
+
+use clap::{Parser, Subcommand};
+use meshgate_dataplane::classifier::CompileError;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Measures parts of Meshgate.
+#[derive(Debug, Parser)]
+#[command(name = "meshgate-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+/// What is measured.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Look-ups in a ClassBench set
+    Classify(classify::Classify),
+}
+
+/// Why nothing was measured, or what was measured is wrong.
+#[derive(Debug, thiserror::Error)]
+enum BenchError {
+    #[error("{path}: {1}", path = .0.display())]
+    Unreadable(PathBuf, std::io::Error),
+    #[error("{path}: line {1}: {2}", path = .0.display())]
+    Line(PathBuf, usize, &'static str),
+    #[error("{path}: line {1} names source ports, which rules have none of: --ignore-source-port takes such lines without", path = .0.display())]
+    SourcePort(PathBuf, usize),
+    #[error("the policy cannot be compiled: {0}")]
+    Compile(CompileError),
+    #[error("{0} headers judged unlike a linear scan, {1} unlike the trace expects")]
+    Mismatches(usize, usize),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().what {
+        What::Classify(classify) => classify.run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("meshgate-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

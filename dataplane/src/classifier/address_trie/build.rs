@@ -1,0 +1,202 @@
+//! Building the address trie from the runs of each segment and family.
+
+use super::super::classes::Run;
+use super::*;
+
+/// A stretch of a digit's values that have one reference; it ends where the next one begins.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Stretch {
+    first: u16,
+    to: Reference,
+}
+
+/// A trie that grows.
+#[derive(Default)]
+pub(in super::super) struct TrieBuilder {
+    trie: AddressTrie,
+    /// The nodes of each list of stretches met so far.
+    nodes: HashMap<Vec<Stretch>, Reference>,
+    pages: HashMap<Vec<Reference>, u32>,
+}
+
+impl TrieBuilder {
+    /// Returns the tries.
+    pub(in super::super) fn finish(self) -> AddressTrie {
+        self.trie
+    }
+
+    /// Adds the trie of one family of one segment and returns its root. The runs cover every key: the first begins at 0,
+    /// each ends where the next begins. Skips are for IPv6.
+    pub(in super::super) fn add(&mut self, runs: &[Run], is_ipv6: bool) -> Result<Root, CompileError> {
+        let stretches = self.stretches(runs, Within { first: 0, depth: 0 }, is_ipv6)?;
+        let mut table = Vec::with_capacity(DIGITS as usize);
+        for (at, stretch) in stretches.iter().enumerate() {
+            let end = stretches.get(at + 1).map_or(DIGITS, |next| next.first.into());
+            // A walk takes its first step without asking whether it is over.
+            let to = if stretch.to.is_leaf() { self.row(&[Stretch { first: 0, to: stretch.to }])? } else { stretch.to };
+            table.extend(std::iter::repeat_n(to, (end - u32::from(stretch.first)) as usize));
+        }
+        let root = Root(index_u32(self.trie.pages.len()));
+        for page in table.chunks(PAGE) {
+            let roots = &mut self.trie.roots;
+            let place = self.pages.entry(page.to_vec()).or_insert_with(|| {
+                roots.extend_from_slice(page);
+                index_u32(roots.len() - PAGE)
+            });
+            self.trie.pages.push(*place);
+        }
+        Ok(root)
+    }
+
+    /// Returns the stretches of the digit behind the bits that keys have in common; the runs are those that meet them.
+    fn stretches(&mut self, runs: &[Run], within: Within, may_skip: bool) -> Result<Vec<Stretch>, CompileError> {
+        let depth = within.depth + DIGIT_BITS;
+        let mut stretches = Vec::new();
+        let mut add = |first: u128, to: Reference| {
+            let first = (first >> (KEY_BITS - depth)) as u16;
+            if stretches.last().is_none_or(|last: &Stretch| last.to != to) {
+                stretches.push(Stretch { first, to });
+            }
+        };
+        add(within.first, leaf(runs[0].class));
+        let mut at = 1;
+        while at < runs.len() {
+            let of_digit = Within { first: runs[at].first & !(u128::MAX.checked_shr(depth).unwrap_or(0)), depth };
+            let last = of_digit.last();
+            let end = at + runs[at..].iter().take_while(|run| run.first <= last).count();
+            if end == at + 1 && runs[at].first == of_digit.first {
+                add(of_digit.first, leaf(runs[at].class));
+            } else {
+                // The run that holds the digit's first key, and those that begin inside.
+                let begins = if runs[at].first == of_digit.first { at } else { at - 1 };
+                add(of_digit.first, self.reference(&runs[begins..end], of_digit, may_skip)?);
+                if last < within.last() {
+                    add(last + 1, leaf(runs[end - 1].class));
+                }
+            }
+            at = end;
+        }
+        Ok(stretches)
+    }
+
+    /// Returns what decides the keys with the same first bits.
+    fn reference(&mut self, runs: &[Run], within: Within, may_skip: bool) -> Result<Reference, CompileError> {
+        let [around, inside @ ..] = runs else { unreachable!("runs cover every key") };
+        let Some(last) = inside.last() else { return Ok(leaf(around.class)) };
+        let bits = if may_skip && last.class == around.class { within.bits_before(inside) } else { 0 };
+        if bits < SKIP_BITS_MIN {
+            let stretches = self.stretches(runs, within, may_skip)?;
+            return self.row(&stretches);
+        }
+        let depth = within.depth + bits;
+        let to = Within { first: inside[0].first & !(u128::MAX >> depth), depth };
+        let begins = usize::from(inside[0].first == to.first);
+        let skip = Skip {
+            expected: inside[0].first << within.depth,
+            bits,
+            inside: self.reference(&runs[begins..], to, may_skip)?,
+            beside: leaf(around.class),
+        };
+        self.trie.skips.push(skip);
+        Ok(Reference(SKIP | index_u32(self.trie.skips.len() - 1)))
+    }
+
+    /// Returns the row of nodes for a whole digit.
+    fn row(&mut self, stretches: &[Stretch]) -> Result<Reference, CompileError> {
+        if let Some(row) = self.nodes.get(stretches) {
+            return Ok(*row);
+        }
+        let bits = row_bits(stretches);
+        let shift = DIGIT_BITS - bits;
+        // Children are stored before the row, whose nodes must stand side by side.
+        let mut row = Vec::with_capacity(1 << bits);
+        let mut rest = stretches;
+        for number in 0..1u32 << bits {
+            let (first, end) = (number << shift, (number + 1) << shift);
+            rest = &rest[rest.iter().skip(1).take_while(|next| u32::from(next.first) <= first).count()..];
+            let inside = rest.iter().take_while(|next| u32::from(next.first) < end).count();
+            row.push(self.node(&rest[..inside])?);
+        }
+        let place = index_u32(self.trie.nodes.len());
+        self.trie.nodes.extend(row);
+        if self.trie.nodes.len() > TRIE_NODES_MAX {
+            return Err(CompileError::TrieNodes);
+        }
+        let row = Reference(shift << SHIFT_AT | place);
+        self.nodes.insert(stretches.to_vec(), row);
+        Ok(row)
+    }
+
+    /// Returns a node that decides between stretches, of which the first one has begun already.
+    fn node(&mut self, stretches: &[Stretch]) -> Result<Node, CompileError> {
+        let mut children = Vec::new();
+        let stretches = if stretches.len() <= NODE_LASTS + 1 {
+            stretches
+        } else {
+            let parts = stretches.chunks(stretches.len().div_ceil(NODE_LASTS + 1));
+            for part in parts {
+                let child = self.node(part)?;
+                self.trie.nodes.push(child);
+                let place = index_u32(self.trie.nodes.len() - 1);
+                children.push(Stretch {
+                    first: part[0].first,
+                    to: Reference(SAME_DIGIT | DIGIT_BITS << SHIFT_AT | place),
+                });
+            }
+            &children
+        };
+        let before = index_u32(self.trie.references.len());
+        self.trie.references.extend(stretches.iter().map(|stretch| stretch.to));
+        let mut lasts = [i16::MAX; NODE_LASTS];
+        for (last, next) in lasts.iter_mut().zip(&stretches[1..]) {
+            *last = ((next.first - 1) ^ ORDER).cast_signed();
+        }
+        Ok(Node { lasts, before })
+    }
+}
+
+/// Returns how many upper bits of the digit should choose a node: as few as leave no node too many stretches, as long as the
+/// row is not many times longer than what it holds.
+fn row_bits(stretches: &[Stretch]) -> u32 {
+    let fits = |bits: u32| {
+        let shift = DIGIT_BITS - bits;
+        let numbers = stretches[1..].iter().map(|stretch| stretch.first.checked_shr(shift).unwrap_or(0));
+        let mut count = 0;
+        let mut of = None;
+        numbers.into_iter().all(|number| {
+            count = if of == Some(number) { count + 1 } else { 1 };
+            of = Some(number);
+            count <= NODE_LASTS
+        })
+    };
+    let longest = (4 * stretches.len()).ilog2().min(DIGIT_BITS - 4);
+    (0..=longest).find(|bits| fits(*bits)).unwrap_or(longest)
+}
+
+fn leaf(class: u32) -> Reference {
+    Reference(LEAF | class)
+}
+
+/// The keys that begin with the same bits.
+#[derive(Clone, Copy)]
+struct Within {
+    /// The smallest of them.
+    first: u128,
+    /// How many bits: a multiple of a digit's, 0 to 128.
+    depth: u32,
+}
+
+impl Within {
+    /// Returns the largest key.
+    fn last(&self) -> u128 {
+        self.first | u128::MAX.checked_shr(self.depth).unwrap_or(0)
+    }
+
+    /// Returns how many bits of whole digits all keys from the first to behind the last of these runs' beginnings have in
+    /// common, below the bits in common here; one digit is always left for where they lead to.
+    fn bits_before(&self, inside: &[Run]) -> u32 {
+        let (Some(first), Some(behind)) = (inside.first(), inside.last()) else { return 0 };
+        let common = (first.first ^ (behind.first - 1)).leading_zeros().min(KEY_BITS - DIGIT_BITS);
+        common.saturating_sub(self.depth) / DIGIT_BITS * DIGIT_BITS
+    }
+}
