@@ -153,7 +153,7 @@ impl std::fmt::Display for Footprint {
 }
 
 /// The roots of one segment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Roots {
     ipv4: Root,
     ipv6: Root,

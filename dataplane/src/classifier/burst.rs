@@ -2,123 +2,176 @@
 //!
 //! The steps of one packet wait for each other's loads; those of 64 packets do not. So the processor has up to 128
 //! loads in flight instead of one, and a miss of one packet costs the others little. No step has a branch that depends on a
-//! packet: a walk that is over drops out of the list of those that go on because its place in that list is written over.
+//! packet, but for what is rare: IPv6 among IPv4, and addresses that need more than one step behind the root.
 
-use super::address_trie::{AddressTrie, Reference};
-use super::{BURST_KEYS, Classifier, Judgement, KeyClasses, Rank};
+use super::address_trie::{AddressTrie, DIGIT_BITS, KEY_BITS, Reference, key_of};
+use super::matrix::Matrix;
+use super::{BURST_KEYS, Classifier, Judgement, KeyClasses, Rank, Roots};
 use meshgate_policy::PolicyKey;
 use std::net::IpAddr;
 
-/// Addresses of a burst.
-const WALKS: usize = 2 * BURST_KEYS;
-
-/// The walks of a burst's addresses, source and destination of each packet one behind the other.
-struct Walks {
-    /// Where each has come to.
-    at: [Reference; WALKS],
-    /// The lower digit of each IPv4 address.
-    digits: [u16; WALKS],
-    /// Which are of IPv6 addresses.
-    is_ipv6: u128,
-}
-
-impl Walks {
-    /// Returns the walks of a burst, each at what its root table says.
-    #[inline]
-    fn begin(classifier: &Classifier, keys: &[PolicyKey]) -> Self {
-        let mut walks = Self { at: [Reference::default(); WALKS], digits: [0; WALKS], is_ipv6: 0 };
-        let Some(first) = keys.first() else { return walks };
-        let (mut segment, mut roots) = (first.segment, classifier.roots(first.segment));
-        for ((key, at), digits) in keys.iter().zip(walks.at.as_chunks_mut::<2>().0).zip(walks.digits.as_chunks_mut::<2>().0) {
-            if key.segment != segment {
-                (segment, roots) = (key.segment, classifier.roots(key.segment));
-            }
-            let addresses = [key.source, key.destination];
-            for ((address, at), digit) in addresses.into_iter().zip(at).zip(digits) {
-                match address {
-                    IpAddr::V4(address) => {
-                        let address = address.to_bits();
-                        *at = classifier.trie.start(roots.ipv4, (address >> 16) as u16);
-                        *digit = address as u16;
-                    }
-                    IpAddr::V6(address) => {
-                        *at = classifier.trie.start(roots.ipv6, (address.to_bits() >> 112) as u16);
-                        walks.is_ipv6 = 1;
-                    }
-                }
-            }
-        }
-        walks
-    }
-
-    /// Takes all walks to their leaves.
-    #[inline]
-    fn finish(&mut self, keys: &[PolicyKey], trie: &AddressTrie) {
-        if self.is_ipv6 != 0 {
-            return self.finish_mixed(keys, trie);
-        }
-        let mut leaves = true;
-        for (at, digit) in self.at.iter_mut().zip(&self.digits).take(2 * keys.len()) {
-            *at = trie.step(*at, *digit);
-            leaves &= at.is_leaf();
-        }
-        if !leaves {
-            self.finish_crowded(trie);
-        }
-    }
-
-    fn finish_crowded(&mut self, trie: &AddressTrie) {
-        for (at, digit) in self.at.iter_mut().zip(&self.digits) {
-            while !at.is_leaf() {
-                *at = trie.step(*at, *digit);
-            }
-        }
-    }
-
-    fn finish_mixed(&mut self, keys: &[PolicyKey], trie: &AddressTrie) {
-        for (at, key) in self.at.as_chunks_mut::<2>().0.iter_mut().zip(keys) {
-            for (at, address) in at.iter_mut().zip([key.source, key.destination]) {
-                let mut rest = super::address_trie::key_of(address) << 16;
-                while !at.is_leaf() {
-                    (*at, rest) = trie.step_or_skip(*at, rest);
-                }
-            }
-        }
-    }
-}
+/// Where the walks of a burst's addresses have come to: source and destination of each packet.
+type Walks = [[Reference; 2]; BURST_KEYS];
+/// The lower digits of IPv4 addresses.
+type Digits = [[u16; 2]; BURST_KEYS];
 
 impl Classifier {
     /// Writes what decides each of at most [`BURST_KEYS`] packets; those beyond the shorter of the two lists are left out.
     pub(super) fn rank_burst(&self, keys: &[PolicyKey], ranks: &mut [Rank]) {
-        let classes = self.classes_of(keys);
-        let [rows, columns] = &self.columns;
-        for ((_, classes), rank) in keys.iter().zip(&classes).zip(ranks) {
-            *rank = Rank(self.enforced.best_rank(rows.of(classes.source), columns.of(classes.destination), classes.l4));
+        let walks = self.walk(keys);
+        let l4 = self.l4_classes_of(keys);
+        let classes = &walks[..keys.len()];
+        // What is the same for every packet is known to the compiler in the usual cases.
+        match [self.columns[0].per_class, self.columns[1].per_class] {
+            [1, 1] => self.ranks_of::<1, 1>(classes, &l4, ranks),
+            [1, 2] => self.ranks_of::<1, 2>(classes, &l4, ranks),
+            [2, 1] => self.ranks_of::<2, 1>(classes, &l4, ranks),
+            [2, 2] => self.ranks_of::<2, 2>(classes, &l4, ranks),
+            [1, 4] => self.ranks_of::<1, 4>(classes, &l4, ranks),
+            [4, 1] => self.ranks_of::<4, 1>(classes, &l4, ranks),
+            [3, 3] => self.ranks_of::<3, 3>(classes, &l4, ranks),
+            [4, 4] => self.ranks_of::<4, 4>(classes, &l4, ranks),
+            _ => {
+                let [rows, columns] = &self.columns;
+                for ((walks, l4), rank) in classes.iter().zip(l4).zip(ranks) {
+                    let [source, destination] = walks.map(Reference::class);
+                    *rank = Rank(self.enforced.best_rank(rows.of(source), columns.of(destination), l4));
+                }
+            }
         }
     }
 
     /// Judges at most [`BURST_KEYS`] packets; those beyond the shorter of the two lists are left out.
     pub(super) fn judge_burst(&self, keys: &[PolicyKey], judgements: &mut [Judgement]) {
-        let classes = self.classes_of(keys);
-        for ((_, classes), judgement) in keys.iter().zip(classes).zip(judgements) {
-            *judgement = self.judge(classes);
+        let walks = self.walk(keys);
+        for ((key, walks), judgement) in keys.iter().zip(walks).zip(judgements) {
+            let [source, destination] = walks.map(Reference::class);
+            *judgement = self.judge(KeyClasses { source, destination, l4: self.l4_classes.class_of(key.l4) });
         }
     }
 
-    /// Returns the classes of all packets.
-    #[inline]
-    fn classes_of(&self, keys: &[PolicyKey]) -> [KeyClasses; BURST_KEYS] {
-        debug_assert!(keys.len() <= BURST_KEYS, "the caller cuts longer lists");
-        let mut walks = Walks::begin(self, keys);
-        let mut classes = [KeyClasses::default(); BURST_KEYS];
-        for (key, classes) in keys.iter().zip(&mut classes) {
-            classes.l4 = self.l4_classes.class_of(key.l4);
+    /// Writes what decides packets whose classes are known, of a policy whose classes have so many rows and columns.
+    // A function of its own, as the other steps are, has all registers for its loop.
+    #[inline(never)]
+    fn ranks_of<const ROWS: usize, const COLUMNS: usize>(
+        &self,
+        classes: &[[Reference; 2]],
+        l4: &[u32; BURST_KEYS],
+        ranks: &mut [Rank],
+    ) {
+        let (rows, columns) = (self.columns[0].places.as_chunks::<ROWS>().0, self.columns[1].places.as_chunks::<COLUMNS>().0);
+        let matrix: &Matrix = &self.enforced;
+        let mut programs = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
+        for (programs, [source, destination]) in programs.iter_mut().zip(classes) {
+            let (rows, columns) = (&rows[source.class() as usize], &columns[destination.class() as usize]);
+            *programs = rows.map(|row| columns.map(|column| matrix.program(row, column)));
         }
-        walks.finish(keys, &self.trie);
-        for (classes, at) in classes.iter_mut().zip(walks.at.as_chunks().0).take(keys.len()) {
-            let [source, destination] = at.map(Reference::class);
-            (classes.source, classes.destination) = (source, destination);
+        for ((programs, l4), rank) in programs.iter().zip(l4).zip(ranks).take(classes.len()) {
+            let ranks = programs.as_flattened().iter().map(|program| matrix.programs.rank(*program, *l4));
+            *rank = Rank(ranks.fold(u16::MAX, u16::min));
+        }
+    }
+
+    /// Returns the classes of protocols, ports and types.
+    #[inline(never)]
+    fn l4_classes_of(&self, keys: &[PolicyKey]) -> [u32; BURST_KEYS] {
+        let mut classes = [0; BURST_KEYS];
+        for (key, class) in keys.iter().zip(&mut classes) {
+            *class = self.l4_classes.class_of(key.l4);
         }
         classes
+    }
+
+    /// Returns the classes of all addresses.
+    #[inline]
+    fn walk(&self, keys: &[PolicyKey]) -> Walks {
+        debug_assert!(keys.len() <= BURST_KEYS, "the caller cuts longer lists");
+        let mut walks = [[Reference::default(); 2]; BURST_KEYS];
+        let mut digits = [[0; 2]; BURST_KEYS];
+        if self.begin(keys, &mut walks, &mut digits) {
+            finish_mixed(&self.trie, keys, &mut walks);
+        } else {
+            finish_ipv4(&self.trie, &mut walks[..keys.len()], &digits);
+        }
+        walks
+    }
+
+    /// Takes all walks to what the root tables say; returns whether there is IPv6 among them.
+    #[inline(never)]
+    fn begin(&self, keys: &[PolicyKey], walks: &mut Walks, digits: &mut Digits) -> bool {
+        let mut roots = Roots::default();
+        let mut segment = None;
+        let mut is_mixed = false;
+        for ((key, walks), digits) in keys.iter().zip(walks).zip(digits) {
+            if segment != Some(key.segment) {
+                (segment, roots) = (Some(key.segment), self.roots(key.segment));
+            }
+            if let (IpAddr::V4(source), IpAddr::V4(destination)) = (key.source, key.destination) {
+                let (source, destination) = (source.to_bits(), destination.to_bits());
+                walks[0] = self.trie.start(roots.ipv4, (source >> DIGIT_BITS) as u16);
+                digits[0] = source as u16;
+                walks[1] = self.trie.start(roots.ipv4, (destination >> DIGIT_BITS) as u16);
+                digits[1] = destination as u16;
+            } else {
+                is_mixed = true;
+                *walks = begin_mixed(&self.trie, roots, key);
+            }
+        }
+        is_mixed
+    }
+}
+
+/// Returns where both addresses of a packet lead to from the root tables.
+#[cold]
+#[inline(never)]
+fn begin_mixed(trie: &AddressTrie, roots: Roots, key: &PolicyKey) -> [Reference; 2] {
+    [key.source, key.destination].map(|address| {
+        let root = if address.is_ipv4() { roots.ipv4 } else { roots.ipv6 };
+        trie.start(root, (key_of(address) >> (KEY_BITS - DIGIT_BITS)) as u16)
+    })
+}
+
+/// Takes walks of IPv4 addresses to their leaves.
+#[inline(never)]
+fn finish_ipv4(trie: &AddressTrie, walks: &mut [[Reference; 2]], digits: &Digits) {
+    let (walks, digits) = (walks.as_flattened_mut(), digits.as_flattened());
+    // Numbers of the walks that go on. One that is over is written over.
+    let mut open = [0u8; 2 * BURST_KEYS];
+    let mut count = 0;
+    for ((at, digit), walk) in walks.iter_mut().zip(digits).zip(0u8..) {
+        *at = trie.step(*at, *digit);
+        open[count % open.len()] = walk;
+        count += usize::from(!at.is_leaf());
+    }
+    while count > 0 {
+        for place in 0..std::mem::take(&mut count) {
+            let walk = open[place % open.len()];
+            let at = &mut walks[usize::from(walk)];
+            *at = trie.step(*at, digits[usize::from(walk)]);
+            open[count % open.len()] = walk;
+            count += usize::from(!at.is_leaf());
+        }
+    }
+}
+
+/// Takes walks of addresses of both families to their leaves.
+#[inline(never)]
+fn finish_mixed(trie: &AddressTrie, keys: &[PolicyKey], walks: &mut Walks) {
+    let mut rests = [[0u128; 2]; BURST_KEYS];
+    for (rests, key) in rests.iter_mut().zip(keys) {
+        *rests = [key.source, key.destination].map(|address| key_of(address) << DIGIT_BITS);
+    }
+    let walks = &mut walks.as_flattened_mut()[..2 * keys.len()];
+    loop {
+        let mut is_over = true;
+        for (at, rest) in walks.iter_mut().zip(rests.as_flattened_mut()) {
+            if !at.is_leaf() {
+                (*at, *rest) = trie.step_or_skip(*at, *rest);
+                is_over &= at.is_leaf();
+            }
+        }
+        if is_over {
+            break;
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! (partition refinement: exact, and no set of rules is ever stored).
 //!
 //! ```text
-//! protocol -> space -> directory[point / 64] -> page[point % 64] = class     equal pages are stored once
+//! protocol -> row of the directory [point / 64] -> page[point % 64] = class     equal rows and pages are stored once
 //! ```
 
 use super::address_trie::index_u32;
@@ -20,6 +20,8 @@ const PAGE_POINTS: usize = 64;
 const SPACE_POINTS: u32 = 0x1_0001;
 /// The point of an ICMP key whose type or code no message can have.
 const NO_POINT: u32 = 0x1_0000;
+/// Pages of all ports.
+const PORT_PAGES: usize = (u16::MAX as usize + 1) / PAGE_POINTS;
 /// L4 classes of a policy. Classes are stored as `u16`; a policy that names every TCP port apart still fits.
 pub(super) const L4_CLASSES_MAX: usize = 1 << 16;
 
@@ -34,38 +36,17 @@ enum Points {
     Types,
 }
 
-/// Where a protocol's points are. The masks choose between the two ways of counting without a branch: the protocols of a
-/// burst are mixed.
-#[derive(Clone, Copy, Debug)]
-struct Space {
-    /// Place of its first page number in the directory.
-    first: u32,
-    /// All ones if points are ports.
-    ports: u32,
-    /// All ones if they are types and codes.
-    types: u32,
-}
-
-impl Space {
-    fn new(points: Points, first: u32) -> Self {
-        let mask = |is| if is { u32::MAX } else { 0 };
-        Self { first, ports: mask(points == Points::Ports), types: mask(points == Points::Types) }
-    }
-
-    /// Returns the point of a key.
-    #[inline]
-    fn point(&self, key: L4Key) -> u32 {
-        let (source, destination) = (u32::from(key.source_port), u32::from(key.destination_port));
-        let kind = if (source | destination) > 0xff { NO_POINT } else { source << 8 | destination };
-        destination & self.ports | kind & self.types
-    }
-}
-
 /// The map from L4 keys to classes.
 #[derive(Debug)]
 pub(super) struct L4Classes {
-    /// One a protocol number.
-    spaces: Vec<Space>,
+    /// Where the page numbers of each protocol begin in the directory.
+    spaces: [u32; 256],
+    /// All ones for a protocol whose points are types and codes.
+    types: [u32; 256],
+    /// Whether there is such a protocol.
+    has_types: bool,
+    /// Page numbers. Those of protocols with one class are the same number for every port, so that all protocols are looked
+    /// up alike, without a branch: the protocols of a burst are mixed.
     directory: Vec<u16>,
     pages: Vec<[u16; PAGE_POINTS]>,
     /// How many classes there are.
@@ -89,10 +70,14 @@ impl L4Classes {
     /// Returns the class of a key.
     #[inline]
     pub(super) fn class_of(&self, key: L4Key) -> u32 {
-        let space = self.spaces[usize::from(key.protocol.0)];
-        let point = space.point(key) as usize;
-        let page = self.directory[space.first as usize + point / PAGE_POINTS];
-        self.pages[usize::from(page)][point % PAGE_POINTS].into()
+        let protocol = usize::from(key.protocol.0);
+        let mut point = u32::from(key.destination_port);
+        if self.has_types {
+            let mask = self.types[protocol];
+            point = type_point(key) & mask | point & !mask;
+        }
+        let page = self.directory[(self.spaces[protocol] + point / PAGE_POINTS as u32) as usize];
+        self.pages[usize::from(page)][point as usize % PAGE_POINTS].into()
     }
 
     /// Returns how many classes there are.
@@ -102,7 +87,8 @@ impl L4Classes {
 
     /// Returns the bytes that all tables take.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.spaces.as_slice())
+        size_of_val(&self.spaces)
+            + size_of_val(&self.types)
             + size_of_val(self.directory.as_slice())
             + size_of_val(self.pages.as_slice())
     }
@@ -133,31 +119,54 @@ impl L4Classes {
 
     /// Returns the tables for pieces whose classes are known.
     fn lay_out(pieces: &Pieces, of_piece: &[u16], count: usize) -> Self {
-        let mut laid =
-            Self { spaces: Vec::new(), directory: Vec::new(), pages: Vec::new(), count: index_u32(count) };
+        let mut laid = Self {
+            spaces: [0; 256],
+            types: [0; 256],
+            has_types: false,
+            directory: Vec::new(),
+            pages: Vec::new(),
+            count: index_u32(count),
+        };
         let mut numbers: HashMap<[u16; PAGE_POINTS], u16> = HashMap::new();
+        let mut rows: HashMap<Vec<u16>, u32> = HashMap::new();
         for protocol in 0..=u8::MAX {
-            let own = pieces.of_protocol(protocol);
-            let points = pieces.points[usize::from(protocol)];
-            laid.spaces.push(Space::new(points, index_u32(laid.directory.len())));
-            let points: Vec<u16> = own
+            let at = usize::from(protocol);
+            if pieces.points[at] == Points::Types {
+                (laid.types[at], laid.has_types) = (u32::MAX, true);
+            }
+            let classes: Vec<u16> = pieces
+                .of_protocol(protocol)
                 .flat_map(|at| {
                     let length = pieces.last(at) - pieces.list[at].first + 1;
                     std::iter::repeat_n(of_piece[at], length as usize)
                 })
                 .collect();
-            for chunk in points.chunks(PAGE_POINTS) {
-                let mut page = [0; PAGE_POINTS];
-                page[..chunk.len()].copy_from_slice(chunk);
-                let number = *numbers.entry(page).or_insert_with(|| {
+            let mut number = |page: [u16; PAGE_POINTS]| {
+                *numbers.entry(page).or_insert_with(|| {
                     laid.pages.push(page);
                     u16::try_from(laid.pages.len() - 1).expect("five protocols have 1,025 pages each")
-                });
-                laid.directory.push(number);
-            }
+                })
+            };
+            let row: Vec<u16> = if classes.len() == 1 {
+                vec![number([classes[0]; PAGE_POINTS]); PORT_PAGES]
+            } else {
+                let pages = classes.chunks(PAGE_POINTS);
+                pages.map(|chunk| number(std::array::from_fn(|at| *chunk.get(at).unwrap_or(&0)))).collect()
+            };
+            laid.spaces[at] = *rows.entry(row).or_insert_with_key(|row| {
+                laid.directory.extend_from_slice(row);
+                index_u32(laid.directory.len() - row.len())
+            });
         }
         laid
     }
+}
+
+/// Returns the point of a key by type and code.
+#[inline]
+fn type_point(key: L4Key) -> u32 {
+    let (kind, code) = (u32::from(key.source_port), u32::from(key.destination_port));
+    if (kind | code) > 0xff { NO_POINT } else { kind << 8 | code }
 }
 
 /// Refuses a match that no packet can have.

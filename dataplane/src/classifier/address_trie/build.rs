@@ -3,6 +3,9 @@
 use super::super::classes::Run;
 use super::*;
 
+/// Nodes that a row may have for each stretch.
+const ROW_NODES_PER_STRETCH: usize = 4;
+
 /// A stretch of a digit's values that have one reference; it ends where the next one begins.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Stretch {
@@ -169,7 +172,7 @@ fn row_bits(stretches: &[Stretch]) -> u32 {
             count <= NODE_LASTS
         })
     };
-    let longest = (4 * stretches.len()).ilog2().min(DIGIT_BITS - 4);
+    let longest = (ROW_NODES_PER_STRETCH * stretches.len()).ilog2().min(DIGIT_BITS - 4);
     (0..=longest).find(|bits| fits(*bits)).unwrap_or(longest)
 }
 
