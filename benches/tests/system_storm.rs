@@ -143,7 +143,7 @@ impl Storm<'_> {
         let dir = self.ground.dir.display();
         let config = format!(
             "collector = \"l\"\ncontrol = \"unix:{dir}/control.sock\"\nflow_ring = \"{dir}/flows.sock\"\n\
-             checkpoint = \"{dir}/learner.checkpoint\"\ncheckpoint_every_s = 1\nwindow_s = 1\n"
+             checkpoint = \"{dir}/learner.checkpoint\"\ncheckpoint_every_s = 1\nwindow_s = 1\nreplay_chunks = 64\n"
         );
         let config = self.ground.write("learner.toml", &config);
         let line = format!("{} --config {}", program.display(), config.display());
