@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 /// Age from which a process counts as warm: its pools are filled and its peers connected.
 const WARM_AGE: Duration = Duration::from_secs(3);
+/// The same for a learner: by then it has trained, which takes the memory of a step and of the rows that it keeps.
+const LEARNER_WARM_AGE: Duration = Duration::from_secs(60);
+/// What a learner with few rows to keep may take at any age: a trained one that lived for minutes took 56 MiB at most.
+const LEARNER_KIB_MAX: u64 = 80 * 1_024;
 /// Growth of memory that is no leak: an allocator's arenas, one for each thread, fill at different times.
 const GROWTH_KIB_MAX: u64 = 8 * 1_024;
 /// Descriptors more than when warm that are no leak: a client's call that is being answered.
@@ -24,6 +28,7 @@ struct Life {
 #[derive(Default)]
 pub struct Lives {
     lives: BTreeMap<u32, Life>,
+    learner_kib: u64,
 }
 
 impl Lives {
@@ -32,10 +37,19 @@ impl Lives {
         let fresh = Life { name, born: Instant::now(), warm: None, last: None };
         let life = self.lives.entry(program.id()).or_insert(fresh);
         let usage = Usage::of(program);
-        if life.born.elapsed() >= WARM_AGE {
+        let warm_age = if name == "learner" { LEARNER_WARM_AGE } else { WARM_AGE };
+        if life.born.elapsed() >= warm_age {
             life.warm = life.warm.or(usage);
         }
         life.last = usage.or(life.last);
+        if name == "learner" {
+            self.learner_kib = self.learner_kib.max(usage.map_or(0, |usage| usage.memory_kib));
+        }
+    }
+
+    /// Returns the most memory that a learner took, in KiB, and whether it was allowed.
+    pub fn learner(&self) -> (u64, bool) {
+        (self.learner_kib, self.learner_kib <= LEARNER_KIB_MAX)
     }
 
     /// Returns a line for each process that took more at its end than when it was warm, and how many were compared.
