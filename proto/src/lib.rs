@@ -9,6 +9,7 @@ mod authored_rule;
 mod delta;
 mod fault;
 mod field;
+mod finding;
 mod policy;
 mod rule;
 
