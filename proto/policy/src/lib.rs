@@ -22,6 +22,7 @@ mod finding;
 mod flow_record;
 pub mod generate;
 mod ids;
+mod learner_report;
 pub mod limits;
 mod name;
 mod nesting;
@@ -34,6 +35,7 @@ mod resolve;
 mod resolve_rules;
 mod rule;
 mod shadows;
+pub mod suggestion;
 mod witness;
 
 pub use address::{AddressError, Mac, Prefix, is_group_address};
@@ -53,6 +55,7 @@ pub use flow_record::{
     address_from_bytes,
 };
 pub use ids::{EndpointId, GroupId, PolicyVersion, RuleId, SegmentId};
+pub use learner_report::{LearnerLine, LearnerReport};
 pub use name::{Name, NameError};
 pub use numbering::{Numbering, NumberingError};
 pub use overlap::{Extents, Relation};
