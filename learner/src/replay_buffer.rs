@@ -152,9 +152,14 @@ mod tests {
     fn a_smaller_buffer_keeps_no_more_than_it_is_told() {
         let mut buffer = ReplayBuffer::new(5, 1);
         (0..20 * CHUNK_ROWS).for_each(|window| {
-            buffer.push(series((window % 7) as u32), &row(1.0), window as u64);
+            buffer.push(series(u32::try_from(window % 7).unwrap()), &row(1.0), window as u64);
         });
-        assert!(buffer.full.len() == 5 && buffer.open.len() <= 5, "{} {}", buffer.full.len(), buffer.open.len());
+        assert!(
+            buffer.full.len() == 5 && buffer.open.len() <= 5,
+            "{} {}",
+            buffer.full.len(),
+            buffer.open.len()
+        );
     }
 
     #[test]

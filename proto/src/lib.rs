@@ -9,8 +9,11 @@ mod authored_rule;
 mod delta;
 mod fault;
 mod field;
+mod finding;
+mod learner_report;
 mod policy;
 mod rule;
+mod suggestion;
 
 pub use authored::default_action_from_wire;
 pub use authored_rule::protocol_from_wire;
