@@ -7,10 +7,6 @@ use std::time::{Duration, Instant};
 
 /// Age from which a process counts as warm: its pools are filled and its peers connected.
 const WARM_AGE: Duration = Duration::from_secs(3);
-/// The same for a learner: by then it has trained, which takes the memory of a step and of the rows that it keeps.
-const LEARNER_WARM_AGE: Duration = Duration::from_secs(60);
-/// What a learner with few rows to keep may take at any age: a trained one that lived for minutes took 56 MiB at most.
-const LEARNER_KIB_MAX: u64 = 80 * 1_024;
 /// Growth of memory that is no leak: an allocator's arenas, one for each thread, fill at different times.
 const GROWTH_KIB_MAX: u64 = 8 * 1_024;
 /// Descriptors more than when warm that are no leak: a client's call that is being answered.
@@ -28,7 +24,8 @@ struct Life {
 #[derive(Default)]
 pub struct Lives {
     lives: BTreeMap<u32, Life>,
-    learner_kib: u64,
+    /// What the processes of each program took at each look, in KiB.
+    memory_kib: BTreeMap<&'static str, Vec<u64>>,
 }
 
 impl Lives {
@@ -37,26 +34,30 @@ impl Lives {
         let fresh = Life { name, born: Instant::now(), warm: None, last: None };
         let life = self.lives.entry(program.id()).or_insert(fresh);
         let usage = Usage::of(program);
-        let warm_age = if name == "learner" { LEARNER_WARM_AGE } else { WARM_AGE };
-        if life.born.elapsed() >= warm_age {
+        if life.born.elapsed() >= WARM_AGE {
             life.warm = life.warm.or(usage);
         }
         life.last = usage.or(life.last);
-        if name == "learner" {
-            self.learner_kib = self.learner_kib.max(usage.map_or(0, |usage| usage.memory_kib));
-        }
+        self.memory_kib.entry(name).or_default().extend(usage.map(|usage| usage.memory_kib));
     }
 
-    /// Returns the most memory that a learner took, in KiB, and whether it was allowed.
-    pub fn learner(&self) -> (u64, bool) {
-        (self.learner_kib, self.learner_kib <= LEARNER_KIB_MAX)
+    /// Returns whether a program that takes its memory step by step, as a learner does that has ever more to train on, goes on
+    /// taking more: the most that any of its processes took in the later half of all looks, less the most in the earlier half,
+    /// above what is no leak. In KiB.
+    pub fn still_growing(&self, name: &str) -> Option<u64> {
+        let all = self.memory_kib.get(name)?;
+        let (earlier, later) = all.split_at(all.len() / 2);
+        let most = earlier.iter().max()?;
+        later.iter().max()?.checked_sub(most + most / 10 + GROWTH_KIB_MAX)
     }
 
-    /// Returns a line for each process that took more at its end than when it was warm, and how many were compared.
+    /// Returns a line for each process that took more at its end than when it was warm, and how many were compared. Of
+    /// learners only descriptors count, see [`Self::still_growing`].
     pub fn growing(&self) -> (Vec<String>, usize) {
         let compared = self.lives.iter().filter_map(|(pid, life)| Some((pid, life, life.warm?, life.last?)));
-        let grown = compared.clone().filter(|(_, _, warm, last)| {
-            last.memory_kib > warm.memory_kib + warm.memory_kib / 10 + GROWTH_KIB_MAX
+        let grown = compared.clone().filter(|(_, life, warm, last)| {
+            life.name != "learner"
+                && last.memory_kib > warm.memory_kib + warm.memory_kib / 10 + GROWTH_KIB_MAX
                 || last.descriptors > warm.descriptors + DESCRIPTORS_MORE_MAX
         });
         let line = |(pid, life, warm, last): (&u32, &Life, Usage, Usage)| {
