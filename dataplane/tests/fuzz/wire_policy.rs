@@ -123,7 +123,7 @@ fn check_promises(policy: &Policy, base: Option<&Policy>, message_bytes: usize) 
         for side in [&rule.source, &rule.destination] {
             match side {
                 Side::Group(id) => {
-                    assert!(id.built_in_name().is_some() || policy.group(*id).is_some(), "{id}")
+                    assert!(id.built_in_name().is_some() || policy.group(*id).is_some(), "{id}");
                 }
                 Side::Prefixes(prefixes) => assert!(!prefixes.is_empty(), "rule {} has no peer", rule.id),
             }
