@@ -143,7 +143,7 @@ impl Storm<'_> {
         let dir = self.ground.dir.display();
         let config = format!(
             "collector = \"l\"\ncontrol = \"unix:{dir}/control.sock\"\nflow_ring = \"{dir}/flows.sock\"\n\
-             checkpoint = \"{dir}/learner.checkpoint\"\ncheckpoint_every_s = 1\nwindow_s = 1\n"
+             checkpoint = \"{dir}/learner.checkpoint\"\ncheckpoint_every_s = 1\nwindow_s = 1\nreplay_chunks = 64\n"
         );
         let config = self.ground.write("learner.toml", &config);
         let line = format!("{} --config {}", program.display(), config.display());
@@ -349,6 +349,7 @@ fn whatever_happens_no_verdict_is_wrong_and_nothing_grows() {
     assert!(listener.is_silent(), "something of an endpoint reached the host");
     assert!(storm.wrong.is_empty(), "{}", storm.wrong.join("\n"));
     assert!(growing.is_empty(), "{}", growing.join("\n"));
+    assert_eq!(storm.lives.still_growing("learner"), None, "KiB more than learners took before");
     assert!(found.first > 0 && attempts.fetched.load(Ordering::Relaxed) > 0);
 }
 

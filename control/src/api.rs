@@ -12,10 +12,8 @@ mod fault;
 mod flow;
 mod learner;
 mod policy;
-mod proposal;
 mod report;
 mod suggestion;
-mod suggestion_message;
 
 pub use diagnostics::DiagnosticsApi;
 pub use distribution::DistributionApi;

@@ -1,7 +1,7 @@
 //! What no host can see of itself: that it is gone, behind, or of another time than the others.
 
 use crate::distributor::{HostLine, Published, Role};
-use meshgate_policy::PolicyVersion;
+use meshgate_policy::{Finding, PolicyVersion, Severity};
 
 /// Difference between clocks that people are told of: flow records of two hosts are put into buckets of 10 s together.
 const SKEW_HINT_NS: u64 = 500_000_000;
@@ -9,30 +9,6 @@ const SKEW_HINT_NS: u64 = 500_000_000;
 const SKEW_PROBLEM_NS: u64 = 5_000_000_000;
 /// Time that a host may take for a new version before it is called behind.
 const APPLY_WAIT_NS: u64 = 10_000_000_000;
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// As it should be.
-    Ok,
-    /// It could be better.
-    Hint,
-    /// Something does not work.
-    Problem,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What kind of thing.
-    pub topic: &'static str,
-    /// What was found, in one line.
-    pub text: String,
-    /// What to do; empty if there is nothing to do.
-    pub cure: String,
-}
 
 /// When a host was asked for its clock and what it said, nanoseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +21,6 @@ pub struct ClockReading {
     pub host_ns: u64,
 }
 
-impl Finding {
-    fn new(severity: Severity, topic: &'static str, text: String, cure: &str) -> Self {
-        Self { severity, topic, text, cure: cure.to_owned() }
-    }
-}
-
 /// Returns what is to be said of a host's connection and of the version it enforces.
 pub fn connection_findings(line: &HostLine, newest: &Published, now_ns: u64) -> Vec<Finding> {
     if !line.connected {
@@ -58,9 +28,9 @@ pub fn connection_findings(line: &HostLine, newest: &Published, now_ns: u64) -> 
         let text =
             format!("not connected for {gone_s} s; it goes on enforcing version {}", line.kept.version);
         let cure = "start meshgate-dataplane there, or look in its log why control is lost";
-        return vec![Finding::new(Severity::Problem, "control", text, cure)];
+        return vec![Finding::problem("control", text, cure)];
     }
-    let connected = Finding::new(Severity::Ok, "control", "connected".to_owned(), "");
+    let connected = Finding::ok("control", "connected");
     match line.kept.role == Role::Dataplane.word() {
         true => vec![connected, version_finding(line, newest, now_ns)],
         false => vec![connected],

@@ -8,12 +8,13 @@ mod obstacle;
 
 pub use form::{
     EVIDENCE_MAX, FEATURES_MAX, FormFault, JUSTIFICATION_BYTES_MAX, MEASURES_MAX, RULES_NAMED_MAX,
-    SENTENCE_BYTES_MAX, WORD_BYTES_MAX, check_form,
+    SENTENCE_BYTES_MAX, check_form,
 };
 pub use obstacle::{Judge, Obstacle, drafted_rule};
 
-use crate::suggestion::{DraftKey, Proposal, Reason, State, Suggestion, Verdict};
+use crate::draft_key::DraftKey;
 use meshgate_policy::limits::NOTE_BYTES_MAX;
+use meshgate_policy::suggestion::{FiledSuggestion, Reason, State, Suggestion, Verdict};
 use meshgate_policy::{AuthoredRelationship, Name, Numbering, RuleId};
 use std::collections::HashMap;
 
@@ -102,21 +103,21 @@ pub struct Submitter {
 }
 
 impl Inbox {
-    /// Returns the proposal as a suggestion with the next number, or why it is not taken.
+    /// Returns the suggestion with the next number, or why it is not taken.
     pub fn take(
         &mut self,
         judge: &Judge<'_>,
         submitter: &Submitter,
-        proposal: Proposal,
-    ) -> Result<Suggestion, Refusal> {
+        suggestion: Suggestion,
+    ) -> Result<FiledSuggestion, Refusal> {
         let Submitter { learner, now_ns } = submitter;
-        check_form(&proposal)?;
-        let key = DraftKey::of(&proposal.draft);
+        check_form(&suggestion)?;
+        let key = DraftKey::of(&suggestion.draft);
         let standing = self.standing.get(&key);
         if let Some(refusal) = standing.and_then(|standing| standing.forbids(judge.numbering(), *now_ns)) {
             return Err(refusal);
         }
-        if let Some(obstacle) = judge.obstacle(&proposal.draft) {
+        if let Some(obstacle) = judge.obstacle(&suggestion.draft) {
             return Err(obstacle.into());
         }
         if self.open >= OPEN_MAX {
@@ -126,7 +127,13 @@ impl Inbox {
         self.last_id += 1;
         let id = self.last_id;
         self.standing.insert(key, Standing { id, answer: Answer::Open });
-        Ok(Suggestion { id, learner: learner.clone(), submitted_ns: *now_ns, proposal, decision: None })
+        Ok(FiledSuggestion {
+            id,
+            learner: learner.clone(),
+            submitted_ns: *now_ns,
+            suggestion,
+            decision: None,
+        })
     }
 }
 
@@ -151,13 +158,13 @@ impl Standing {
 /// Returns the relationship that accepting the suggestion makes: the edited form if there is one, with the draft's
 /// reason as its note where it has none; and whether it differs from the draft in more than the note.
 pub fn accepted_form(
-    suggestion: &Suggestion,
+    filed: &FiledSuggestion,
     edited: Option<AuthoredRelationship>,
 ) -> (AuthoredRelationship, bool) {
-    let draft = &suggestion.proposal.draft;
+    let draft = &filed.suggestion.draft;
     let mut wanted = AuthoredRelationship { id: None, ..edited.unwrap_or_else(|| draft.clone()) };
     if wanted.note.is_empty() {
-        let note = format!("suggestion {}: {}", suggestion.id, suggestion.proposal.justification);
+        let note = format!("suggestion {}: {}", filed.id, filed.suggestion.justification);
         note[..note.floor_char_boundary(NOTE_BYTES_MAX)].clone_into(&mut wanted.note);
     }
     let alike = AuthoredRelationship { id: None, note: wanted.note.clone(), ..draft.clone() };

@@ -145,7 +145,7 @@ impl Assembly {
         for (worker, attached) in
             (0..).zip(&queues).flat_map(|(worker, of)| of.iter().map(move |a| (worker, a)))
         {
-            let fresh = Known { traits: attached.traits(), senders: WorkerSet::default() };
+            let fresh = Known { traits: attached.traits, senders: WorkerSet::default() };
             let entry = known.entry(attached.number).or_insert(fresh);
             if attached.device.can_send() {
                 entry.senders.insert(worker);

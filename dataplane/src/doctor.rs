@@ -18,61 +18,7 @@ pub use system::System;
 pub use text::{json, table};
 
 use crate::config::Config;
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// As it should be.
-    Ok,
-    /// It could be better.
-    Hint,
-    /// Something does not work, or loses packets.
-    Problem,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What kind of thing: `kernel`, `processor`, `device` and so on.
-    pub topic: &'static str,
-    /// Which one: a device, a counter; empty = the host.
-    pub subject: String,
-    /// What was found, in one line.
-    pub text: String,
-    /// What to do; empty if there is nothing to do.
-    pub cure: String,
-}
-
-impl Severity {
-    /// Returns the severity as it is shown.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Hint => "hint",
-            Self::Problem => "problem",
-        }
-    }
-}
-
-impl Finding {
-    fn ok(topic: &'static str, text: impl Into<String>) -> Self {
-        Self { severity: Severity::Ok, topic, subject: String::new(), text: text.into(), cure: String::new() }
-    }
-
-    fn hint(topic: &'static str, text: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { severity: Severity::Hint, cure: cure.into(), ..Self::ok(topic, text) }
-    }
-
-    fn problem(topic: &'static str, text: impl Into<String>, cure: impl Into<String>) -> Self {
-        Self { severity: Severity::Problem, cure: cure.into(), ..Self::ok(topic, text) }
-    }
-
-    fn of(self, subject: &str) -> Self {
-        Self { subject: subject.to_owned(), ..self }
-    }
-}
+use meshgate_policy::Finding;
 
 /// Returns what is to be said of the host this runs on; `running` is what the dataplane that runs here says of itself,
 /// if one does.

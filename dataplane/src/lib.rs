@@ -29,6 +29,7 @@ pub mod meter;
 pub mod metrics;
 pub mod packet;
 pub mod published;
+mod queues;
 pub mod reject;
 pub mod replay;
 pub mod reporter;

@@ -16,7 +16,7 @@ use crate::start::{Start, StartError};
 use crate::stop_signals::StopSignals;
 use crate::threads::{RunKind, ThreadError, Threads};
 use crate::verdict::DropReason;
-use crate::worker::Attached;
+use crate::worker::{Attached, DeviceTraits};
 use af_xdp::{Umem, UmemConfig};
 use meshgate_policy::{AuthoredEndpoint, AuthoredGroup, AuthoredPolicy, Home, Mac, Name};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,8 +102,7 @@ pub fn run(config: &Config, capture: &Path, output: Option<&Path>) -> Result<(),
         (0u16..).zip(devices).zip(&config.devices).map(|((number, device), configured)| Attached {
             device: Box::new(device),
             number,
-            may_be_partial: configured.may_be_partial(),
-            frame_bytes_max: usize::MAX,
+            traits: DeviceTraits { may_be_partial: configured.may_be_partial(), frame_bytes_max: usize::MAX },
         });
     let first = start.take_published()?;
     let queues = vec![attached.collect()];

@@ -16,8 +16,8 @@ use crate::leases::{LeaseQueue, Leases, QUEUE_WORDS};
 use crate::published::{Published, Publisher};
 use crate::reporter::Reporter;
 use hashbrown::HashSet;
-use meshgate_policy::{Action, Name, Policy};
-use meshgate_proto::wire;
+use meshgate_policy::{Action, Delta, Name, Policy};
+use meshgate_proto::{check_policy, wire};
 use prost::Message;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -253,4 +253,13 @@ pub fn encode(policy: &Policy) -> Vec<u8> {
 pub fn decode(bytes: &[u8]) -> Result<Policy, String> {
     let message = wire::Policy::decode(bytes).map_err(|error| error.to_string())?;
     Policy::try_from(message).map_err(|fault| fault.to_string())
+}
+
+/// Returns the policy that a delta makes of another; the error says what is wrong with the delta, or with the policy that
+/// it leads to.
+pub fn follow(current: &Policy, delta: wire::PolicyDelta) -> Result<Policy, String> {
+    let delta = Delta::try_from(delta).map_err(|fault| fault.to_string())?;
+    let policy = current.apply(&delta).map_err(|error| error.to_string())?;
+    check_policy(&policy).map_err(|fault| fault.to_string())?;
+    Ok(policy)
 }

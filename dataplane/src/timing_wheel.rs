@@ -2,8 +2,9 @@
 //!
 //! Each timer is a slot number of the owner's table. A timer that lies beyond the wheel's horizon is due at the
 //! horizon and its owner schedules it again: owners look at every flow that often anyway (`rejudge_max_s`), so a
-//! second level would buy nothing. Lists are circular and linked through two arrays, with the wheel's buckets as
-//! their sentinels, so that a timer leaves its list without knowing which one it is in.
+//! second level would buy nothing.
+
+use crate::queues::Queues;
 
 /// Width of one bucket.
 pub const TICK_NS: u64 = 100_000_000;
@@ -16,11 +17,8 @@ const _: () = assert!(BUCKETS.is_power_of_two() && REVISIT_MAX_NS / TICK_NS < BU
 
 /// A wheel of timers numbered from 0 to a fixed capacity.
 pub struct TimingWheel {
-    /// Next timer of the same bucket; the last `BUCKETS` entries are the buckets. An idle timer points at itself.
-    next: Vec<u32>,
-    /// Previous timer, likewise.
-    previous: Vec<u32>,
-    timers_max: u32,
+    /// The timers that run, a queue for each bucket.
+    buckets: Queues,
     /// The tick that has been handed out up to.
     tick: u64,
 }
@@ -28,8 +26,7 @@ pub struct TimingWheel {
 impl TimingWheel {
     /// Returns a wheel for timers 0 to `timers_max` - 1 that starts at `now_ns`.
     pub fn new(timers_max: u32, now_ns: u64) -> Self {
-        let linked_to_self: Vec<u32> = (0..timers_max + BUCKETS).collect();
-        Self { next: linked_to_self.clone(), previous: linked_to_self, timers_max, tick: now_ns / TICK_NS }
+        Self { buckets: Queues::new(BUCKETS, timers_max), tick: now_ns / TICK_NS }
     }
 
     /// Makes the timer due at `at_ns` or, if that is further away, after [`REVISIT_MAX_NS`]. It may be running.
@@ -37,21 +34,12 @@ impl TimingWheel {
         self.cancel(timer);
         // Rounded up, and never the bucket being handed out: a timer is late by up to one tick, never early.
         let at_tick = at_ns.div_ceil(TICK_NS).clamp(self.tick + 1, self.tick + REVISIT_MAX_NS / TICK_NS);
-        let bucket = self.bucket(at_tick);
-        let last = self.previous[bucket as usize];
-        self.next[last as usize] = timer;
-        self.previous[timer as usize] = last;
-        self.next[timer as usize] = bucket;
-        self.previous[bucket as usize] = timer;
+        self.buckets.push(bucket_of(at_tick), timer);
     }
 
     /// Stops the timer, running or not.
     pub fn cancel(&mut self, timer: u32) {
-        let (next, previous) = (self.next[timer as usize], self.previous[timer as usize]);
-        self.next[previous as usize] = next;
-        self.previous[next as usize] = previous;
-        self.next[timer as usize] = timer;
-        self.previous[timer as usize] = timer;
+        self.buckets.remove(timer);
     }
 
     /// Stops and returns one timer that is due at `now_ns`; none if all have been returned.
@@ -60,9 +48,7 @@ impl TimingWheel {
         // Past one whole turn the buckets repeat: after a long pause each is looked at once.
         self.tick = self.tick.max(now_tick.saturating_sub(u64::from(BUCKETS)));
         loop {
-            let bucket = self.bucket(self.tick);
-            let first = self.next[bucket as usize];
-            if first != bucket {
+            if let Some(first) = self.buckets.oldest(bucket_of(self.tick)) {
                 self.cancel(first);
                 return Some(first);
             }
@@ -72,12 +58,11 @@ impl TimingWheel {
             self.tick += 1;
         }
     }
+}
 
-    /// Returns the entry of the bucket that holds the tick.
-    fn bucket(&self, tick: u64) -> u32 {
-        let within = u32::try_from(tick % u64::from(BUCKETS)).expect("a remainder of 128 fits");
-        self.timers_max + within
-    }
+/// Returns the bucket that holds the tick.
+fn bucket_of(tick: u64) -> u32 {
+    u32::try_from(tick % u64::from(BUCKETS)).expect("a remainder of 128 fits")
 }
 
 #[cfg(test)]

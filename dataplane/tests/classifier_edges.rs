@@ -336,7 +336,7 @@ fn policies_beyond_a_limit_are_refused_by_its_name() {
 
 #[test]
 fn too_many_l4_classes_are_refused_by_name() {
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let mut ranges = || {
         let range = |start: u64| {
             let first = u16::try_from(start).unwrap();

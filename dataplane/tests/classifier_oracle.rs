@@ -65,7 +65,7 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
 
 /// Compares one policy with its oracle on packets of its own; the seed makes both.
 fn compare(seed: u64, census: &mut Census) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let policy = generator::policy(&mut random);
     let cells_max = random.pick(&[0, 0, 100, 400, 2_000, 1 << 20]);
     let budget = ColumnBudget { cells_max, ..ColumnBudget::default() };
@@ -135,7 +135,7 @@ fn the_classifier_says_what_the_linear_scan_says() {
 fn the_proof_finds_no_difference_in_small_policies() {
     let (mut exhaustive, mut packets) = (0, 0);
     for seed in 0..60 {
-        let policy = generator::policy(&mut Random(seed));
+        let policy = generator::policy(&mut Random::new(seed));
         let classifier = Classifier::compile(&policy).unwrap();
         let budget = ProofBudget { pairs_max: 20_000, samples: 500, seed };
         let proof = classifier.prove(&policy, budget).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
@@ -150,7 +150,7 @@ fn the_proof_finds_no_difference_in_small_policies() {
 fn the_proof_finds_a_classifier_of_another_policy() {
     let mut found = 0;
     for seed in 0..40 {
-        let policy = generator::policy(&mut Random(seed));
+        let policy = generator::policy(&mut Random::new(seed));
         let mut other = policy.clone();
         let Some(rule) = other.rules.iter_mut().find(|rule| !rule.shadow) else { continue };
         rule.id.0 += 1;

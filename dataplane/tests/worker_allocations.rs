@@ -18,7 +18,7 @@ use meshgate_dataplane::packet::TcpFlags;
 use meshgate_dataplane::packet::build::Frame;
 use meshgate_dataplane::subscriber::Host;
 use meshgate_dataplane::verdict::DropReason;
-use meshgate_dataplane::worker::Attached;
+use meshgate_dataplane::worker::{Attached, DeviceTraits};
 use meshgate_policy::{Name, Numbering};
 use std::path::Path;
 use std::time::Instant;
@@ -158,8 +158,7 @@ impl Circle {
         let attached = |(device, number): (looped::LoopDevice, u16)| Attached {
             device: Box::new(device) as Box<dyn Device>,
             number,
-            may_be_partial: true,
-            frame_bytes_max: 1_522,
+            traits: DeviceTraits { may_be_partial: true, frame_bytes_max: 1_522 },
         };
         let queues = [(one, 0), (other, 1)].map(attached).into();
         let text = "host = \"h\"\n[[device]]\nname = \"web0\"\nrole = \"endpoint\"\n";

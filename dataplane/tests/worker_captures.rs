@@ -10,7 +10,7 @@ use meshgate_dataplane::config::Config;
 use meshgate_dataplane::device::pcap::{CaptureReader, PcapTopology};
 use meshgate_dataplane::subscriber::Host;
 use meshgate_dataplane::verdict::DropReason;
-use meshgate_dataplane::worker::{self, Attached};
+use meshgate_dataplane::worker::{self, Attached, DeviceTraits};
 use meshgate_policy::{Action, Mac, Name, Policy, PolicyVersion};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -71,8 +71,7 @@ fn judge(capture: &Path, ends: &mut Ends) {
     let queues = devices.into_iter().zip(0..).map(|(device, number)| Attached {
         device: Box::new(device),
         number,
-        may_be_partial: false,
-        frame_bytes_max: usize::MAX,
+        traits: DeviceTraits { may_be_partial: false, frame_bytes_max: usize::MAX },
     });
     let first = host.compile(&policy).unwrap();
     let mut assembly = Assembly::with_queues(pools, vec![queues.collect()], first, &settings, 0).unwrap();

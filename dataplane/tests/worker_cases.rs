@@ -16,7 +16,7 @@ use meshgate_dataplane::packet::TcpFlags;
 use meshgate_dataplane::packet::build::Frame;
 use meshgate_dataplane::subscriber::Host;
 use meshgate_dataplane::verdict::DropReason;
-use meshgate_dataplane::worker::{self, Attached};
+use meshgate_dataplane::worker::{self, Attached, DeviceTraits};
 use meshgate_policy::cases::{Case, CaseFile, CasePolicy};
 use meshgate_policy::{Action, FlowRecord, Mac, Name, PolicyKey, Protocol, Stage};
 use std::collections::BTreeMap;
@@ -81,8 +81,7 @@ fn send(policy: &CasePolicy, case: &Case) -> End {
     let attached = |(device, number): (memory::MemoryDevice, u16)| Attached {
         device: Box::new(device),
         number,
-        may_be_partial: false,
-        frame_bytes_max: 1_518,
+        traits: DeviceTraits { may_be_partial: false, frame_bytes_max: 1_518 },
     };
     let queues = [(up0, 0), (up1, 1)].map(attached).into();
     let text = "host = \"h\"\nflows_max = 64\n[[device]]\nname = \"up0\"\nrole = \"uplink\"\n";

@@ -21,13 +21,14 @@ pub(crate) use draft::{Cause, Draft};
 pub(crate) use weighing::{UNANSWERED_CONFIDENCE_MAX, is_mostly_unanswered};
 
 use crate::detector::Anomaly;
+use crate::draft_key::DraftKey;
 use crate::draft_log::DraftLog;
 use crate::justification;
 use crate::profile::{Profile, SteadyPattern};
 use crate::series::Parties;
-use crate::suggestion::{DraftKey, Suggestion};
 use desk::Desk;
 use hashbrown::HashSet;
+use meshgate_policy::suggestion::Suggestion;
 use meshgate_policy::{Action, Policy};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -6,11 +6,12 @@
 use crate::analyst::{Analyst, Findings};
 use crate::checkpoint;
 use crate::collector::{SharedPolicies, lock};
+use crate::draft_key::DraftKey;
 use crate::feedback::Answer;
 use crate::series::ClosedWindow;
 use crate::status::Status;
-use crate::suggestion::{DraftKey, Suggestion};
 use crossbeam::channel::{Receiver, RecvTimeoutError, TryRecvError, select};
+use meshgate_policy::suggestion::Suggestion;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -8,13 +8,14 @@
 use crate::adviser::{AdviserInput, AdviserSettings, DropReason, suggest_policy};
 use crate::checkpoint::{self, Checkpoint, Section};
 use crate::detector::{Anomaly, Detector, DetectorConfig, DetectorStatus};
+use crate::draft_key::DraftKey;
 use crate::feature_memory::{FeatureMemory, MemoryError, MemoryState};
 use crate::feedback::{Answer, Feedback, FeedbackState};
 use crate::profile::{Profile, ProfileState};
 use crate::series::{ClosedWindow, Parties, PartiesError};
-use crate::suggestion::{DraftKey, Suggestion};
 use crate::train::{Hyperparameters, Trainer};
 use meshgate_policy::Policy;
+use meshgate_policy::suggestion::Suggestion;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};

@@ -6,10 +6,12 @@
 mod wire_form;
 
 use crate::analysis::News;
+use crate::draft_key::DraftKey;
 use crate::link::{LinkError, connect};
 use crate::status::Status;
-use crate::suggestion::{DraftKey, Suggestion};
 use crossbeam::channel::{Sender, TrySendError};
+use meshgate_policy::suggestion::Suggestion;
+use meshgate_policy::{AuthoredRelationship, Name};
 use meshgate_proto::wire;
 use meshgate_proto::wire::suggestion_service_client::SuggestionServiceClient;
 use std::collections::BTreeSet;
@@ -36,7 +38,7 @@ pub struct Caller {
     /// Address of control.
     pub control: String,
     /// Name of the learner.
-    pub learner: String,
+    pub learner: Name,
     /// Grows with each start.
     pub epoch: u64,
 }
@@ -61,7 +63,7 @@ impl Caller {
     async fn submit(&self, suggestions: &[Suggestion], news: &Sender<News>) -> Result<(), LinkError> {
         let mut client = self.client().await?;
         let request = wire::SubmitRequest {
-            learner: self.learner.clone(),
+            learner: self.learner.to_string(),
             suggestions: suggestions.iter().map(|suggestion| self.wire_suggestion(suggestion)).collect(),
         };
         let answers = client.submit(request).await.map_err(status)?.into_inner().answers;
@@ -95,8 +97,10 @@ impl Caller {
 
     async fn watch(&self, after_sequence: &mut u64, news: &Sender<News>) -> Result<(), LinkError> {
         let mut client = self.client().await?;
-        let request =
-            wire::WatchDecisionsRequest { learner: self.learner.clone(), after_sequence: *after_sequence };
+        let request = wire::WatchDecisionsRequest {
+            learner: self.learner.to_string(),
+            after_sequence: *after_sequence,
+        };
         let mut decisions = client.watch_decisions(request).await.map_err(status)?.into_inner();
         // Only now: what is decided between the two calls is heard as a decision.
         tell(news, News::Open(self.open_drafts(&mut client).await?)).await;
@@ -120,7 +124,8 @@ impl Caller {
         let request = wire::ListSuggestionsRequest { state: "open".into(), limit: OPEN_MAX };
         let listed = client.list_suggestions(request).await.map_err(status)?.into_inner();
         let drafts = listed.suggestions.into_iter().filter_map(|listed| listed.suggestion?.draft);
-        Ok(drafts.filter_map(|draft| wire_form::draft_key(draft).ok()).collect())
+        let drafts = drafts.filter_map(|draft| AuthoredRelationship::try_from(draft).ok());
+        Ok(drafts.map(|draft| DraftKey::of(&draft)).collect())
     }
 
     /// Reports how the learner is doing, every two seconds.
@@ -140,7 +145,7 @@ impl Caller {
     }
 
     async fn report(&self, figures: &Status) -> Result<(), LinkError> {
-        let report = Some(self.wire_report(figures));
+        let report = Some(self.report_of(figures).into());
         self.client().await?.report_learner(wire::ReportLearnerRequest { report }).await.map_err(status)?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use crate::adviser::AdviserSettings;
 use crate::analysis::Rhythm;
 use crate::analyst::AnalystSettings;
 use crate::detector::DetectorConfig;
+use crate::replay_buffer::CHUNKS_MAX;
 use crate::train::Hyperparameters;
 use meshgate_policy::Name;
 use serde::Deserialize;
@@ -60,6 +61,9 @@ pub struct Config {
     /// Seed of the network and of what is drawn while learning.
     #[serde(default = "default_seed")]
     pub seed: u64,
+    /// Full chunks of rows that are kept to learn from: 1 to 8,192. Each takes 2.7 kB, and half-full ones as many again.
+    #[serde(default = "default_replay_chunks")]
+    pub replay_chunks: usize,
     /// When something is unusual.
     #[serde(default)]
     pub detector: DetectorConfig,
@@ -91,6 +95,10 @@ fn default_seed() -> u64 {
     Hyperparameters::default().seed
 }
 
+fn default_replay_chunks() -> usize {
+    Hyperparameters::default().replay_chunks
+}
+
 impl Config {
     /// Reads and checks the file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
@@ -114,7 +122,11 @@ impl Config {
             window_s: self.window_s,
             detector: self.detector.clone(),
             adviser: self.adviser.clone(),
-            hyperparameters: Hyperparameters { seed: self.seed, ..Hyperparameters::default() },
+            hyperparameters: Hyperparameters {
+                seed: self.seed,
+                replay_chunks: self.replay_chunks,
+                ..Hyperparameters::default()
+            },
         }
     }
 
@@ -142,6 +154,9 @@ impl Config {
         }
         if !(1..=3_600).contains(&self.window_s) {
             return range("window_s", self.window_s.into(), "between 1 and 3600");
+        }
+        if !(1..=CHUNKS_MAX).contains(&self.replay_chunks) {
+            return range("replay_chunks", self.replay_chunks as f64, "between 1 and 8192");
         }
         if self.checkpoint_every_s == 0 {
             return range("checkpoint_every_s", 0.0, "above 0");
@@ -172,6 +187,7 @@ mod tests {
         for (name, line, shown) in [
             ("share", "training_share = 1.5", "training_share: 1.5 is not between 0 and 1"),
             ("window", "window_s = 0", "window_s: 0 is not between 1 and 3600"),
+            ("replay", "replay_chunks = 9000", "replay_chunks: 9000 is not between 1 and 8192"),
             ("key", "windows = 1", "line 3: unknown field `windows`"),
             ("folder", "checkpoint = '/nowhere/a.bin'", "checkpoint: /nowhere: the folder does not exist"),
             ("nested", "[detector]\np_value_max = -1.0", "detector.p_value_max: -1 is not between 0 and 1"),

@@ -1,8 +1,9 @@
 //! What was suggested and what became of it, so that nothing is suggested twice.
 
-use crate::feedback::{RejectReason, Verdict};
-use crate::suggestion::DraftKey;
+use crate::draft_key::DraftKey;
+use crate::feedback::Verdict;
 use hashbrown::HashMap;
+use meshgate_policy::suggestion::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -57,12 +58,10 @@ impl DraftLog {
 
     /// Takes note of the answer to a draft. A rejected draft does not come back, nor does one that a person wanted
     /// otherwise; one that was put off rests for a day.
-    pub fn answer(&mut self, key: DraftKey, verdict: Verdict, reason: Option<RejectReason>, now_s: u64) {
+    pub fn answer(&mut self, key: DraftKey, verdict: Verdict, reason: Option<Reason>, now_s: u64) {
         let state = match (verdict, reason) {
             (Verdict::Accepted, _) => DraftState::Rests(now_s.saturating_add(ACCEPTED_REST_S)),
-            (Verdict::Rejected, Some(RejectReason::Later)) => {
-                DraftState::Rests(now_s.saturating_add(LATER_REST_S))
-            }
+            (Verdict::Rejected, Some(Reason::Later)) => DraftState::Rests(now_s.saturating_add(LATER_REST_S)),
             (Verdict::Edited | Verdict::Rejected, _) => DraftState::Closed,
         };
         self.set(key, state, now_s);
@@ -164,14 +163,14 @@ mod tests {
         assert!(!log.is_barred(&key(0), 5));
         log.open(key(0), 5);
         assert!(log.is_barred(&key(0), u64::MAX) && log.is_open(&key(0)));
-        log.answer(key(0), Verdict::Rejected, Some(RejectReason::TooBroad), 6);
+        log.answer(key(0), Verdict::Rejected, Some(Reason::TooBroad), 6);
         assert!(log.is_barred(&key(0), u64::MAX) && !log.is_open(&key(0)));
     }
 
     #[test]
     fn a_draft_that_was_put_off_rests_a_day() {
         let mut log = DraftLog::default();
-        log.answer(key(0), Verdict::Rejected, Some(RejectReason::Later), 100);
+        log.answer(key(0), Verdict::Rejected, Some(Reason::Later), 100);
         assert!(log.is_barred(&key(0), 100 + LATER_REST_S - 1));
         assert!(!log.is_barred(&key(0), 100 + LATER_REST_S));
     }
@@ -179,7 +178,7 @@ mod tests {
     #[test]
     fn an_answer_that_is_faster_than_the_word_of_arrival_stands() {
         let mut log = DraftLog::default();
-        log.answer(key(0), Verdict::Rejected, Some(RejectReason::Later), 100);
+        log.answer(key(0), Verdict::Rejected, Some(Reason::Later), 100);
         log.open(key(0), 101);
         assert_eq!(log.state(&key(0)), Some(DraftState::Rests(100 + LATER_REST_S)));
     }

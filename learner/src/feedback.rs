@@ -4,13 +4,12 @@
 //! Decisions come from control numbered, and again from the start of what was not acknowledged after a restart. Each is
 //! applied once and in order; a checkpoint holds the answers, the log and the number of the last one together.
 
+use crate::draft_key::DraftKey;
 use crate::draft_log::{DraftLog, DraftLogState};
-use crate::suggestion::{DraftKey, RankFeature};
 use meshgate_policy::AuthoredRelationship;
+use meshgate_policy::suggestion::{Feature, Reason};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
-use std::fmt;
-use std::str::FromStr;
 
 /// Answers that are kept, newest last. A ranking that learns from them looks at some hundreds.
 pub const ANSWERS_MAX: usize = 10_000;
@@ -27,25 +26,6 @@ pub enum Verdict {
     Rejected,
 }
 
-/// Why a person did not take a draft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RejectReason {
-    /// What was seen is not unusual.
-    WrongAnomaly,
-    /// It is, and the draft is not the cure.
-    WrongRule,
-    /// The draft takes in too much.
-    TooBroad,
-    /// Not today.
-    Later,
-}
-
-/// A word that is none of a field's. Holds the field and the word.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}: {1:?} is not known")]
-pub struct UnknownAnswer(pub &'static str, pub String);
-
 /// An answer with what was known when it was given.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,7 +37,7 @@ pub struct Answer {
     /// What the draft said.
     pub draft: DraftKey,
     /// What the ranking saw of it.
-    pub features: Vec<RankFeature>,
+    pub features: Vec<Feature>,
     /// Place at which it was shown, 1 = first.
     pub rank: u32,
     /// Probability with which the ranking put it there.
@@ -67,7 +47,7 @@ pub struct Answer {
     /// What was said.
     pub verdict: Verdict,
     /// Why, of a rejection.
-    pub reason: Option<RejectReason>,
+    pub reason: Option<Reason>,
     /// The draft as the person wanted it, where edited.
     pub edited: Option<AuthoredRelationship>,
     /// When, nanoseconds since 1970.
@@ -164,50 +144,11 @@ impl Feedback {
     }
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Accepted => "accepted",
-            Self::Edited => "edited",
-            Self::Rejected => "rejected",
-        })
-    }
-}
-
-impl FromStr for Verdict {
-    type Err = UnknownAnswer;
-    fn from_str(text: &str) -> Result<Self, UnknownAnswer> {
-        let all = [Self::Accepted, Self::Edited, Self::Rejected];
-        let found = all.into_iter().find(|verdict| verdict.to_string() == text);
-        found.ok_or_else(|| UnknownAnswer("verdict", text.to_owned()))
-    }
-}
-
-impl fmt::Display for RejectReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::WrongAnomaly => "wrong-anomaly",
-            Self::WrongRule => "wrong-rule",
-            Self::TooBroad => "too-broad",
-            Self::Later => "later",
-        })
-    }
-}
-
-impl FromStr for RejectReason {
-    type Err = UnknownAnswer;
-    fn from_str(text: &str) -> Result<Self, UnknownAnswer> {
-        let all = [Self::WrongAnomaly, Self::WrongRule, Self::TooBroad, Self::Later];
-        let found = all.into_iter().find(|reason| reason.to_string() == text);
-        found.ok_or_else(|| UnknownAnswer("reason", text.to_owned()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(sequence: u64, verdict: Verdict, reason: Option<RejectReason>) -> Answer {
+    fn answer(sequence: u64, verdict: Verdict, reason: Option<Reason>) -> Answer {
         Answer {
             sequence,
             suggestion: sequence + 100,
@@ -217,7 +158,7 @@ mod tests {
                 service: "TCP 22 - -".into(),
                 action: "deny".into(),
             },
-            features: vec![RankFeature { name: "confidence".into(), value: 0.75 }],
+            features: vec![Feature { name: "confidence".into(), value: 0.75 }],
             rank: 1,
             propensity: 1.0,
             confidence: 0.75,
@@ -231,7 +172,7 @@ mod tests {
     #[test]
     fn an_answer_is_applied_once() {
         let mut feedback = Feedback::default();
-        let rejected = answer(2, Verdict::Rejected, Some(RejectReason::WrongRule));
+        let rejected = answer(2, Verdict::Rejected, Some(Reason::WrongRule));
         assert_eq!(feedback.apply(rejected.clone()), Applied::Taken);
         assert_eq!(feedback.apply(rejected), Applied::Known);
         assert_eq!(feedback.apply(answer(1, Verdict::Accepted, None)), Applied::Known);
@@ -252,17 +193,5 @@ mod tests {
         let mut again = Feedback::restore(serde_json::from_str(&text).unwrap());
         assert_eq!(again, feedback);
         assert_eq!(again.apply(answer(max + 5, Verdict::Accepted, None)), Applied::Known);
-    }
-
-    #[test]
-    fn words_are_those_of_control_and_others_are_refused_by_field() {
-        for verdict in ["accepted", "edited", "rejected"] {
-            assert_eq!(verdict.parse::<Verdict>().unwrap().to_string(), verdict);
-        }
-        for reason in ["wrong-anomaly", "wrong-rule", "too-broad", "later"] {
-            assert_eq!(reason.parse::<RejectReason>().unwrap().to_string(), reason);
-        }
-        let error = "perhaps".parse::<Verdict>().unwrap_err();
-        assert_eq!(error.to_string(), "verdict: \"perhaps\" is not known");
     }
 }

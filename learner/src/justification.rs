@@ -15,9 +15,9 @@ use crate::features::NAMES;
 use crate::profile::Exchange;
 use crate::proportion::{real, share};
 use crate::series::SeriesKey;
-use crate::suggestion::{Evidence, EvidenceKind, Measure};
 use measures::{count, counted, decimal, number, p_value, percent, span};
 use meshgate_policy::Protocol;
+use meshgate_policy::suggestion::{Evidence, EvidenceKind, Measure};
 
 /// Part of all remembered flows from which a pattern is called high volume.
 const HIGH_VOLUME_SHARE: f64 = 0.1;
@@ -30,7 +30,7 @@ const RULES_NAMED_MAX: usize = 4;
 pub(crate) struct Reasons {
     /// The justification.
     pub(crate) sentence: String,
-    /// The evidence, numbered from 1.
+    /// The evidence; the first one is number 1.
     pub(crate) evidence: Vec<Evidence>,
 }
 
@@ -331,7 +331,6 @@ impl<'a> Words<'a> {
     fn add(&mut self, kind: EvidenceKind, sentence: &str, measures: Vec<Measure>) {
         let ns = |seconds: u64| seconds.saturating_mul(1_000_000_000);
         self.evidence.push(Evidence {
-            number: u32::try_from(self.evidence.len() + 1).unwrap_or(u32::MAX),
             kind,
             sentence: sentence.to_owned(),
             measures,

@@ -61,7 +61,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let threads = Threads::start(collector, Analysis::new(analyst, wiring, config.rhythm()))?;
 
     let name = config.collector.to_string();
-    let caller = Caller { control: config.control.clone(), learner: name.clone(), epoch };
+    let caller = Caller { control: config.control.clone(), learner: config.collector.clone(), epoch };
     runtime.block_on(async {
         let reporting = tokio::spawn(Reporter::new(config.control.clone(), name.clone(), epoch).run(grown));
         let submitting = tokio::spawn(caller.clone().submit_all(suggested, news.clone()));

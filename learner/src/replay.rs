@@ -9,9 +9,9 @@ use crate::history::{History, WidthError};
 use crate::recorded::{Grouping, PolicyFileError, RecordedWindows};
 use crate::recorded_flow::{FlowFileError, MergedFlows};
 use crate::series::{ClosedWindow, PartiesError};
-use crate::suggestion::{Origin, Suggestion};
 use crate::train::Hyperparameters;
 use clap::Args;
+use meshgate_policy::suggestion::{Origin, Suggestion};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -162,8 +162,8 @@ fn table(replayed: &Replayed, top: usize) -> String {
             suggestion.relevance,
             suggestion.over_permissiveness
         );
-        for evidence in &suggestion.evidence {
-            _ = writeln!(text, "   [{}] {}", evidence.number, evidence.sentence);
+        for (number, evidence) in (1..).zip(&suggestion.evidence) {
+            _ = writeln!(text, "   [{number}] {}", evidence.sentence);
         }
     }
     text

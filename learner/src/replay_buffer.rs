@@ -12,11 +12,10 @@ use meshgate_policy::generate::Rng;
 
 /// Rows of a full chunk: so far back does a gradient reach.
 pub const CHUNK_ROWS: usize = 32;
-/// Full chunks that are kept: 22 MB of rows, half a day of 250 series at a row a minute.
+/// Most full chunks that may be kept: 22 MB of rows, half a day of 250 series at a row a minute. Of chunks that grow, one a
+/// series, there are as many at most.
 pub const CHUNKS_MAX: usize = 8_192;
-/// Chunks that grow, one a series: as many bytes again at most.
-pub const OPEN_CHUNKS_MAX: usize = 8_192;
-const _: () = assert!((CHUNKS_MAX + OPEN_CHUNKS_MAX) * CHUNK_ROWS * FEATURES * size_of::<f32>() < 64 << 20);
+const _: () = assert!(2 * CHUNKS_MAX * CHUNK_ROWS * FEATURES * size_of::<f32>() < 64 << 20);
 /// Rows without which a chunk teaches nothing about what follows what.
 const CHUNK_ROWS_MIN: usize = 2;
 
@@ -25,15 +24,20 @@ const CHUNK_ROWS_MIN: usize = 2;
 pub struct ReplayBuffer {
     open: Recent<SeriesKey, Vec<Row>>,
     full: Vec<Vec<Row>>,
+    /// Full chunks that are kept, and chunks that may grow: 1 to [`CHUNKS_MAX`].
+    chunks_max: usize,
     rng: Rng,
     /// Rows that were refused because a value was no number.
     pub rows_refused: u64,
 }
 
 impl ReplayBuffer {
-    /// Returns an empty buffer.
-    pub fn new(seed: u64) -> Self {
-        Self { open: Recent::new(OPEN_CHUNKS_MAX), full: Vec::new(), rng: Rng::new(seed), rows_refused: 0 }
+    /// Returns an empty buffer for that many full chunks and as many that grow: 1 to [`CHUNKS_MAX`], and is taken for the
+    /// nearer of the two where it is neither.
+    pub fn new(chunks_max: usize, seed: u64) -> Self {
+        let chunks_max = chunks_max.clamp(1, CHUNKS_MAX);
+        let open = Recent::new(chunks_max);
+        Self { open, full: Vec::new(), chunks_max, rng: Rng::new(seed), rows_refused: 0 }
     }
 
     /// Appends the row of a series in a window, which is any number that grows from window to window. Returns whether
@@ -79,20 +83,23 @@ impl ReplayBuffer {
     fn is_sound(&self) -> bool {
         let is_growing = |chunk: &Vec<Row>| chunk.len() < CHUNK_ROWS;
         let is_full = |chunk: &Vec<Row>| chunk.len() == CHUNK_ROWS;
-        self.full.len() <= CHUNKS_MAX && self.full.iter().all(is_full) && self.open.values().all(is_growing)
+        (1..=CHUNKS_MAX).contains(&self.chunks_max)
+            && self.full.len() <= self.chunks_max
+            && self.full.iter().all(is_full)
+            && self.open.values().all(is_growing)
     }
 
     fn keep(&mut self, chunk: Vec<Row>) {
-        if self.full.len() < CHUNKS_MAX {
+        if self.full.len() < self.chunks_max {
             self.full.push(chunk);
             return;
         }
-        let place = self.rng.index(CHUNKS_MAX);
+        let place = self.rng.index(self.chunks_max);
         self.full[place] = chunk;
     }
 }
 
-saved!(ReplayBuffer { open, full, rng, rows_refused } if is_sound);
+saved!(ReplayBuffer { open, full, chunks_max, rng, rows_refused } if is_sound);
 saved!(SeriesKey { source, destination, segment, protocol, service_port });
 saved!(tuple PartyId);
 
@@ -111,7 +118,7 @@ mod tests {
 
     #[test]
     fn rows_of_a_series_stay_in_order_and_apart_from_others() {
-        let mut buffer = ReplayBuffer::new(1);
+        let mut buffer = ReplayBuffer::new(CHUNKS_MAX, 1);
         for window in 0..100u16 {
             buffer.push(series(1), &row(f32::from(window)), u64::from(window));
             buffer.push(series(2), &row(-f32::from(window)), u64::from(window));
@@ -127,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_full_buffer_keeps_mostly_what_is_recent() {
-        let mut buffer = ReplayBuffer::new(1);
+        let mut buffer = ReplayBuffer::new(CHUNKS_MAX, 1);
         let chunks = 3 * CHUNKS_MAX;
         for chunk in 0..chunks {
             (0..CHUNK_ROWS).for_each(|_| {
@@ -142,8 +149,22 @@ mod tests {
     }
 
     #[test]
+    fn a_smaller_buffer_keeps_no_more_than_it_is_told() {
+        let mut buffer = ReplayBuffer::new(5, 1);
+        (0..20 * CHUNK_ROWS).for_each(|window| {
+            buffer.push(series(u32::try_from(window % 7).unwrap()), &row(1.0), window as u64);
+        });
+        assert!(
+            buffer.full.len() == 5 && buffer.open.len() <= 5,
+            "{} {}",
+            buffer.full.len(),
+            buffer.open.len()
+        );
+    }
+
+    #[test]
     fn what_is_no_number_is_refused_and_counted() {
-        let mut buffer = ReplayBuffer::new(1);
+        let mut buffer = ReplayBuffer::new(CHUNKS_MAX, 1);
         assert!(!buffer.push(series(1), &row(f32::NAN), 0));
         assert!(!buffer.push(series(1), &row(f32::INFINITY), 0));
         assert_eq!((buffer.rows_refused, buffer.len()), (2, 0));
@@ -151,10 +172,10 @@ mod tests {
 
     #[test]
     fn a_flood_of_series_stays_within_the_bound() {
-        let mut buffer = ReplayBuffer::new(1);
+        let mut buffer = ReplayBuffer::new(CHUNKS_MAX, 1);
         (0..50_000).for_each(|number| {
             buffer.push(series(number), &row(0.0), u64::from(number / 5_000));
         });
-        assert!(buffer.open.len() <= OPEN_CHUNKS_MAX);
+        assert!(buffer.open.len() <= CHUNKS_MAX);
     }
 }

@@ -12,7 +12,7 @@ use crate::model::batch::Batch;
 use crate::model::standardiser::{Scale, Standardiser};
 use crate::model::weights::Weights;
 use crate::model::{Model, Network, single};
-use crate::replay_buffer::ReplayBuffer;
+use crate::replay_buffer::{CHUNKS_MAX, ReplayBuffer};
 use crate::series::SeriesKey;
 use meshgate_policy::generate::Rng;
 
@@ -27,6 +27,8 @@ pub struct Hyperparameters {
     pub rate_last: f64,
     /// Steps over which the rate falls from the first to the last, by the same factor each.
     pub rate_steps: u64,
+    /// Full chunks of rows that are kept to learn from, see [`ReplayBuffer`]: each takes 2.7 kB.
+    pub replay_chunks: usize,
     /// Chunks of a step. Larger ones take longer and were not better.
     pub batch_chunks: usize,
     /// Largest norm of a gradient; a larger one is shortened. One odd chunk must not throw the weights away.
@@ -50,6 +52,7 @@ saved!(Hyperparameters {
     rate_first,
     rate_last,
     rate_steps,
+    replay_chunks,
     batch_chunks,
     gradient_norm_max,
     slope_memory,
@@ -67,6 +70,7 @@ impl Default for Hyperparameters {
             rate_first: 3e-3,
             rate_last: 3e-4,
             rate_steps: 4_000,
+            replay_chunks: CHUNKS_MAX,
             batch_chunks: 128,
             gradient_norm_max: 5.0,
             slope_memory: 0.9,
@@ -178,7 +182,7 @@ impl Trainer {
             adam: Adam::new(),
             scale: standardiser.scale(),
             standardiser,
-            replay: ReplayBuffer::new(rng.next_u64()),
+            replay: ReplayBuffer::new(hyperparameters.replay_chunks, rng.next_u64()),
             rng,
             steps: 0,
             loss: None,

@@ -9,13 +9,14 @@ mod pieces;
 
 use meshgate_learner::adviser::{Advice, AdviserInput, AdviserSettings, suggest_policy};
 use meshgate_learner::detector::{Anomaly, Surprise};
+use meshgate_learner::draft_key::DraftKey;
 use meshgate_learner::draft_log::DraftLog;
-use meshgate_learner::feedback::{RejectReason, Verdict};
+use meshgate_learner::feedback::Verdict;
 use meshgate_learner::justification::check_numbers;
 use meshgate_learner::profile::Profile;
 use meshgate_learner::series::{Parties, Party, SeriesKey, SeriesSums, Window};
-use meshgate_learner::suggestion::{DraftKey, Origin, Suggestion};
 use meshgate_policy::generate::{self, Rng, Shape};
+use meshgate_policy::suggestion::{Origin, Reason, Suggestion};
 use meshgate_policy::{Action, GroupId, Name, Policy, PolicyKey, Rule, RuleId, RuleKind, Side, limits};
 use pieces::Pieces;
 use std::collections::{BTreeMap, BTreeSet};
@@ -429,8 +430,8 @@ fn check_case(case: &Case, tally: &mut Tally) -> Result<(), String> {
                 barred.push(key);
                 continue;
             }
-            1 => reject(RejectReason::TooBroad),
-            2 => reject(RejectReason::Later),
+            1 => reject(Reason::TooBroad),
+            2 => reject(Reason::Later),
             _ => continue,
         };
         draft_log.answer(key.clone(), verdict, reason, history.end_s);

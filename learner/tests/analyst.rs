@@ -5,12 +5,13 @@
 use meshgate_learner::analyst::{Analyst, AnalystSettings};
 use meshgate_learner::checkpoint;
 use meshgate_learner::detector::DetectorConfig;
-use meshgate_learner::feedback::{Answer, RejectReason, Verdict};
+use meshgate_learner::draft_key::DraftKey;
+use meshgate_learner::feedback::{Answer, Verdict};
 use meshgate_learner::justification::check_numbers;
 use meshgate_learner::series::{ClosedWindow, Parties, Party, SeriesKey, SeriesSums, Window};
-use meshgate_learner::suggestion::{DraftKey, Origin, Suggestion};
 use meshgate_learner::train::Hyperparameters;
 use meshgate_policy::generate::Rng;
+use meshgate_policy::suggestion::{Origin, Reason, Suggestion};
 use meshgate_policy::{AuthoredPolicy, Numbering, Policy, PolicyVersion, resolve};
 use std::collections::BTreeSet;
 
@@ -151,7 +152,7 @@ fn the_two_examples_of_the_seed_are_suggested() {
     }
 }
 
-fn answer(sequence: u64, draft: DraftKey, verdict: Verdict, reason: Option<RejectReason>) -> Answer {
+fn answer(sequence: u64, draft: DraftKey, verdict: Verdict, reason: Option<Reason>) -> Answer {
     Answer {
         sequence,
         suggestion: sequence,
@@ -179,7 +180,7 @@ fn what_is_open_or_rejected_does_not_come_back_and_what_reached_nobody_does() {
     assert!(again(&watch(&mut analyst, &mut world, 10, 0)).is_empty());
     let mut keys = keys.into_iter();
     let (rejected, lost) = (keys.next().unwrap(), keys.next().unwrap());
-    analyst.answer(answer(1, rejected.clone(), Verdict::Rejected, Some(RejectReason::TooBroad)));
+    analyst.answer(answer(1, rejected.clone(), Verdict::Rejected, Some(Reason::TooBroad)));
     analyst.withdraw(&lost);
     analyst.withdraw(&rejected);
     assert_eq!(again(&watch(&mut analyst, &mut world, 10, 0)), BTreeSet::from([lost.clone()]));
@@ -193,7 +194,7 @@ fn a_checkpoint_goes_on_as_if_nothing_had_happened() {
     let (mut analyst, mut world) = (Analyst::new(settings(2)), World::new(2));
     let first = watch(&mut analyst, &mut world, 30, 0);
     let rejected = DraftKey::of(&first[0].draft);
-    analyst.answer(answer(7, rejected, Verdict::Rejected, Some(RejectReason::WrongRule)));
+    analyst.answer(answer(7, rejected, Verdict::Rejected, Some(Reason::WrongRule)));
     let found = checkpoint::decode(&analyst.checkpoint(), &settings(2).hyperparameters).unwrap();
     let mut resumed = Analyst::resume(settings(2), found).unwrap();
     assert_eq!(resumed.feedback().sequence(), 7);

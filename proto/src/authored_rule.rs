@@ -1,7 +1,7 @@
 //! Authored relationships and group rules, both ways.
 
 use crate::fault::{At, Problem, WireFault};
-use crate::field::{check_text, entries, name_or_default, narrow};
+use crate::field::{check_text, entries, name_or_default, narrow, word};
 use crate::wire;
 use meshgate_policy::limits::{NOTE_BYTES_MAX, PREFIXES_PER_RULE_MAX};
 use meshgate_policy::{
@@ -10,8 +10,6 @@ use meshgate_policy::{
 
 /// Bytes of the longest text of ports: 64 ranges of two five-digit ports each, with room for spaces.
 const PORT_TEXT_BYTES_MAX: usize = 1_024;
-/// Bytes of the longest text that is shown back where a word was wanted.
-const WORD_BYTES_MAX: usize = 64;
 
 impl TryFrom<wire::GroupRelationship> for AuthoredRelationship {
     type Error = WireFault;
@@ -40,7 +38,7 @@ impl TryFrom<wire::GroupRelationship> for AuthoredRelationship {
             port_range: ports(&port_range).at("port_range")?,
             icmp_type: byte(icmp_type).at("icmp_type")?,
             icmp_code: byte(icmp_code).at("icmp_code")?,
-            action: word(&action).and_then(|word| Ok(word.parse()?)).at("action")?,
+            action: word(&action).at("action")?,
             priority: priority_from_wire(priority).at("priority")?,
             mode: mode_from_wire(&mode).at("mode")?,
             note,
@@ -104,13 +102,13 @@ impl TryFrom<wire::GroupRule> for AuthoredGroupRule {
             id: rule_id(id),
             tenant: name_or_default(&tenant).at("tenant")?,
             group_name: Name::new(&group_name).at("group_name")?,
-            direction: word(&direction).and_then(|word| Ok(word.parse()?)).at("direction")?,
+            direction: word(&direction).at("direction")?,
             peer: entries(peer, "peer", PREFIXES_PER_RULE_MAX, |text: String| text.parse::<Prefix>())?,
             protocol: protocol_from_wire(&protocol).at("protocol")?,
             port_range: ports(&port_range).at("port_range")?,
             icmp_type: byte(icmp_type).at("icmp_type")?,
             icmp_code: byte(icmp_code).at("icmp_code")?,
-            action: word(&action).and_then(|word| Ok(word.parse()?)).at("action")?,
+            action: word(&action).at("action")?,
             priority: priority_from_wire(priority).at("priority")?,
             mode: mode_from_wire(&mode).at("mode")?,
             note,
@@ -157,13 +155,9 @@ fn rule_id(number: u32) -> Option<RuleId> {
     (number != 0).then_some(RuleId(number))
 }
 
-fn word(text: &str) -> Result<&str, Problem> {
-    check_text(text, WORD_BYTES_MAX).map(|()| text)
-}
-
 /// Returns the protocol that the text names; any if it is empty.
 pub fn protocol_from_wire(text: &str) -> Result<ProtocolMatch, Problem> {
-    Ok(word(text)?.parse()?)
+    word(text)
 }
 
 fn ports(text: &str) -> Result<PortSet, Problem> {
@@ -180,5 +174,5 @@ fn priority_from_wire(number: Option<u32>) -> Result<Priority, Problem> {
 }
 
 fn mode_from_wire(text: &str) -> Result<Mode, Problem> {
-    if text.is_empty() { Ok(Mode::default()) } else { Ok(word(text)?.parse()?) }
+    if text.is_empty() { Ok(Mode::default()) } else { word(text) }
 }

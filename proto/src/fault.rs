@@ -38,6 +38,21 @@ pub enum Problem {
     /// A number that must not be 0.
     #[error("0 is not a number that control gives")]
     Zero,
+    /// A field that control fills in, filled in by somebody else.
+    #[error("control gives it, what is submitted has none")]
+    Given,
+    /// A tenant that does not exist.
+    #[error("this version has only \"default\"")]
+    Tenant,
+    /// A number that is not that of its place in the list; holds both.
+    #[error("{0} where {1} is wanted")]
+    Place(u32, usize),
+    /// Not a finite number; holds it as text.
+    #[error("{0} is not a finite number")]
+    NotFinite(String),
+    /// A text that does not go together with another field; holds the text and the field.
+    #[error("{0:?} does not go together with {1}")]
+    Contradicts(String, &'static str),
     /// An entry that should stand after its predecessor and does not.
     #[error("stands out of order or twice")]
     Order,

@@ -4,6 +4,10 @@ use crate::fault::{At, Problem, WireFault};
 use crate::wire;
 use meshgate_policy::{Action, Mac, Name, Prefix};
 use std::net::IpAddr;
+use std::str::FromStr;
+
+/// Bytes of the longest text that is shown back where a word was wanted.
+const SHOWN_BYTES_MAX: usize = 64;
 
 /// Returns the number if a smaller type holds it.
 pub(crate) fn narrow<T: TryFrom<u32> + Into<u64>>(value: u32, max: T) -> Result<T, Problem> {
@@ -23,6 +27,17 @@ pub(crate) fn check_count<T>(list: &[T], max: usize) -> Result<(), Problem> {
 /// Refuses a text with more bytes than the limit.
 pub(crate) fn check_text(text: &str, bytes_max: usize) -> Result<(), Problem> {
     if text.len() > bytes_max { Err(Problem::TooLong(text.len(), bytes_max)) } else { Ok(()) }
+}
+
+/// Returns what the text is the word for. A text too long to be shown back is refused by its length.
+pub(crate) fn word<T: FromStr<Err: Into<Problem>>>(text: &str) -> Result<T, Problem> {
+    check_text(text, SHOWN_BYTES_MAX)?;
+    text.parse().map_err(Into::into)
+}
+
+/// Refuses what is not a finite number.
+pub(crate) fn check_finite(value: f64) -> Result<(), Problem> {
+    if value.is_finite() { Ok(()) } else { Err(Problem::NotFinite(value.to_string())) }
 }
 
 /// Converts every entry of a list of single values.

@@ -9,13 +9,17 @@ mod authored_rule;
 mod delta;
 mod fault;
 mod field;
+mod finding;
+mod learner_report;
 mod policy;
 mod rule;
+mod suggestion;
 
 pub use authored::default_action_from_wire;
 pub use authored_rule::protocol_from_wire;
 pub use fault::{Problem, WireFault};
 pub use field::action_from_wire;
+pub use policy::check_policy;
 
 /// Bytes of the largest message of any service. The largest policy that the limits permit, with the groups people
 /// write, is some 30 MB; gRPC's own default of 4 MiB would refuse it, so both sides set this.

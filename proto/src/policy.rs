@@ -28,9 +28,7 @@ impl TryFrom<wire::Policy> for Policy {
             rules: messages(rules, "rules", RULES_MAX, Rule::try_from)?,
             default_action: action_from_wire(default_action).at("default_action")?,
         };
-        check_order(&policy)?;
-        check_references(&policy)?;
-        check_owners(&policy)?;
+        check_policy(&policy)?;
         check_digest(&policy, &digest)?;
         Ok(policy)
     }
@@ -49,6 +47,15 @@ impl From<&Policy> for wire::Policy {
             default_action: wire::Action::from(*default_action).into(),
         }
     }
+}
+
+/// Returns which promise of [`Policy`] this one breaks, if it breaks one: lists are sorted, numbers exist, an address has
+/// one owner. A policy that came in a message keeps all; one that a delta led to has to be asked, because a delta is
+/// right in itself and may yet take away what others name.
+pub fn check_policy(policy: &Policy) -> Result<(), WireFault> {
+    check_order(policy)?;
+    check_references(policy)?;
+    check_owners(policy)
 }
 
 /// Lists are sorted by number and rules by their order, without repeats: whoever receives them may search by halves.

@@ -1,6 +1,7 @@
 //! Messages that no honest sender writes: each is refused by the path of the field at fault, none panics.
 
-use meshgate_policy::{AuthoredPolicy, AuthoredRelationship, Policy, Rule};
+use meshgate_policy::suggestion::{FiledSuggestion, Suggestion};
+use meshgate_policy::{AuthoredPolicy, AuthoredRelationship, Finding, LearnerReport, Policy, Rule};
 use meshgate_proto::wire;
 
 fn any_rule() -> wire::Rule {
@@ -162,6 +163,55 @@ fn authored_fields_are_refused_by_their_path() {
     assert_eq!(fault, "endpoints[0].host: needs device beside it");
 }
 
+fn suggestion() -> wire::Suggestion {
+    let draft = wire::GroupRelationship {
+        source_group_name: "a".into(),
+        destination_group_name: "b".into(),
+        action: "deny".into(),
+        ..wire::GroupRelationship::default()
+    };
+    let decision = wire::Decision {
+        verdict: "accepted".into(),
+        relationship: Some(draft.clone()),
+        ..wire::Decision::default()
+    };
+    wire::Suggestion {
+        learner: "l1".into(),
+        state: "accepted".into(),
+        origin: "anomaly".into(),
+        draft: Some(draft),
+        evidence: vec![wire::Evidence { number: 1, kind: "span".into(), ..wire::Evidence::default() }],
+        decision: Some(decision),
+        ..wire::Suggestion::default()
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_is_refused_by_its_path() {
+    type Spoil = fn(&mut wire::LearnerReport);
+    let cases: [(Spoil, &str); 5] = [
+        (|r| r.learner.clear(), "learner: "),
+        (|r| r.model_version = "m".repeat(129), "model_version: 129 bytes, at most 128 are possible"),
+        (|r| r.training_loss = Some(f64::NAN), "training_loss: NaN is not a finite number"),
+        (
+            |r| r.drafts_dropped[0].value = f64::INFINITY,
+            "drafts_dropped[0].value: inf is not a finite number",
+        ),
+        (
+            |r| r.drafts_dropped = vec![wire::Feature::default(); 33],
+            "drafts_dropped: 33 entries, at most 32 are possible",
+        ),
+    ];
+    for (spoil, reason) in cases {
+        let mut message = wire::LearnerReport { learner: "l1".into(), ..wire::LearnerReport::default() };
+        message.drafts_dropped = vec![wire::Feature { name: "carried".into(), value: 3.0 }];
+        assert!(LearnerReport::try_from(message.clone()).is_ok());
+        spoil(&mut message);
+        let refusal = LearnerReport::try_from(message).unwrap_err().to_string();
+        assert!(refusal.starts_with(reason), "{refusal}");
+    }
+}
+
 #[test]
 fn random_bytes_never_panic() {
     use prost::Message;
@@ -172,9 +222,10 @@ fn random_bytes_never_panic() {
         state ^= state << 17;
         state.to_le_bytes()[0]
     };
-    let good = policy().encode_to_vec();
-    for _ in 0..20_000 {
-        let mut bytes = good.clone();
+    let good = [policy().encode_to_vec(), suggestion().encode_to_vec()];
+    assert!(FiledSuggestion::try_from(suggestion()).is_ok());
+    for turn in 0..40_000 {
+        let mut bytes = good[turn % good.len()].clone();
         for _ in 0..=next() % 4 {
             let at = usize::from(next()) % bytes.len();
             bytes[at] = next();
@@ -187,6 +238,15 @@ fn random_bytes_never_panic() {
         }
         if let Ok(message) = wire::Rule::decode(bytes.as_slice()) {
             let _outcome = Rule::try_from(message);
+        }
+        if let Ok(message) = wire::Suggestion::decode(bytes.as_slice()) {
+            let _outcome = (FiledSuggestion::try_from(message.clone()), Suggestion::try_from(message));
+        }
+        if let Ok(message) = wire::LearnerReport::decode(bytes.as_slice()) {
+            let _outcome = LearnerReport::try_from(message);
+        }
+        if let Ok(message) = wire::Finding::decode(bytes.as_slice()) {
+            let _outcome = Finding::from(message);
         }
     }
 }

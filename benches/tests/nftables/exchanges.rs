@@ -95,7 +95,7 @@ pub fn compare(wire: &Wire<'_>, count: usize) -> BTreeMap<&'static str, usize> {
     wire.set("net.netfilter.nf_conntrack_tcp_loose", 0);
     wire.set("net.netfilter.nf_conntrack_tcp_be_liberal", 0);
     wire.load(CHAIN);
-    let exchanges: Vec<Exchange> = (0..count).map(|seed| exchange(&mut Random(seed as u64))).collect();
+    let exchanges: Vec<Exchange> = (0..count).map(|seed| exchange(&mut Random::new(seed as u64))).collect();
     let routed: Vec<Sent> = frames(&exchanges, &ROUTER_MACS);
     let mut answers = wire.send(&routed).into_iter();
     let switched = frames(&exchanges, &[MACS[1], MACS[0]]);

@@ -51,7 +51,7 @@ pub fn compare(wire: &Wire<'_>, packets: usize) -> BTreeMap<&'static str, usize>
         if compared >= packets {
             break;
         }
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let policy = generator::policy(&mut random);
         let segment = policy.segments[0].id;
         wire.load(&translate::bridge_table(&policy, segment));

@@ -9,7 +9,7 @@ use meshgate_dataplane::config::Config;
 use meshgate_dataplane::device::memory::{self, MemoryFar};
 use meshgate_dataplane::subscriber::Host;
 use meshgate_dataplane::verdict::DropReason;
-use meshgate_dataplane::worker::Attached;
+use meshgate_dataplane::worker::{Attached, DeviceTraits};
 use meshgate_policy::{Name, Policy};
 use std::path::Path;
 
@@ -57,7 +57,8 @@ impl Transit {
             .map(|number| {
                 let (device, far) = memory::pair();
                 let device = Box::new(device);
-                (Attached { device, number, may_be_partial: false, frame_bytes_max: 1_518 }, far)
+                let traits = DeviceTraits { may_be_partial: false, frame_bytes_max: 1_518 };
+                (Attached { device, number, traits }, far)
             })
             .unzip();
         let text = "host = \"h\"\npickup = false\n[[device]]\nname = \"up0\"\nrole = \"uplink\"\n";

@@ -24,6 +24,8 @@ struct Life {
 #[derive(Default)]
 pub struct Lives {
     lives: BTreeMap<u32, Life>,
+    /// What the processes of each program took at each look, in KiB.
+    memory_kib: BTreeMap<&'static str, Vec<u64>>,
 }
 
 impl Lives {
@@ -36,13 +38,26 @@ impl Lives {
             life.warm = life.warm.or(usage);
         }
         life.last = usage.or(life.last);
+        self.memory_kib.entry(name).or_default().extend(usage.map(|usage| usage.memory_kib));
     }
 
-    /// Returns a line for each process that took more at its end than when it was warm, and how many were compared.
+    /// Returns whether a program that takes its memory step by step, as a learner does that has ever more to train on, goes on
+    /// taking more: the most that any of its processes took in the later half of all looks, less the most in the earlier half,
+    /// above what is no leak. In KiB.
+    pub fn still_growing(&self, name: &str) -> Option<u64> {
+        let all = self.memory_kib.get(name)?;
+        let (earlier, later) = all.split_at(all.len() / 2);
+        let most = earlier.iter().max()?;
+        later.iter().max()?.checked_sub(most + most / 10 + GROWTH_KIB_MAX)
+    }
+
+    /// Returns a line for each process that took more at its end than when it was warm, and how many were compared. Of
+    /// learners only descriptors count, see [`Self::still_growing`].
     pub fn growing(&self) -> (Vec<String>, usize) {
         let compared = self.lives.iter().filter_map(|(pid, life)| Some((pid, life, life.warm?, life.last?)));
-        let grown = compared.clone().filter(|(_, _, warm, last)| {
-            last.memory_kib > warm.memory_kib + warm.memory_kib / 10 + GROWTH_KIB_MAX
+        let grown = compared.clone().filter(|(_, life, warm, last)| {
+            life.name != "learner"
+                && last.memory_kib > warm.memory_kib + warm.memory_kib / 10 + GROWTH_KIB_MAX
                 || last.descriptors > warm.descriptors + DESCRIPTORS_MORE_MAX
         });
         let line = |(pid, life, warm, last): (&u32, &Life, Usage, Usage)| {

@@ -1,11 +1,11 @@
 //! `meshgate doctor`: what keeps hosts from working well, and what to do about it.
 
 use crate::failure::Failure;
-use crate::inside_answers::{Finding, HostFindings, Severity};
+use crate::inside_answers::HostFindings;
 use crate::session::{Reply, Session};
 use crate::table::{plural, printable};
 use clap::Args;
-use meshgate_policy::Name;
+use meshgate_policy::{Finding, Name, Severity};
 use std::fmt::Write;
 
 /// `meshgate doctor`.
@@ -54,13 +54,8 @@ fn text(hosts: &[HostFindings], all: bool) -> String {
 }
 
 fn finding_text(Finding { severity, topic, subject, text, cure }: &Finding) -> String {
-    let word = match severity {
-        Severity::Ok => "ok",
-        Severity::Hint => "hint",
-        Severity::Problem => "problem",
-    };
     let about = if subject.is_empty() { topic.clone() } else { format!("{topic} {subject}") };
-    let line = format!("  {word:<8}{}\n", printable(format!("{about}: {text}")));
+    let line = format!("  {severity:<8}{}\n", printable(format!("{about}: {text}")));
     match cure.as_str() {
         "" => line,
         cure => format!("{line}          -> {}\n", printable(cure.to_owned())),

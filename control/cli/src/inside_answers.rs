@@ -1,35 +1,9 @@
 //! What control and hosts answer of the inside of a dataplane, in this program's own types. Their JSON form is kept
 //! stable: fields are added, never renamed or removed.
 
+use meshgate_policy::Finding;
 use serde::Serialize;
 use std::collections::BTreeMap;
-
-/// How bad a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// As it should be.
-    Ok,
-    /// It could be better.
-    Hint,
-    /// Something does not work, or loses packets.
-    Problem,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub severity: Severity,
-    /// What kind of thing.
-    pub topic: String,
-    /// Which one; empty = the host.
-    pub subject: String,
-    /// What was found.
-    pub text: String,
-    /// What to do; empty = nothing.
-    pub cure: String,
-}
 
 /// What is to be said of one host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

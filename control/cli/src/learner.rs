@@ -2,10 +2,11 @@
 
 use crate::failure::Failure;
 use crate::session::{Reply, Session};
-use crate::suggestion_answers::{Learner, Learners};
+use crate::suggestion_answers::Learners;
 use crate::table::{block, or_dash};
 use crate::units::{count, span};
 use clap::{Args, Subcommand};
+use meshgate_policy::{LearnerLine, LearnerReport};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Commands of `meshgate learner`.
@@ -39,10 +40,9 @@ fn status_text(answer: &Learners, now_ns: u64) -> String {
     answer.learners.iter().map(|learner| learner_text(learner, now_ns)).collect::<Vec<_>>().join("\n")
 }
 
-fn learner_text(learner: &Learner, now_ns: u64) -> String {
-    let Learner {
+fn learner_text(LearnerLine { report, reported_ns }: &LearnerLine, now_ns: u64) -> String {
+    let LearnerReport {
         learner: name,
-        reported_ns,
         epoch: _,
         model_version,
         records_read,
@@ -60,7 +60,7 @@ fn learner_text(learner: &Learner, now_ns: u64) -> String {
         drafts_dropped,
         decision_sequence,
         uptime_ns,
-    } = learner;
+    } = report;
     let reported = span(now_ns.saturating_sub(*reported_ns));
     let loss = match training_loss {
         None => "no loss yet".to_owned(),
@@ -95,19 +95,22 @@ fn learner_text(learner: &Learner, now_ns: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suggestion_answers::Feature;
+    use meshgate_policy::Name;
+    use meshgate_policy::suggestion::Feature;
 
     #[test]
     fn a_learner_is_shown_with_what_it_still_lacks() {
-        let learner = Learner {
-            learner: "l1".into(),
-            reported_ns: 5_000_000_000,
+        let report = LearnerReport {
+            learner: Name::new("l1").unwrap(),
+            epoch: 1,
             model_version: "gru-1".into(),
             records_read: 1_234_567,
             records_lost: 2,
             window_s: 60,
             windows_closed: 120,
+            windows_left_out: 0,
             series_live: 40,
+            series_left_out: 0,
             training_steps: 3_400,
             training_loss: Some(1.23456),
             calibration_scores: 12,
@@ -119,8 +122,8 @@ mod tests {
             ],
             decision_sequence: 4,
             uptime_ns: 8_000_000_000_000,
-            ..Learner::default()
         };
+        let line = LearnerLine { report, reported_ns: 5_000_000_000 };
         let expected = "\
 learner:     l1, up 2h, reported 3s ago
 model:       gru-1
@@ -133,7 +136,7 @@ suggestions: 7 handed in
 dropped:     conflict 3, repeat 1
 decisions:   taken in up to 4
 ";
-        assert_eq!(status_text(&Learners { learners: vec![learner] }, 8_000_000_000), expected);
+        assert_eq!(status_text(&Learners { learners: vec![line] }, 8_000_000_000), expected);
         assert!(status_text(&Learners::default(), 0).starts_with("no learner has reported yet"));
     }
 }

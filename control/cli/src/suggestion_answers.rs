@@ -1,140 +1,17 @@
-//! What the control plane answers about suggestions and learners, in this program's own types. Their JSON form is kept
-//! stable like that of `answers`.
+//! What the control plane answers about suggestions and learners. The JSON form of it is kept stable like that of
+//! `answers`.
 
 use crate::answers::{Committed, Digest};
-use meshgate_policy::AuthoredRelationship;
-use serde::Serialize;
-
-/// A draft rule with its reasons.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Suggestion {
-    /// Number.
-    pub id: u64,
-    /// The learner that made it.
-    pub learner: String,
-    /// "open", "accepted", "edited", "rejected".
-    pub state: String,
-    /// "steady" or "anomaly".
-    pub origin: String,
-    /// The draft.
-    pub draft: AuthoredRelationship,
-    /// 0 to 1.
-    pub confidence: f64,
-    /// Share of the flows seen whose verdict or attribution would change, 0 to 1.
-    pub relevance: f64,
-    /// Place among the drafts of its time, 1 = first.
-    pub rank: u32,
-    /// Probability with which the ranking put it there.
-    pub propensity: f64,
-    /// One sentence.
-    pub justification: String,
-    /// The reasons; empty in a list.
-    pub evidence: Vec<Evidence>,
-    /// What the draft would have done to the flows that the learner remembers.
-    pub effect: DraftEffect,
-    /// Share of the permitted pairs of addresses and services that were never seen.
-    pub over_permissiveness: f64,
-    /// Broader rules of the other action that it is an exception from.
-    pub narrows: Vec<u32>,
-    /// Rules that would decide nothing any more.
-    pub shadows: Vec<u32>,
-    /// Whether it denies what only the default refuses already.
-    pub makes_explicit: bool,
-    /// What the ranking saw; empty in a list.
-    pub features: Vec<Feature>,
-    /// The version it was drafted against.
-    pub base_version: u64,
-    /// Version of the learner's model.
-    pub model_version: String,
-    /// End of the window that led to it, nanoseconds since 1970.
-    pub window_end_ns: u64,
-    /// When it came in, nanoseconds since 1970.
-    pub submitted_ns: u64,
-    /// What was decided; null while it is open.
-    pub decision: Option<Decision>,
-}
-
-/// One reason, with the numbers behind it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Evidence {
-    /// Place, from 1.
-    pub number: u32,
-    /// "volume", "answers" and so on.
-    pub kind: String,
-    /// In words.
-    pub sentence: String,
-    /// The numbers.
-    pub measures: Vec<Measure>,
-    /// Start of the span that was looked at, nanoseconds since 1970.
-    pub from_ns: u64,
-    /// Its end.
-    pub until_ns: u64,
-}
-
-/// A number, and how sentences write it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Measure {
-    /// Name.
-    pub name: String,
-    /// The number.
-    pub value: f64,
-    /// Its unit.
-    pub unit: String,
-    /// How sentences write it.
-    pub text: String,
-}
-
-/// What the ranking saw, or how many drafts were dropped.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Feature {
-    /// Name.
-    pub name: String,
-    /// Value.
-    pub value: f64,
-}
-
-/// What a draft does to flows that were seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct DraftEffect {
-    /// All flows.
-    pub flows_seen: u64,
-    /// Flows that the draft matches.
-    pub flows_matched: u64,
-    /// Flows that were refused and would pass.
-    pub flows_newly_allowed: u64,
-    /// Flows that passed and would be refused.
-    pub flows_newly_denied: u64,
-    /// Flows that keep their verdict and would owe it to the draft.
-    pub flows_attributed: u64,
-}
-
-/// What was decided about a suggestion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Decision {
-    /// Place among all decisions.
-    pub sequence: u64,
-    /// "accepted", "edited", "rejected".
-    pub verdict: String,
-    /// Of a rejection: "wrong-anomaly", "wrong-rule", "too-broad", "later".
-    pub reason: String,
-    /// What the person said.
-    pub comment: String,
-    /// Who.
-    pub actor: String,
-    /// When, nanoseconds since 1970.
-    pub time_ns: u64,
-    /// The version it made; 0 for a rejection.
-    pub version: u64,
-    /// The relationship as it was committed; null for a rejection.
-    pub relationship: Option<AuthoredRelationship>,
-}
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, State, Suggestion, Verdict};
+use meshgate_policy::{AuthoredRelationship, EffectCounts, LearnerLine, Name};
+use serde::{Serialize, Serializer};
 
 /// A suggestion of a list.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Listed {
     /// The suggestion.
-    #[serde(flatten)]
-    pub suggestion: Suggestion,
+    #[serde(flatten, serialize_with = "filed_form")]
+    pub filed: FiledSuggestion,
     /// Why accepting it as it is would be refused; empty when it would do.
     pub obstacle: String,
 }
@@ -152,11 +29,12 @@ pub struct Suggestions {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Shown {
     /// The suggestion.
-    pub suggestion: Suggestion,
+    #[serde(rename = "suggestion", serialize_with = "filed_form")]
+    pub filed: FiledSuggestion,
     /// Why accepting it as it is would be refused; empty when it would do.
     pub obstacle: String,
     /// The draft replayed against the control plane's roll-ups of the last seven days, where that makes sense.
-    pub effect: Option<DraftEffect>,
+    pub effect: Option<EffectCounts>,
     /// The version that obstacle and effect speak of.
     pub version: u64,
     /// The rules that it narrows or shadows, in words.
@@ -179,15 +57,18 @@ pub struct Accepted {
     #[serde(flatten)]
     pub committed: Committed,
     /// The decision.
+    #[serde(serialize_with = "decision_form")]
     pub decision: Decision,
 }
 
 impl Accepted {
     /// Returns the result of an acceptance as a write that made one relationship.
     pub fn new(decision: Decision, digest: Digest, committed_ns: u64) -> Self {
-        let made = decision.relationship.as_ref().and_then(|relationship| relationship.id);
+        let (version, made) = match &decision.verdict {
+            Verdict::Accepted { edited: _, version, relationship } => (version.0, relationship.id),
+            Verdict::Rejected(_) => (0, None),
+        };
         let created_ids = made.map(|id| id.0).into_iter().collect();
-        let version = decision.version;
         Self { committed: Committed { version, digest, changed: true, created_ids, committed_ns }, decision }
     }
 }
@@ -196,6 +77,7 @@ impl Accepted {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rejected {
     /// The decision.
+    #[serde(serialize_with = "decision_form")]
     pub decision: Decision,
 }
 
@@ -203,48 +85,51 @@ pub struct Rejected {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Learners {
     /// The learners by name.
-    pub learners: Vec<Learner>,
+    pub learners: Vec<LearnerLine>,
 }
 
-/// One learner: its newest report.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Learner {
-    /// Name.
-    pub learner: String,
-    /// When it reported, nanoseconds since 1970.
-    pub reported_ns: u64,
-    /// Its start.
-    pub epoch: u64,
-    /// Version of its model.
-    pub model_version: String,
-    /// Flow records read.
-    pub records_read: u64,
-    /// Flow records that never arrived.
-    pub records_lost: u64,
-    /// Width of a window in seconds.
-    pub window_s: u32,
-    /// Windows that were worked on.
-    pub windows_closed: u64,
-    /// Windows that came too fast.
-    pub windows_left_out: u64,
-    /// Series that are followed.
-    pub series_live: u64,
-    /// Series for which there was no room.
-    pub series_left_out: u64,
-    /// Steps of training.
-    pub training_steps: u64,
-    /// Mean loss of the last steps, in nats a series and window; null before the first.
-    pub training_loss: Option<f64>,
-    /// Scores that calibration rests on.
-    pub calibration_scores: u64,
-    /// Scores that it needs.
-    pub calibration_scores_needed: u64,
-    /// Drafts handed in.
-    pub suggestions_submitted: u64,
-    /// Drafts dropped, by reason.
-    pub drafts_dropped: Vec<Feature>,
-    /// The last decision that it has taken in.
-    pub decision_sequence: u64,
-    /// Since its start.
-    pub uptime_ns: u64,
+/// Writes a suggestion, what was handed in and what control added side by side.
+fn filed_form<S: Serializer>(filed: &FiledSuggestion, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Form<'a> {
+        id: u64,
+        learner: &'a Name,
+        state: State,
+        #[serde(flatten)]
+        suggestion: &'a Suggestion,
+        submitted_ns: u64,
+        decision: Option<DecisionForm<'a>>,
+    }
+    let FiledSuggestion { id, learner, submitted_ns, suggestion, decision } = filed;
+    let (state, decision) = (filed.state(), decision.as_ref().map(DecisionForm::of));
+    Form { id: *id, learner, state, suggestion, submitted_ns: *submitted_ns, decision }.serialize(to)
+}
+
+fn decision_form<S: Serializer>(decision: &Decision, to: S) -> Result<S::Ok, S::Error> {
+    DecisionForm::of(decision).serialize(to)
+}
+
+/// A decision with all fields side by side; those that a verdict does not have are empty.
+#[derive(Serialize)]
+struct DecisionForm<'a> {
+    sequence: u64,
+    verdict: State,
+    reason: &'static str,
+    comment: &'a str,
+    actor: &'a str,
+    time_ns: u64,
+    version: u64,
+    relationship: Option<&'a AuthoredRelationship>,
+}
+
+impl<'a> DecisionForm<'a> {
+    fn of(decision: &'a Decision) -> Self {
+        let Decision { sequence, suggestion: _, verdict, comment, actor, time_ns } = decision;
+        let (reason, version, relationship) = match verdict {
+            Verdict::Accepted { edited: _, version, relationship } => ("", version.0, Some(relationship)),
+            Verdict::Rejected(reason) => (reason.word(), 0, None),
+        };
+        let (sequence, verdict, time_ns) = (*sequence, verdict.state(), *time_ns);
+        Self { sequence, verdict, reason, comment, actor, time_ns, version, relationship }
+    }
 }

@@ -1,9 +1,11 @@
 //! Suggestions as text: one table of all, and one page for each.
 
 use crate::relationships::summary;
-use crate::suggestion_answers::{Decision, DraftEffect, Listed, Shown, Suggestion, Suggestions};
+use crate::suggestion_answers::{Listed, Shown, Suggestions};
 use crate::table::{WIDTH_COLUMNS, numbers, or_dash, plural, printable, table, words};
 use crate::units::{count, time};
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, Origin, Suggestion, Verdict};
+use meshgate_policy::{EffectCounts, RuleId};
 
 /// Columns before a wrapped line of a page.
 const INDENT_COLUMNS: usize = 2;
@@ -40,10 +42,11 @@ pub fn list_text(answer: &Suggestions, state: &str) -> String {
     format!("{rows}{left_out}{obstacles}")
 }
 
-fn row(Listed { suggestion, obstacle: _ }: &Listed) -> Vec<String> {
+fn row(Listed { filed, obstacle: _ }: &Listed) -> Vec<String> {
+    let suggestion = &filed.suggestion;
     vec![
-        suggestion.id.to_string(),
-        suggestion.state.clone(),
+        filed.id.to_string(),
+        filed.state().to_string(),
         percent(suggestion.confidence),
         percent(suggestion.relevance),
         summary(&suggestion.draft),
@@ -51,36 +54,38 @@ fn row(Listed { suggestion, obstacle: _ }: &Listed) -> Vec<String> {
     ]
 }
 
-fn obstacle_line(Listed { suggestion, obstacle }: &Listed) -> Option<String> {
-    let line = || printable(format!("suggestion {} cannot be accepted as it is: {obstacle}", suggestion.id));
+fn obstacle_line(Listed { filed, obstacle }: &Listed) -> Option<String> {
+    let line = || printable(format!("suggestion {} cannot be accepted as it is: {obstacle}", filed.id));
     (!obstacle.is_empty()).then(|| line() + "\n")
 }
 
 /// Returns the page of one suggestion.
 pub fn show_text(shown: &Shown) -> String {
-    let Suggestion { id, state, origin, learner, draft, .. } = &shown.suggestion;
+    let FiledSuggestion { id, learner, submitted_ns, suggestion, decision } = &shown.filed;
+    let Suggestion { origin, draft, .. } = suggestion;
+    let state = shown.filed.state();
     let mut page = Page::default();
     page.line(format!("suggestion {id} ({state}): {}, priority {}", summary(draft), draft.priority));
-    page.wrapped(&shown.suggestion.justification);
+    page.wrapped(&suggestion.justification);
     page.line(String::new());
-    let ranked = format!("rank {} of its window", shown.suggestion.rank);
-    page.field("confidence", &format!("{}, {ranked}", percent(shown.suggestion.confidence)));
-    page.field("relevance", &format!("{} of the flows seen", percent(shown.suggestion.relevance)));
-    let version = shown.suggestion.base_version;
-    page.field("drafted", &format!("by {learner} from {} against version {version}", origin_words(origin)));
-    page.field("model", &or_dash(&shown.suggestion.model_version));
-    page.field("came in", &time(shown.suggestion.submitted_ns));
+    let ranked = format!("rank {} of its window", suggestion.rank);
+    page.field("confidence", &format!("{}, {ranked}", percent(suggestion.confidence)));
+    page.field("relevance", &format!("{} of the flows seen", percent(suggestion.relevance)));
+    let version = suggestion.base_version;
+    page.field("drafted", &format!("by {learner} from {} against version {version}", origin_words(*origin)));
+    page.field("model", &or_dash(&suggestion.model_version));
+    page.field("came in", &time(*submitted_ns));
     if !draft.note.is_empty() {
         page.field("note", &draft.note);
     }
-    evidence_lines(&mut page, &shown.suggestion);
+    evidence_lines(&mut page, suggestion);
     effect_lines(&mut page, shown);
     if !shown.obstacle.is_empty() {
         page.line(String::new());
         page.wrapped(&format!("cannot be accepted as it is: {}", shown.obstacle));
     }
     page.line(String::new());
-    match &shown.suggestion.decision {
+    match decision {
         Some(decision) => decision_lines(&mut page, decision),
         None => page.line(format!(
             "answer with `meshgate suggestions accept {id}`, `edit {id} ...` or `reject {id} --reason ...`"
@@ -89,11 +94,10 @@ pub fn show_text(shown: &Shown) -> String {
     page.text
 }
 
-fn origin_words(origin: &str) -> &str {
+fn origin_words(origin: Origin) -> &'static str {
     match origin {
-        "steady" => "a pattern that holds",
-        "anomaly" => "something unusual",
-        other => other,
+        Origin::Steady => "a pattern that holds",
+        Origin::Anomaly => "something unusual",
     }
 }
 
@@ -104,18 +108,18 @@ fn evidence_lines(page: &mut Page, suggestion: &Suggestion) {
         return;
     }
     page.line("evidence:".to_owned());
-    for evidence in &suggestion.evidence {
+    for (number, evidence) in (1..).zip(&suggestion.evidence) {
         let span = match evidence.until_ns {
             0 => String::new(),
             until_ns => format!(" ({} to {})", time(evidence.from_ns), time(until_ns)),
         };
-        page.wrapped(&format!("{}. {}{span}", evidence.number, evidence.sentence));
+        page.wrapped(&format!("{number}. {}{span}", evidence.sentence));
     }
 }
 
 fn effect_lines(page: &mut Page, shown: &Shown) {
     let Suggestion { draft, effect, over_permissiveness, narrows, shadows, makes_explicit, .. } =
-        &shown.suggestion;
+        &shown.filed.suggestion;
     page.line(String::new());
     page.line("what it would do:".to_owned());
     page.wrapped(&format!("to what the learner remembers: {}", effect_words(effect)));
@@ -130,7 +134,7 @@ fn effect_lines(page: &mut Page, shown: &Shown) {
         let never = percent(*over_permissiveness);
         page.wrapped(&format!("{never} of what it permits was never seen"));
     }
-    let name = |rule: &u32| match shown.rules.iter().find(|words| words.rule == *rule) {
+    let name = |rule: &RuleId| match shown.rules.iter().find(|words| words.rule == rule.0) {
         Some(words) => format!("rule {rule} ({})", words.summary),
         None => format!("rule {rule}, which is gone"),
     };
@@ -142,27 +146,29 @@ fn effect_lines(page: &mut Page, shown: &Shown) {
     }
 }
 
-fn effect_words(effect: &DraftEffect) -> String {
-    let DraftEffect { flows_seen, flows_matched, flows_newly_allowed, flows_newly_denied, flows_attributed } =
-        *effect;
-    if flows_seen == 0 {
+fn effect_words(effect: &EffectCounts) -> String {
+    let EffectCounts { seen, matched, newly_allowed, newly_denied, attributed } = *effect;
+    if seen == 0 {
         return "no flows were seen".to_owned();
     }
     format!(
         "of {} flows seen it matches {}: {} newly allowed, {} newly denied, {} decided by it with the same verdict",
-        count(flows_seen),
-        count(flows_matched),
-        count(flows_newly_allowed),
-        count(flows_newly_denied),
-        count(flows_attributed)
+        count(seen),
+        count(matched),
+        count(newly_allowed),
+        count(newly_denied),
+        count(attributed)
     )
 }
 
 fn decision_lines(page: &mut Page, decision: &Decision) {
-    let Decision { sequence: _, verdict, reason, comment, actor, time_ns, version, relationship } = decision;
-    let reason = if reason.is_empty() { String::new() } else { format!(" ({reason})") };
-    page.line(format!("{verdict}{reason} by {actor} at {}", time(*time_ns)));
-    if let Some(relationship) = relationship {
+    let Decision { sequence: _, suggestion: _, verdict, comment, actor, time_ns } = decision;
+    let reason = match verdict {
+        Verdict::Rejected(reason) => format!(" ({reason})"),
+        Verdict::Accepted { .. } => String::new(),
+    };
+    page.line(format!("{}{reason} by {actor} at {}", verdict.state(), time(*time_ns)));
+    if let Verdict::Accepted { edited: _, version, relationship } = verdict {
         let id = relationship.id.unwrap_or_default();
         page.wrapped(&format!("relationship {id} of version {version}: {}", summary(relationship)));
     }
@@ -215,24 +221,22 @@ impl Page {
 mod tests {
     use super::*;
     use crate::flags::object;
-    use crate::suggestion_answers::{Evidence, RuleWords};
+    use crate::suggestion_answers::RuleWords;
+    use meshgate_policy::suggestion::{Evidence, EvidenceKind, Reason};
+    use meshgate_policy::{Name, PolicyVersion};
 
-    fn suggestion() -> Suggestion {
+    fn filed() -> FiledSuggestion {
         let draft = r#"{"source_group_name": "DevNodes", "destination_group_name": "ProductionServers",
             "protocol": "TCP", "port_range": "22", "action": "deny"}"#;
-        let evidence = |number, sentence: &str| Evidence {
-            number,
-            kind: "volume".into(),
+        let evidence = |sentence: &str| Evidence {
+            kind: EvidenceKind::Volume,
             sentence: sentence.into(),
             measures: Vec::new(),
             from_ns: 1_769_860_740_000_000_000,
             until_ns: 1_769_860_800_000_000_000,
         };
-        Suggestion {
-            id: 12,
-            learner: "l1".into(),
-            state: "open".into(),
-            origin: "anomaly".into(),
+        let suggestion = Suggestion {
+            origin: Origin::Anomaly,
             draft: object(draft).unwrap(),
             confidence: 0.9754,
             relevance: 0.02,
@@ -242,22 +246,22 @@ mod tests {
                 "Unusual SSH connection attempts from group 'DevNodes' to group 'ProductionServers'; \
                             suggest denying SSH access"
                     .into(),
-            evidence: vec![evidence(1, "48 attempts in 60 s"), evidence(2, "never seen before")],
-            effect: DraftEffect {
-                flows_seen: 2_400,
-                flows_matched: 48,
-                flows_newly_denied: 48,
-                ..Default::default()
-            },
+            evidence: vec![evidence("48 attempts in 60 s"), evidence("never seen before")],
+            effect: EffectCounts { seen: 2_400, matched: 48, newly_denied: 48, ..Default::default() },
             over_permissiveness: 0.0,
-            narrows: vec![3],
-            shadows: vec![4],
+            narrows: vec![RuleId(3)],
+            shadows: vec![RuleId(4)],
             makes_explicit: false,
             features: Vec::new(),
-            base_version: 7,
+            base_version: PolicyVersion(7),
             model_version: "gru-1".into(),
             window_end_ns: 0,
+        };
+        FiledSuggestion {
+            id: 12,
+            learner: Name::new("l1").unwrap(),
             submitted_ns: 1_769_860_801_000_000_000,
+            suggestion,
             decision: None,
         }
     }
@@ -265,9 +269,9 @@ mod tests {
     #[test]
     fn a_page_reads_from_the_draft_to_the_answer() {
         let shown = Shown {
-            suggestion: suggestion(),
+            filed: filed(),
             obstacle: String::new(),
-            effect: Some(DraftEffect { flows_seen: 9, ..Default::default() }),
+            effect: Some(EffectCounts { seen: 9, ..Default::default() }),
             version: 8,
             rules: vec![RuleWords { rule: 3, summary: "allow any -> ProductionServers TCP".into() }],
         };
@@ -297,21 +301,18 @@ what it would do:
 answer with `meshgate suggestions accept 12`, `edit 12 ...` or `reject 12 --reason ...`
 ";
         assert_eq!(show_text(&shown), expected);
-        let decided = Suggestion {
-            state: "rejected".into(),
+        let decided = FiledSuggestion {
             decision: Some(Decision {
                 sequence: 1,
-                verdict: "rejected".into(),
-                reason: "too-broad".into(),
+                suggestion: 12,
+                verdict: Verdict::Rejected(Reason::TooBroad),
                 comment: "only two of them".into(),
                 actor: "alice".into(),
                 time_ns: 1_769_860_900_000_000_000,
-                version: 0,
-                relationship: None,
             }),
-            ..suggestion()
+            ..filed()
         };
-        let page = show_text(&Shown { suggestion: decided, obstacle: "draft: x".into(), ..shown });
+        let page = show_text(&Shown { filed: decided, obstacle: "draft: x".into(), ..shown });
         let end = "\n  cannot be accepted as it is: draft: x\n\nrejected (too-broad) by alice at \
                    2026-01-31 12:01:40Z\n  only two of them\n";
         assert!(page.ends_with(end), "{page}");
@@ -319,10 +320,11 @@ answer with `meshgate suggestions accept 12`, `edit 12 ...` or `reject 12 --reas
 
     #[test]
     fn the_table_is_as_documented() {
-        let short = Suggestion { justification: "48 attempts".into(), ..suggestion() };
+        let mut short = filed();
+        short.suggestion.justification = "48 attempts".into();
         let answer = Suggestions {
             suggestions: vec![Listed {
-                suggestion: short,
+                filed: short,
                 obstacle: "draft: relationship 3 says the same".into(),
             }],
             left_out: 2,

@@ -6,10 +6,11 @@ use crate::flags::{RuleFlags, put};
 use crate::relationships::{self, RelationshipFields, fields};
 use crate::rules;
 use crate::session::{Reply, Session, WriteFlags};
-use crate::suggestion_answers::{Accepted, Rejected, RuleWords, Suggestion};
+use crate::suggestion_answers::RuleWords;
 use crate::suggestion_text::{list_text, show_text};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+use meshgate_policy::suggestion::{Decision, Reason, Verdict};
 use meshgate_policy::{AuthoredRelationship, RuleId};
 
 /// Commands of `meshgate suggestions`.
@@ -121,7 +122,7 @@ impl Numbered {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
         let client = session.connect().await?;
         let mut shown = client.suggestion(self.id).await?;
-        let named = [&shown.suggestion.narrows[..], &shown.suggestion.shadows].concat();
+        let named = [&shown.filed.suggestion.narrows[..], &shown.filed.suggestion.shadows].concat();
         if !named.is_empty() {
             shown.rules = in_words(&client.policy(None).await?, &named);
         }
@@ -133,7 +134,7 @@ impl Accept {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
         let client = session.connect().await?;
         let accepted = client.accept(self.id, None, &self.write.comment_or("")).await?;
-        let text = session.show(&accepted, |accepted| accepted_text(self.id, accepted))?;
+        let text = session.show(&accepted, |accepted| decision_text(self.id, &accepted.decision))?;
         let version = accepted.committed.version;
         Ok(Reply { text, lacking: session.wait_if(&client, version, self.write.wait).await? })
     }
@@ -145,16 +146,16 @@ impl Edit {
             return Err(UsageError::NothingToChange.into());
         }
         let client = session.connect().await?;
-        let edited = self.edited(client.suggestion(self.id).await?.suggestion)?;
+        let edited = self.edited(client.suggestion(self.id).await?.filed.suggestion.draft)?;
         let accepted = client.accept(self.id, Some(&edited), &self.write.comment_or("")).await?;
-        let text = session.show(&accepted, |accepted| accepted_text(self.id, accepted))?;
+        let text = session.show(&accepted, |accepted| decision_text(self.id, &accepted.decision))?;
         let version = accepted.committed.version;
         Ok(Reply { text, lacking: session.wait_if(&client, version, self.write.wait).await? })
     }
 
     /// Returns the draft with the fields that were given.
-    fn edited(&self, suggestion: Suggestion) -> Result<AuthoredRelationship, UsageError> {
-        let mut edited = suggestion.draft;
+    fn edited(&self, draft: AuthoredRelationship) -> Result<AuthoredRelationship, UsageError> {
+        let mut edited = draft;
         let RelationshipFields { source, destination } = self.fields.clone();
         put(&mut edited.source_group_name, source);
         put(&mut edited.destination_group_name, destination);
@@ -166,31 +167,32 @@ impl Edit {
 impl Reject {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
         let rejected = session.connect().await?.reject(self.id, &self.reason, &self.comment).await?;
-        Ok(session.show(&rejected, |rejected| rejected_text(self.id, rejected))?.into())
+        Ok(session.show(&rejected, |rejected| decision_text(self.id, &rejected.decision))?.into())
     }
 }
 
-fn accepted_text(id: u64, Accepted { committed, decision }: &Accepted) -> String {
-    let made = decision.relationship.as_ref();
-    let words = made.map(relationships::summary).unwrap_or_default();
-    let number = made.and_then(|made| made.id).unwrap_or_default();
-    let verdict = if decision.verdict == "edited" { "accepted in another form" } else { "accepted" };
-    format!("suggestion {id} {verdict} as relationship {number}: {words} (version {})\n", committed.version)
-}
-
-fn rejected_text(id: u64, Rejected { decision }: &Rejected) -> String {
-    let rests = if decision.reason == "later" { "; it may come back after a day" } else { "" };
-    format!("suggestion {id} rejected: {}{rests}\n", decision.reason)
+fn decision_text(id: u64, decision: &Decision) -> String {
+    match &decision.verdict {
+        Verdict::Accepted { edited, version, relationship } => {
+            let (words, number) = (relationships::summary(relationship), relationship.id.unwrap_or_default());
+            let verdict = if *edited { "accepted in another form" } else { "accepted" };
+            format!("suggestion {id} {verdict} as relationship {number}: {words} (version {version})\n")
+        }
+        Verdict::Rejected(reason) => {
+            let rests = if *reason == Reason::Later { "; it may come back after a day" } else { "" };
+            format!("suggestion {id} rejected: {reason}{rests}\n")
+        }
+    }
 }
 
 /// Returns the rules with these numbers in words, as far as the newest version has them.
-fn in_words(snapshot: &Snapshot, ids: &[u32]) -> Vec<RuleWords> {
-    let summary = |id: u32| {
-        let wanted = Some(RuleId(id));
+fn in_words(snapshot: &Snapshot, ids: &[RuleId]) -> Vec<RuleWords> {
+    let summary = |id: RuleId| {
+        let wanted = Some(id);
         let relationships = snapshot.policy.relationships.iter();
         let relationship = relationships.filter(|r| r.id == wanted).map(relationships::summary).next();
         let rules = || snapshot.policy.rules.iter().filter(|r| r.id == wanted).map(rules::summary).next();
         relationship.or_else(rules)
     };
-    ids.iter().filter_map(|id| Some(RuleWords { rule: *id, summary: summary(*id)? })).collect()
+    ids.iter().filter_map(|id| Some(RuleWords { rule: id.0, summary: summary(*id)? })).collect()
 }

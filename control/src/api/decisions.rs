@@ -4,7 +4,6 @@
 //! sent. So none is missed between two reads, none comes twice, and a slow learner costs a place in a table and no memory.
 
 use super::fault::{exhausted, invalid};
-use super::suggestion_message::suggestion_message;
 use crate::keeper::Keeper;
 use crate::store::StoreError;
 use meshgate_policy::Name;
@@ -101,7 +100,7 @@ impl Watcher {
             }
             for suggestion in page {
                 self.sequence = suggestion.decision.as_ref().map_or(self.sequence, |d| d.sequence);
-                let message = wire::DecidedSuggestion { suggestion: Some(suggestion_message(suggestion)) };
+                let message = wire::DecidedSuggestion { suggestion: Some(suggestion.into()) };
                 if self.to_learner.send(Ok(message)).await.is_err() {
                     return Ok(false);
                 }

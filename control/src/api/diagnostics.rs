@@ -1,14 +1,14 @@
 //! `DiagnosticsService`: people's questions on their way to hosts, and the answers back.
 
 use super::caller::caller;
-use super::diagnostics_message::{capture_in_words, capture_question, finding_message, host_name};
+use super::diagnostics_message::{capture_in_words, capture_question, host_name};
 use super::fault::invalid;
 use crate::clock::now_ns;
 use crate::distributor::{HOSTS_MAX, HostLine, Role};
-use crate::fleet::{ClockReading, Finding, Severity, clock_finding, connection_findings};
+use crate::fleet::{ClockReading, clock_finding, connection_findings};
 use crate::keeper::Keeper;
 use crate::switchboard::{AskFault, Inquiry, Switchboard};
-use meshgate_policy::Name;
+use meshgate_policy::{Finding, Name};
 use meshgate_proto::wire;
 use std::sync::Arc;
 use std::time::Duration;
@@ -298,16 +298,12 @@ async fn diagnosis(
         Some(Err(status)) => found.push(silent(&status)),
         None => {}
     }
-    let mut findings: Vec<wire::Finding> = found.into_iter().map(finding_message).collect();
+    let mut findings: Vec<wire::Finding> = found.into_iter().map(Into::into).collect();
     findings.append(&mut theirs);
     wire::HostDiagnosis { host: host.to_string(), findings, time_ns }
 }
 
 fn silent(status: &Status) -> Finding {
-    Finding {
-        severity: Severity::Problem,
-        topic: "control",
-        text: status.message().to_owned(),
-        cure: "run meshgate-dataplane --config FILE --doctor on the host itself".to_owned(),
-    }
+    let cure = "run meshgate-dataplane --config FILE --doctor on the host itself";
+    Finding::problem("control", status.message(), cure)
 }

@@ -1,7 +1,6 @@
 //! Messages of `DiagnosticsService`, taken apart and put together.
 
 use super::fault::invalid;
-use crate::fleet::{Finding, Severity};
 use crate::wanted_packets::{WantedAddresses, WantedPackets};
 use meshgate_policy::limits::DEVICE_NAME_BYTES_MAX;
 use meshgate_policy::{Name, Policy, Prefix, Protocol, ProtocolMatch};
@@ -15,17 +14,6 @@ const VERDICT_BYTES_MAX: usize = 64;
 /// Returns the name of a host.
 pub(super) fn host_name(field: &str, text: &str) -> Result<Name, Status> {
     Name::new(text).map_err(|error| invalid(field, error))
-}
-
-/// Returns the message of a finding of control's own.
-pub(super) fn finding_message(finding: Finding) -> wire::Finding {
-    let Finding { severity, topic, text, cure } = finding;
-    let severity = match severity {
-        Severity::Ok => wire::finding::Severity::Ok,
-        Severity::Hint => wire::finding::Severity::Hint,
-        Severity::Problem => wire::finding::Severity::Problem,
-    };
-    wire::Finding { severity: severity.into(), topic: topic.to_owned(), subject: String::new(), text, cure }
 }
 
 /// Returns what a host is asked for a capture: names become addresses.

@@ -3,13 +3,11 @@
 use super::caller::caller;
 use super::decisions::{Decided, WATCHERS_MAX, watch_decisions};
 use super::fault::{exhausted, invalid, refused};
-use super::learner::{learner_entry, learner_report};
-use super::proposal::proposal;
-use super::suggestion_message::{decision_message, effect_message, suggestion_message};
+use super::learner::learner_report;
 use crate::clock::now_ns;
 use crate::inbox::{Listing, Obstacle, Refusal, SUBMITTED_MAX};
 use crate::keeper::{Acceptance, Accepted, Keeper, Look, Rejection};
-use crate::suggestion::{Reason, State};
+use meshgate_policy::suggestion::{Reason, State, Suggestion};
 use meshgate_policy::{AuthoredRelationship, Name, PolicyVersion, UnknownWord};
 use meshgate_proto::wire;
 use std::sync::Arc;
@@ -53,17 +51,17 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
             )));
         }
         let name = Name::new(&learner).map_err(|error| invalid("learner", error))?;
-        let (mut proposals, mut unread) = (Vec::new(), Vec::new());
+        let (mut read, mut unread) = (Vec::new(), Vec::new());
         for message in suggestions {
-            match proposal(message, &learner) {
-                Ok(proposal) => {
-                    proposals.push(proposal);
+            match submitted(message, &learner) {
+                Ok(suggestion) => {
+                    read.push(suggestion);
                     unread.push(None);
                 }
-                Err(fault) => unread.push(Some(fault.to_string())),
+                Err(refusal) => unread.push(Some(refusal)),
             }
         }
-        let mut judged = self.keeper.submit(name, proposals).await?.into_iter();
+        let mut judged = self.keeper.submit(name, read).await?.into_iter();
         let answer = |unread: Option<String>| match unread {
             Some(refusal) => Some(wire::SubmitAnswer { id: 0, refusal }),
             None => judged.next().map(submit_answer),
@@ -106,9 +104,8 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
             limit: if limit == 0 { LISTED_DEFAULT } else { limit.min(LISTED_MAX) },
         };
         let (page, obstacles) = self.keeper.list(listing).await?;
-        let listed = page.suggestions.into_iter().zip(obstacles).map(|(suggestion, obstacle)| {
-            let suggestion = Some(suggestion_message(suggestion));
-            wire::ListedSuggestion { suggestion, obstacle: in_words(obstacle) }
+        let listed = page.suggestions.into_iter().zip(obstacles).map(|(filed, obstacle)| {
+            wire::ListedSuggestion { suggestion: Some(filed.into()), obstacle: in_words(obstacle) }
         });
         Ok(Response::new(wire::ListSuggestionsResponse {
             suggestions: listed.collect(),
@@ -121,11 +118,11 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
         request: Request<wire::GetSuggestionRequest>,
     ) -> Result<Response<wire::GetSuggestionResponse>, Status> {
         let wire::GetSuggestionRequest { id } = request.into_inner();
-        let Look { suggestion, obstacle, effect, version } = self.keeper.look(id, now_ns()).await?;
+        let Look { filed, obstacle, effect, version } = self.keeper.look(id, now_ns()).await?;
         Ok(Response::new(wire::GetSuggestionResponse {
-            suggestion: Some(suggestion_message(suggestion)),
+            suggestion: Some(filed.into()),
             obstacle: in_words(obstacle),
-            effect: effect.map(effect_message),
+            effect: effect.map(Into::into),
             version: version.0,
         }))
     }
@@ -142,7 +139,7 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
         let acceptance = Acceptance { id, edited, expected_version, actor, comment };
         let Accepted { decision, committed_ns, digest } = self.keeper.accept(acceptance).await?;
         Ok(Response::new(wire::AcceptSuggestionResponse {
-            decision: Some(decision_message(decision)),
+            decision: Some(decision.into()),
             committed_ns,
             digest: digest.0.to_vec(),
         }))
@@ -156,7 +153,7 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
         let wire::RejectSuggestionRequest { id, reason, comment } = request.into_inner();
         let reason: Reason = shown(&reason).parse().map_err(|word| unknown(&word))?;
         let decision = self.keeper.reject(Rejection { id, reason, actor, comment }).await?;
-        Ok(Response::new(wire::RejectSuggestionResponse { decision: Some(decision_message(decision)) }))
+        Ok(Response::new(wire::RejectSuggestionResponse { decision: Some(decision.into()) }))
     }
 
     async fn list_learners(
@@ -166,9 +163,17 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
         let wire::ListLearnersRequest {} = request.into_inner();
         let learners = self.keeper.store().learners().await?;
         Ok(Response::new(wire::ListLearnersResponse {
-            learners: learners.into_iter().map(learner_entry).collect(),
+            learners: learners.into_iter().map(Into::into).collect(),
         }))
     }
+}
+
+/// Returns the suggestion of a message from a learner, or why it cannot be read.
+fn submitted(message: wire::Suggestion, learner: &str) -> Result<Suggestion, String> {
+    if !message.learner.is_empty() && message.learner != learner {
+        return Err("learner: is another one than the learner that submits".to_owned());
+    }
+    Suggestion::try_from(message).map_err(|fault| fault.to_string())
 }
 
 fn submit_answer(judged: Result<u64, Refusal>) -> wire::SubmitAnswer {

@@ -1,7 +1,7 @@
-//! The form of a proposal: numbers, texts and lists within their limits, and a draft of the kind that learners may make.
+//! The form of a suggestion: numbers, texts and lists within their limits, and a draft of the kind that learners may make.
 
-use crate::suggestion::{Evidence, Measure, Proposal};
-use meshgate_policy::limits::{DRAFT_PRIORITY_MIN, NOTE_BYTES_MAX, PROTECTED_ABOVE_PRIORITY};
+use meshgate_policy::limits::{DRAFT_PRIORITY_MIN, NOTE_BYTES_MAX, PROTECTED_ABOVE_PRIORITY, WORD_BYTES_MAX};
+use meshgate_policy::suggestion::{Evidence, Measure, Suggestion};
 use meshgate_policy::{Action, AuthoredRelationship, EffectCounts, Mode, Name};
 
 /// Pieces of evidence of one suggestion: more than a person reads.
@@ -12,14 +12,12 @@ pub const MEASURES_MAX: usize = 32;
 pub const FEATURES_MAX: usize = 64;
 /// Rules that one suggestion narrows, or shadows.
 pub const RULES_NAMED_MAX: usize = 256;
-/// Bytes of a name, a unit, a number as text, a version of a model.
-pub const WORD_BYTES_MAX: usize = 128;
 /// Bytes of the sentence of a piece of evidence.
 pub const SENTENCE_BYTES_MAX: usize = 1_024;
 /// Bytes of the justification.
 pub const JUSTIFICATION_BYTES_MAX: usize = 2_048;
 
-/// A field of a proposal that cannot be used.
+/// A field of a suggestion that cannot be used.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FormFault {
     /// A share that is none, or not a number.
@@ -63,9 +61,9 @@ pub enum FormFault {
     Reject,
 }
 
-/// Returns what of the proposal cannot be used, if anything.
-pub fn check_form(proposal: &Proposal) -> Result<(), FormFault> {
-    let Proposal {
+/// Returns what of the suggestion cannot be used, if anything.
+pub fn check_form(suggestion: &Suggestion) -> Result<(), FormFault> {
+    let Suggestion {
         origin: _,
         draft,
         confidence,
@@ -83,7 +81,7 @@ pub fn check_form(proposal: &Proposal) -> Result<(), FormFault> {
         base_version,
         model_version,
         window_end_ns,
-    } = proposal;
+    } = suggestion;
     check_draft(draft)?;
     share("confidence", *confidence)?;
     share("relevance", *relevance)?;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::policy_book::{Change, PolicyBook};
-use crate::suggestion::{Evidence, EvidenceKind, Feature, Measure, Origin};
+use meshgate_policy::suggestion::{Evidence, EvidenceKind, Feature, Measure, Origin};
 use meshgate_policy::{Action, EffectCounts, Mode, PolicyVersion, Priority};
 
 const POLICY: &str = "
@@ -50,8 +50,8 @@ fn draft(text: &str) -> AuthoredRelationship {
     .unwrap()
 }
 
-fn proposal(text: &str) -> Proposal {
-    Proposal {
+fn suggestion(text: &str) -> Suggestion {
+    Suggestion {
         origin: Origin::Anomaly,
         draft: draft(text),
         confidence: 0.75,
@@ -87,9 +87,9 @@ fn submitter(now_ns: u64) -> Submitter {
     Submitter { learner: Name::new("l1").unwrap(), now_ns }
 }
 
-fn refusal(inbox: &mut Inbox, proposal: Proposal) -> String {
+fn refusal(inbox: &mut Inbox, suggestion: Suggestion) -> String {
     let book = book();
-    inbox.take(&Judge::new(&book), &submitter(1), proposal).unwrap_err().to_string()
+    inbox.take(&Judge::new(&book), &submitter(1), suggestion).unwrap_err().to_string()
 }
 
 #[test]
@@ -97,20 +97,20 @@ fn a_good_draft_gets_the_next_number_once() {
     let book = book();
     let judge = Judge::new(&book);
     let mut inbox = Inbox { last_id: 6, ..Inbox::default() };
-    let taken = inbox.take(&judge, &submitter(5), proposal("deny Dev Prod TCP 22")).unwrap();
+    let taken = inbox.take(&judge, &submitter(5), suggestion("deny Dev Prod TCP 22")).unwrap();
     assert_eq!((taken.id, taken.submitted_ns, taken.state()), (7, 5, State::Open));
-    let mut again = proposal("deny Dev Prod TCP 22");
+    let mut again = suggestion("deny Dev Prod TCP 22");
     (again.draft.priority, again.draft.note) = (Priority(200), "other words".into());
     let refusal = inbox.take(&judge, &submitter(6), again).unwrap_err();
     assert_eq!((refusal.repeated(), refusal), (7, Refusal::Open(7)));
-    assert_eq!(inbox.take(&judge, &submitter(6), proposal("deny Dev Prod TCP 23")).unwrap().id, 8);
+    assert_eq!(inbox.take(&judge, &submitter(6), suggestion("deny Dev Prod TCP 23")).unwrap().id, 8);
 }
 
 #[test]
 fn a_rejected_draft_stays_away_and_one_put_off_rests() {
     let book = book();
     let judge = Judge::new(&book);
-    let one = proposal("deny Dev Prod TCP 22");
+    let one = suggestion("deny Dev Prod TCP 22");
     let day_ns = LATER_RESTS_S * 1_000_000_000;
     let mut inbox = Inbox { last_id: 4, ..Inbox::default() };
     let mut take = |answer, now_ns| {
@@ -129,7 +129,7 @@ fn a_rejected_draft_stays_away_and_one_put_off_rests() {
 #[test]
 fn a_full_inbox_takes_no_more() {
     let mut inbox = Inbox { open: OPEN_MAX, ..Inbox::default() };
-    let full = refusal(&mut inbox, proposal("deny Dev Prod TCP 22"));
+    let full = refusal(&mut inbox, suggestion("deny Dev Prod TCP 22"));
     assert_eq!(full, "suggestions: 200 are open, more are not taken until some are answered");
 }
 
@@ -156,7 +156,7 @@ fn what_the_policy_holds_against_a_draft_is_named() {
         ),
         ("deny Dev Prod ICMP 22", "draft.port_range: ICMP has no ports; only TCP, UDP and SCTP do"),
     ] {
-        assert_eq!(refusal(&mut Inbox::default(), proposal(text)), expected, "{text}");
+        assert_eq!(refusal(&mut Inbox::default(), suggestion(text)), expected, "{text}");
     }
 }
 
@@ -169,7 +169,7 @@ fn a_draft_may_be_an_exception_from_a_broader_rule() {
 
 #[test]
 fn a_number_that_cannot_be_is_named() {
-    type Spoil = fn(&mut Proposal);
+    type Spoil = fn(&mut Suggestion);
     let cases: [(Spoil, &str); 17] = [
         (|p| p.confidence = f64::NAN, "confidence: NaN is not within 0 to 1"),
         (|p| p.relevance = 1.5, "relevance: 1.5 is not within 0 to 1"),
@@ -196,7 +196,7 @@ fn a_number_that_cannot_be_is_named() {
         (|p| p.features[0].value = f64::NAN, "features[0].value: NaN is not a finite number"),
     ];
     for (spoil, expected) in cases {
-        let mut spoiled = proposal("deny Dev Prod TCP 22");
+        let mut spoiled = suggestion("deny Dev Prod TCP 22");
         spoil(&mut spoiled);
         assert_eq!(refusal(&mut Inbox::default(), spoiled), expected);
     }
@@ -204,7 +204,7 @@ fn a_number_that_cannot_be_is_named() {
 
 #[test]
 fn a_text_or_list_without_measure_is_named() {
-    type Spoil = fn(&mut Proposal);
+    type Spoil = fn(&mut Suggestion);
     let cases: [(Spoil, &str); 9] = [
         (|p| p.justification.clear(), "justification: is empty"),
         (|p| p.justification = "x".repeat(2_049), "justification: 2049 bytes, at most 2048 are possible"),
@@ -220,7 +220,7 @@ fn a_text_or_list_without_measure_is_named() {
         (|p| p.narrows = vec![RuleId(1); 257], "narrows: 257 entries, at most 256 are possible"),
     ];
     for (spoil, expected) in cases {
-        let mut spoiled = proposal("deny Dev Prod TCP 22");
+        let mut spoiled = suggestion("deny Dev Prod TCP 22");
         spoil(&mut spoiled);
         assert_eq!(refusal(&mut Inbox::default(), spoiled), expected);
     }
@@ -229,15 +229,15 @@ fn a_text_or_list_without_measure_is_named() {
 #[test]
 fn an_accepted_draft_carries_its_reason_as_a_note() {
     let book = book();
-    let mut proposed = proposal("deny Dev Prod TCP 22");
+    let mut proposed = suggestion("deny Dev Prod TCP 22");
     proposed.justification = "\u{e9}".repeat(1_000);
-    let suggestion = Inbox::default().take(&Judge::new(&book), &submitter(1), proposed).unwrap();
-    let (made, is_edited) = accepted_form(&suggestion, None);
+    let filed = Inbox::default().take(&Judge::new(&book), &submitter(1), proposed).unwrap();
+    let (made, is_edited) = accepted_form(&filed, None);
     assert!(made.note.starts_with("suggestion 1: \u{e9}") && made.note.len() <= NOTE_BYTES_MAX);
     assert!(!is_edited);
     let noted = AuthoredRelationship { note: "mine".into(), ..draft("deny Dev Prod TCP 22") };
-    let (made, is_edited) = accepted_form(&suggestion, Some(noted.clone()));
+    let (made, is_edited) = accepted_form(&filed, Some(noted.clone()));
     assert_eq!((made.note.as_str(), is_edited), ("mine", false));
     let narrower = AuthoredRelationship { priority: Priority(1_001), ..noted };
-    assert!(accepted_form(&suggestion, Some(narrower)).1);
+    assert!(accepted_form(&filed, Some(narrower)).1);
 }

@@ -4,11 +4,12 @@
 use super::{COMMENT_BYTES_MAX, Keeper, KeeperFault, Kept, audit_detail, one_line};
 use crate::audit::{Draft, Event};
 use crate::clock::{now_ns, utc};
+use crate::draft_key::DraftKey;
 use crate::inbox::{Inbox, Judge, Listing, Obstacle, Refusal, Submitter, accepted_form, drafted_rule};
 use crate::policy_book::{BookFault, Change, NextState};
 use crate::replay::{Matchable, REPLAYED_S, Replay};
 use crate::store::{NewVersion, StoreError, SuggestionPage};
-use crate::suggestion::{Decision, DraftKey, Proposal, Reason, State, Suggestion, Verdict};
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, Reason, State, Suggestion, Verdict};
 use meshgate_policy::{AuthoredRelationship, Digest, EffectCounts, Name, PolicyVersion};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -82,7 +83,7 @@ pub struct Accepted {
 #[derive(Debug)]
 pub struct Look {
     /// The suggestion.
-    pub suggestion: Suggestion,
+    pub filed: FiledSuggestion,
     /// What speaks against accepting it as it is.
     pub obstacle: Option<Obstacle>,
     /// The draft replayed against the roll-ups; none for one that was accepted or names groups that are gone.
@@ -101,13 +102,13 @@ impl Keeper {
     pub async fn submit(
         self: &Arc<Self>,
         learner: Name,
-        proposals: Vec<Proposal>,
+        suggestions: Vec<Suggestion>,
     ) -> Result<Vec<Result<u64, Refusal>>, KeeperFault> {
         let keeper = Arc::clone(self);
         let task = tokio::spawn(async move {
-            match keeper.take_in(&learner, proposals.clone()).await {
+            match keeper.take_in(&learner, suggestions.clone()).await {
                 // Another control was first; what it wrote is known by now.
-                Err(KeeperFault::Store(StoreError::Conflict)) => keeper.take_in(&learner, proposals).await,
+                Err(KeeperFault::Store(StoreError::Conflict)) => keeper.take_in(&learner, suggestions).await,
                 outcome => outcome,
             }
         });
@@ -147,8 +148,8 @@ impl Keeper {
         let newest = self.newest();
         let judged = tokio::task::spawn_blocking(move || {
             let judge = Judge::new(&newest.book);
-            let obstacle = |suggestion: &Suggestion| match suggestion.state() {
-                State::Open => judge.obstacle(&suggestion.proposal.draft),
+            let obstacle = |filed: &FiledSuggestion| match filed.state() {
+                State::Open => judge.obstacle(&filed.suggestion.draft),
                 State::Accepted | State::Edited | State::Rejected => None,
             };
             let obstacles = page.suggestions.iter().map(obstacle).collect();
@@ -159,9 +160,9 @@ impl Keeper {
 
     /// Returns a suggestion with what speaks against it and what it would have done to the flows of the last days.
     pub async fn look(&self, id: u64, now_ns: u64) -> Result<Look, KeeperFault> {
-        let suggestion = self.store.suggestion(id).await?.ok_or(AnswerFault::Unknown(id))?;
+        let filed = self.store.suggestion(id).await?.ok_or(AnswerFault::Unknown(id))?;
         let newest = self.newest();
-        let (draft, state) = (suggestion.proposal.draft.clone(), suggestion.state());
+        let (draft, state) = (filed.suggestion.draft.clone(), filed.state());
         let judged = Arc::clone(&newest);
         let judged = tokio::task::spawn_blocking(move || {
             let obstacle = match state {
@@ -180,24 +181,24 @@ impl Keeper {
                 Some(self.store.replay(from_s, Matchable::by(&rule), replay).await?)
             }
         };
-        Ok(Look { suggestion, obstacle, effect, version: newest.book.version() })
+        Ok(Look { filed, obstacle, effect, version: newest.book.version() })
     }
 
     async fn take_in(
         &self,
         learner: &Name,
-        proposals: Vec<Proposal>,
+        suggestions: Vec<Suggestion>,
     ) -> Result<Vec<Result<u64, Refusal>>, KeeperFault> {
         let mut head = self.writing.lock().await;
-        let keys: Vec<DraftKey> = proposals.iter().map(|proposal| DraftKey::of(&proposal.draft)).collect();
+        let keys: Vec<DraftKey> = suggestions.iter().map(|one| DraftKey::of(&one.draft)).collect();
         let inbox = self.store.inbox(&keys).await?;
         let newest = self.newest();
         let submitter = Submitter { learner: learner.clone(), now_ns: now_ns() };
         let time_ns = submitter.now_ns;
-        let judged = tokio::task::spawn_blocking(move || judge(&newest, inbox, &submitter, proposals));
+        let judged = tokio::task::spawn_blocking(move || judge(&newest, inbox, &submitter, suggestions));
         let judged = judged.await.map_err(|_| KeeperFault::Stopping)?;
         let answers = judged.iter().map(|one| one.as_ref().map(|s| s.id).map_err(Clone::clone)).collect();
-        let taken: Vec<Suggestion> = judged.into_iter().filter_map(Result::ok).collect();
+        let taken: Vec<FiledSuggestion> = judged.into_iter().filter_map(Result::ok).collect();
         if taken.is_empty() {
             return Ok(answers);
         }
@@ -226,10 +227,10 @@ impl Keeper {
             return Err(AnswerFault::Numbered(id.0).into());
         }
         let mut head = self.writing.lock().await;
-        let suggestion = self.open_one(acceptance.id).await?;
+        let filed = self.open_one(acceptance.id).await?;
         let newest = self.newest();
         let Acceptance { id, actor, comment, .. } = acceptance.clone();
-        let work = tokio::task::spawn_blocking(move || next_state(&newest, &suggestion, acceptance));
+        let work = tokio::task::spawn_blocking(move || next_state(&newest, &filed, acceptance));
         let (next, digest, edited) = work.await.map_err(|_| KeeperFault::Stopping)??;
         let created = next.created_ids.first().copied();
         let mut relationships = next.book.authored().relationships.iter();
@@ -287,13 +288,13 @@ impl Keeper {
     }
 
     /// Returns the suggestion if it is open; call it under the lock of writes.
-    async fn open_one(&self, id: u64) -> Result<Suggestion, KeeperFault> {
-        let suggestion = self.store.suggestion(id).await?.ok_or(AnswerFault::Unknown(id))?;
-        if let Some(Decision { verdict, actor, time_ns, .. }) = &suggestion.decision {
+    async fn open_one(&self, id: u64) -> Result<FiledSuggestion, KeeperFault> {
+        let filed = self.store.suggestion(id).await?.ok_or(AnswerFault::Unknown(id))?;
+        if let Some(Decision { verdict, actor, time_ns, .. }) = &filed.decision {
             let (state, time) = (verdict.state(), utc(*time_ns));
             return Err(AnswerFault::Decided { id, state, actor: actor.clone(), time }.into());
         }
-        Ok(suggestion)
+        Ok(filed)
     }
 
     /// Returns a decision with its place in the sequence; call it under the lock of writes.
@@ -312,16 +313,16 @@ fn judge(
     newest: &Kept,
     mut inbox: Inbox,
     submitter: &Submitter,
-    proposals: Vec<Proposal>,
-) -> Vec<Result<Suggestion, Refusal>> {
+    suggestions: Vec<Suggestion>,
+) -> Vec<Result<FiledSuggestion, Refusal>> {
     let judge = Judge::new(&newest.book);
-    proposals.into_iter().map(|proposal| inbox.take(&judge, submitter, proposal)).collect()
+    suggestions.into_iter().map(|suggestion| inbox.take(&judge, submitter, suggestion)).collect()
 }
 
 /// Returns the state after an acceptance with its digest, and whether the draft was edited.
 fn next_state(
     newest: &Kept,
-    suggestion: &Suggestion,
+    filed: &FiledSuggestion,
     acceptance: Acceptance,
 ) -> Result<(NextState, Digest, bool), KeeperFault> {
     let Acceptance { id, edited, expected_version, actor: _, comment: _ } = acceptance;
@@ -330,11 +331,11 @@ fn next_state(
         return Err(BookFault::Conflict { expected, newest: version }.into());
     }
     if edited.is_none()
-        && let Some(obstacle) = Judge::new(&newest.book).obstacle(&suggestion.proposal.draft)
+        && let Some(obstacle) = Judge::new(&newest.book).obstacle(&filed.suggestion.draft)
     {
         return Err(AnswerFault::Obstacle(id, obstacle).into());
     }
-    let (relationship, is_edited) = accepted_form(suggestion, edited);
+    let (relationship, is_edited) = accepted_form(filed, edited);
     let next = newest.book.apply(vec![Change::PutRelationship(relationship)], expected_version)?;
     let digest = next.book.digest();
     Ok((next, digest, is_edited))

@@ -5,8 +5,8 @@ use super::trail::append;
 use super::versions::{NewVersion, insert_version};
 use super::{Store, StoreError, TENANT, failed, number, parsed, stored, text};
 use crate::audit::{Draft, Head};
-use crate::suggestion::{Decision, State, Verdict};
 use meshgate_policy::PolicyVersion;
+use meshgate_policy::suggestion::{Decision, State, Verdict};
 use sqlx::any::AnyRow;
 
 /// Columns of a decision that may be absent. Every column has the name of what it holds, with `decision_` before it.

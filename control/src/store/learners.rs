@@ -2,7 +2,11 @@
 
 use super::suggestions::{formed, read_form};
 use super::{Store, StoreError, TENANT, failed, number, stored, text};
-use crate::learner::{LEARNERS_MAX, LearnerLine, LearnerReport};
+use meshgate_policy::{LearnerLine, LearnerReport};
+
+/// Learners that are remembered; a new one beyond takes the place of the one not heard of for longest. A fleet has one
+/// learner or a few.
+pub(super) const LEARNERS_MAX: u32 = 64;
 
 const UPSERT: &str = "INSERT INTO learners (tenant, learner, epoch, reported_ns, report) \
     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (tenant, learner) DO UPDATE SET epoch = excluded.epoch, \

@@ -3,9 +3,10 @@
 use super::decisions::{DECISION_COLUMNS, decision_of};
 use super::{Store, StoreError, TENANT, failed, number, parsed, stored, text};
 use crate::audit::{Draft, Head};
+use crate::draft_key::DraftKey;
 use crate::inbox::{Inbox, Listing, OPEN_MAX, Standing, answer};
 use crate::store::trail::append;
-use crate::suggestion::{DraftKey, Proposal, State, Suggestion};
+use meshgate_policy::suggestion::{FiledSuggestion, State, Suggestion};
 use meshgate_policy::{EffectCounts, PolicyVersion, RuleId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ const ORDER: &str = "CASE WHEN d.sequence IS NULL THEN 0 ELSE 1 END, \
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SuggestionPage {
     /// The suggestions, without evidence and features.
-    pub suggestions: Vec<Suggestion>,
+    pub suggestions: Vec<FiledSuggestion>,
     /// Suggestions that the limit left out.
     pub left_out: u64,
 }
@@ -72,7 +73,7 @@ impl Store {
     /// Keeps new suggestions and the audit entry of them, all or none, on disk when it returns.
     pub async fn take_in(
         &self,
-        suggestions: &[Suggestion],
+        suggestions: &[FiledSuggestion],
         head: Head,
         audit: Draft,
     ) -> Result<Head, StoreError> {
@@ -87,7 +88,7 @@ impl Store {
     }
 
     /// Returns a suggestion, if there is one with this number.
-    pub async fn suggestion(&self, id: u64) -> Result<Option<Suggestion>, StoreError> {
+    pub async fn suggestion(&self, id: u64) -> Result<Option<FiledSuggestion>, StoreError> {
         let Ok(wanted) = i64::try_from(id) else { return Ok(None) };
         let sql = format!(
             "SELECT {COLUMNS}, {LISTS}, {DECISION_COLUMNS} FROM {JOIN} WHERE s.tenant = $1 AND s.id = $2"
@@ -112,7 +113,7 @@ impl Store {
         let rows = rows.fetch_all(&self.reads).await.map_err(&doing)?;
         let count = sqlx::query(AssertSqlSafe(count)).bind(TENANT).bind(state);
         let count = number(&count.fetch_one(&self.reads).await.map_err(&doing)?, "count")?;
-        let suggestions: Vec<Suggestion> = rows.iter().map(suggestion).collect::<Result<_, _>>()?;
+        let suggestions: Vec<FiledSuggestion> = rows.iter().map(suggestion).collect::<Result<_, _>>()?;
         let given = u64::try_from(suggestions.len()).unwrap_or(u64::MAX);
         Ok(SuggestionPage { suggestions, left_out: count.saturating_sub(given) })
     }
@@ -124,7 +125,7 @@ impl Store {
         learner: &str,
         after_sequence: u64,
         limit: u32,
-    ) -> Result<Vec<Suggestion>, StoreError> {
+    ) -> Result<Vec<FiledSuggestion>, StoreError> {
         let Ok(after) = i64::try_from(after_sequence) else { return Ok(Vec::new()) };
         let sql = format!(
             "SELECT {COLUMNS}, {LISTS}, {DECISION_COLUMNS} FROM decisions d JOIN suggestions s \
@@ -137,9 +138,9 @@ impl Store {
     }
 }
 
-async fn insert(transaction: &mut Transaction<'_, Any>, suggestion: &Suggestion) -> Result<(), StoreError> {
-    let Suggestion { id, learner, submitted_ns, proposal, decision: _ } = suggestion;
-    let Proposal {
+async fn insert(transaction: &mut Transaction<'_, Any>, filed: &FiledSuggestion) -> Result<(), StoreError> {
+    let FiledSuggestion { id, learner, submitted_ns, suggestion, decision: _ } = filed;
+    let Suggestion {
         origin,
         draft,
         confidence,
@@ -157,7 +158,7 @@ async fn insert(transaction: &mut Transaction<'_, Any>, suggestion: &Suggestion)
         base_version,
         model_version,
         window_end_ns,
-    } = proposal;
+    } = suggestion;
     let EffectCounts { seen, matched, newly_allowed, newly_denied, attributed } = *effect;
     let insert = "INSERT INTO suggestions (tenant, id, learner, state, origin, draft_key, draft, confidence, \
         relevance, rank, propensity, justification, evidence, flows_seen, flows_matched, flows_newly_allowed, \
@@ -169,7 +170,7 @@ async fn insert(transaction: &mut Transaction<'_, Any>, suggestion: &Suggestion)
         .bind(TENANT)
         .bind(stored("id", *id)?)
         .bind(learner.as_str())
-        .bind(suggestion.state().word())
+        .bind(filed.state().word())
         .bind(origin.word())
         .bind(DraftKey::of(draft).as_str().to_owned())
         .bind(serde_json::to_string(draft).map_err(json)?)
@@ -201,14 +202,14 @@ async fn insert(transaction: &mut Transaction<'_, Any>, suggestion: &Suggestion)
     }
 }
 
-fn suggestion(row: &AnyRow) -> Result<Suggestion, StoreError> {
+fn suggestion(row: &AnyRow) -> Result<FiledSuggestion, StoreError> {
     let json = |error: serde_json::Error| StoreError::Corrupt("draft", error.to_string());
     let rank = number(row, "rank")?;
-    Ok(Suggestion {
+    Ok(FiledSuggestion {
         id: number(row, "id")?,
         learner: parsed(row, "learner")?,
         submitted_ns: number(row, "submitted_ns")?,
-        proposal: Proposal {
+        suggestion: Suggestion {
             origin: parsed(row, "origin")?,
             draft: serde_json::from_str(&text(row, "draft")?).map_err(json)?,
             confidence: parsed(row, "confidence")?,

@@ -1,14 +1,15 @@
 //! The store on SQLite; `tests/postgres.rs` runs whole programs on PostgreSQL.
 
+use super::learners::LEARNERS_MAX;
 use super::*;
 use crate::audit::{Draft, Event, Head};
 use crate::config::sqlite_url;
 use crate::flow_book::{Bucket, Delivery, FlowKey, FlowQuery, FlowSum, Width};
-use crate::learner::{LEARNERS_MAX, LearnerLine, LearnerReport};
 use crate::policy_book::PolicyBook;
 use crate::replay::{Matchable, Replay};
 use meshgate_policy::{
-    Action, EffectCounts, GroupId, L4Match, Name, Policy, Priority, Protocol, Rule, RuleId, RuleKind, Side,
+    Action, EffectCounts, GroupId, L4Match, LearnerLine, LearnerReport, Name, Policy, Priority, Protocol,
+    Rule, RuleId, RuleKind, Side,
 };
 use std::path::PathBuf;
 
@@ -75,7 +76,7 @@ async fn a_foreign_database_and_a_newer_schema_are_refused_by_name() {
     let store = Store::open(&scratch.url()).await.unwrap();
     store.run("UPDATE meta SET value = '99' WHERE name = 'schema'").await;
     let newer = Store::open(&scratch.url()).await.unwrap_err().to_string();
-    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 3"), "{newer}");
+    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 4"), "{newer}");
     store.run("UPDATE meta SET value = 'bank' WHERE name = 'application'").await;
     assert!(matches!(Store::open(&scratch.url()).await, Err(StoreError::NotOurs(..))));
     store.run("DROP TABLE meta").await;
@@ -83,19 +84,56 @@ async fn a_foreign_database_and_a_newer_schema_are_refused_by_name() {
     assert!(foreign.contains("is not a database of meshgate-control (it has a table"), "{foreign}");
 }
 
-#[tokio::test]
-async fn a_store_of_the_first_schema_is_brought_up_to_date() {
-    let scratch = Scratch::new("upgrade");
+/// Makes a database as the program of an older schema left it.
+async fn with_schema(scratch: &Scratch, schema: i64, rows: &[&'static str]) {
     let url = format!("{}?mode=rwc", scratch.url());
     sqlx::any::install_default_drivers();
     let mut connection = AnyConnection::connect(&url).await.unwrap();
-    let first: Vec<_> = MIGRATIONS.iter().filter(|migration| migration.version == 1).cloned().collect();
-    sqlx::migrate::Migrator::with_migrations(first).run(&mut connection).await.unwrap();
+    let old: Vec<_> = MIGRATIONS.iter().filter(|migration| migration.version <= schema).cloned().collect();
+    sqlx::migrate::Migrator::with_migrations(old).run(&mut connection).await.unwrap();
+    for row in rows {
+        sqlx::query(*row).execute(&mut connection).await.unwrap();
+    }
     connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_is_brought_up_to_date() {
+    let scratch = Scratch::new("upgrade");
+    with_schema(&scratch, 1, &[]).await;
     let store = Store::open(&scratch.url()).await.unwrap();
     assert_eq!(store.newest_decision().await.unwrap(), 0);
     store.close().await;
     Store::open(&scratch.url()).await.unwrap();
+}
+
+#[tokio::test]
+async fn fractions_that_were_kept_as_texts_become_numbers() {
+    let scratch = Scratch::new("fractions");
+    let suggestion = r#"INSERT INTO suggestions VALUES ('default', 1, 'l1', 'open', 'anomaly', 'k',
+        '{"source_group_name":"a","destination_group_name":"b","action":"deny"}', '0.5', '0.25', 1, '1', 'why',
+        '{"form":1,"content":[{"kind":"volume","sentence":"say \"value\":\"7\"","measures":[{"name":"p","value":"0.30000000000000004","unit":"","text":"p"},{"name":"n","value":"7","unit":"flows","text":"7"}],"from_ns":1,"until_ns":2}]}',
+        5, 1, 0, 0, 0, '0', '', '', 0, '{"form":1,"content":[{"name":"x","value":"-0"},{"name":"y","value":"0.1"}]}',
+        1, '', 0, 0)"#;
+    let odd = r#"INSERT INTO suggestions SELECT tenant, 2, learner, state, origin, draft_key, draft, confidence,
+        relevance, rank, propensity, justification, evidence, flows_seen, flows_matched, flows_newly_allowed,
+        flows_newly_denied, flows_attributed, over_permissiveness, narrows, shadows, makes_explicit,
+        REPLACE(features, 'x', '\"}'), base_version, model_version, window_end_ns, submitted_ns FROM suggestions"#;
+    let learner = r#"INSERT INTO learners VALUES ('default', 'l1', 1, 5, '{"form":1,"content":{"learner":"l1","epoch":1,
+        "model_version":"","records_read":0,"records_lost":0,"window_s":60,"windows_closed":0,"windows_left_out":0,
+        "series_live":0,"series_left_out":0,"training_steps":0,"training_loss":0.5,"calibration_scores":0,
+        "calibration_scores_needed":0,"suggestions_submitted":0,"drafts_dropped":[{"name":"carried","value":"3"}],
+        "decision_sequence":0,"uptime_ns":0}}')"#;
+    with_schema(&scratch, 3, &[suggestion, odd, learner]).await;
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let kept = store.suggestion(1).await.unwrap().unwrap().suggestion;
+    let measures: Vec<f64> = kept.evidence[0].measures.iter().map(|measure| measure.value).collect();
+    assert_eq!((measures, kept.evidence[0].sentence.as_str()), (vec![0.1 + 0.2, 7.0], r#"say "value":"7""#));
+    let features: Vec<u64> = kept.features.iter().map(|feature| feature.value.to_bits()).collect();
+    assert_eq!(features, [(-0.0_f64).to_bits(), 0.1_f64.to_bits()]);
+    assert_eq!(store.suggestion(2).await.unwrap().unwrap().suggestion.features, []);
+    let learners = store.learners().await.unwrap();
+    assert_eq!((learners[0].reported_ns, learners[0].report.drafts_dropped[0].value), (5, 3.0));
 }
 
 fn silent() -> LearnerReport {

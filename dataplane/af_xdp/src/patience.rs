@@ -6,8 +6,9 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-/// Longest wait, for a machine on which many devices change at once.
-const RELEASE_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait. On a machine whose processors are all taken and whose devices come and go, more than a second was seen from
+/// the end of a killed process to the release of its queues.
+const RELEASE_WAIT: Duration = Duration::from_secs(5);
 
 /// Pause between two attempts.
 const RELEASE_PAUSE: Duration = Duration::from_millis(2);
@@ -17,7 +18,7 @@ pub(crate) fn is_busy(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EBUSY)
 }
 
-/// Repeats an attempt as long as its error is a busy one, for a second at most; returns the last answer.
+/// Repeats an attempt as long as its error is a busy one, for some seconds at most; returns the last answer.
 pub(crate) fn while_busy<T, E>(
     is_busy: impl Fn(&E) -> bool,
     mut attempt: impl FnMut() -> Result<T, E>,

@@ -1,9 +1,9 @@
 //! Asks control what the dataplane of this host reports of itself.
 
-use super::Finding;
 use super::running::{DeviceRunning, Running};
 use crate::config::Config;
 use crate::subscriber::{SessionError, connect};
+use meshgate_policy::Finding;
 use meshgate_proto::{MESSAGE_BYTES_MAX, wire};
 use std::time::Duration;
 use wire::distribution_service_client::DistributionServiceClient;

@@ -1,12 +1,12 @@
 //! The devices: whether they may be taken, how frames are moved, what about them costs or loses frames.
 
 use super::running::Running;
-use super::{Finding, Severity};
 use crate::binding::Role;
 use crate::config::{Config, DeviceConfig};
 use crate::device::offload::frame_bytes_max;
 use crate::device::topology::{self, HostDevice, WantedDevice, XdpAttached, host_devices};
 use af_xdp::{HEADROOM_BYTES, Offloads};
+use meshgate_policy::{Finding, Severity};
 
 /// What the kernel says of one configured device.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,7 @@ pub(super) fn findings(
 /// Returns a finding of words that hold the cure behind a semicolon.
 fn told(severity: Severity, words: &str) -> Finding {
     let (text, cure) = words.split_once("; ").unwrap_or((words, "see the README on devices"));
-    Finding { severity, ..Finding::hint("device", text, cure) }
+    Finding::new(severity, "device", text, cure)
 }
 
 fn of_device(

@@ -1,7 +1,7 @@
 //! The kernel: its version, its compiler of BPF programs, its clock.
 
-use super::Finding;
 use super::system::System;
+use meshgate_policy::Finding;
 
 /// First kernel on which packets of several chunks can be received and sent (`XDP_USE_SG`).
 const MULTI_BUFFER: (u32, u32) = (6, 6);
@@ -73,9 +73,9 @@ fn clock(system: &System) -> Option<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Severity;
     use super::super::system::tests::Files;
     use super::*;
+    use meshgate_policy::Severity;
 
     fn of(test: &str, files: &[(&str, &str)]) -> Vec<(Severity, String)> {
         let found = findings(&Files::new(test, files).system());

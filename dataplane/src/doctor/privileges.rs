@@ -1,8 +1,8 @@
 //! What the process may do: capabilities (capabilities(7)) and locked memory (setrlimit(2)).
 
-use super::Finding;
 use super::system::System;
 use crate::config::Config;
+use meshgate_policy::Finding;
 
 /// A capability: its bit, its name, and what needs it.
 type Capability = (u32, &'static str, &'static str);
@@ -73,9 +73,9 @@ fn locked_memory(system: &System, config: &Config, is_exempt: bool) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Severity;
     use super::super::system::tests::Files;
     use super::*;
+    use meshgate_policy::Severity;
     use std::path::Path;
 
     fn of(test: &str, capabilities: u64, limit: &str) -> Vec<(Severity, String)> {

@@ -1,8 +1,8 @@
 //! The processors that workers have: whether each has its own alone.
 
-use super::Finding;
 use super::system::{System, processor_list};
 use crate::config::Config;
+use meshgate_policy::Finding;
 use std::collections::BTreeSet;
 
 /// Names of other threads that are listed.
@@ -150,9 +150,9 @@ fn some(names: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Severity;
     use super::super::system::tests::Files;
     use super::*;
+    use meshgate_policy::Severity;
     use std::path::Path;
 
     fn of(test: &str, cpu: Option<usize>, files: &[(&str, &str)]) -> Vec<Finding> {

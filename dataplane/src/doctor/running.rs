@@ -1,9 +1,9 @@
 //! What a running dataplane counted: losses and drops that have a known cure.
 
-use super::{Finding, Severity};
 use crate::binding::Role;
 use crate::config::Config;
 use crate::verdict::DropReason;
+use meshgate_policy::{Finding, Severity};
 use std::collections::BTreeMap;
 
 /// Share of the packets of a device, one in so many, above which a loss is more than a hint.
@@ -103,8 +103,7 @@ fn severity(lost: u64, of: u64) -> Severity {
 }
 
 fn loss((lost, of): (u64, u64), text: String, cure: &str) -> Option<Finding> {
-    (lost >= LOSS_MIN)
-        .then(|| Finding { severity: severity(lost, of), ..Finding::hint("running", text, cure) })
+    (lost >= LOSS_MIN).then(|| Finding::new(severity(lost, of), "running", text, cure))
 }
 
 fn absence(device: &DeviceRunning) -> Option<Finding> {

@@ -1,6 +1,6 @@
 //! Findings for people and for programs.
 
-use super::{Finding, Severity};
+use meshgate_policy::{Finding, Severity};
 use std::fmt::Write;
 
 /// Returns the findings as text: problems first, each with its cure below it, and a line that counts.
@@ -9,7 +9,7 @@ pub fn table(findings: &[Finding]) -> String {
     sorted.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     let mut text = String::new();
     for Finding { severity, topic, subject, text: found, cure } in sorted {
-        let about = if subject.is_empty() { (*topic).to_owned() } else { format!("{topic} {subject}") };
+        let about = if subject.is_empty() { topic.clone() } else { format!("{topic} {subject}") };
         // Writing to a text cannot fail.
         _ = writeln!(text, "{:<8}{about}: {found}", severity.word());
         if !cure.is_empty() {

@@ -475,6 +475,25 @@ fn a_dhcp_client_seeks_an_address_by_discover_request_and_decline_from_its_port(
 }
 
 #[test]
+fn a_dhcp_message_with_bytes_behind_its_udp_length_is_refused() {
+    let frame = |server| v4().udp(68, server).payload(&[1; 241]).no_checksum();
+    let length = u16::to_be_bytes(8 + 240);
+    assert_eq!(read(&patched_v4(&frame(67), 24, &length)).unwrap_err(), BadHeader);
+    assert!(read(&patched_v4(&frame(69), 24, &length)).is_ok());
+}
+
+#[test]
+fn a_dhcp_message_that_goes_on_beyond_the_head_is_refused() {
+    for (build, ports) in [(v4(), (68, 67)), (v6(), (546, 547))] {
+        let bytes = build.udp(ports.0, ports.1).payload(&[1; 240]).bytes();
+        for head_bytes in [bytes.len() - 240, bytes.len() - 1] {
+            let read = Packet::parse(&bytes[..head_bytes], bytes.len(), FINISHED);
+            assert_eq!(read.unwrap_err(), Truncated);
+        }
+    }
+}
+
+#[test]
 fn a_dhcp_message_whose_checksum_is_wrong_is_refused() {
     assert_eq!(refusal(&v4().udp(67, 68).payload(&[2; 240]).wrong_checksum()), BadL4Checksum);
     assert_eq!(refusal(&v6().udp(547, 546).payload(&[7; 40]).wrong_checksum()), BadL4Checksum);

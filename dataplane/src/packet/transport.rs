@@ -159,6 +159,14 @@ fn udp(datagram: &Datagram<'_>, packet: &mut IpPacket, context: ParseContext) ->
     packet.l4 = L4Key::ports(Protocol::UDP, header.source_port(), header.destination_port());
     let payload = &datagram.l4[UDP_HEADER_BYTES..datagram.l4.len().min(udp_bytes)];
     packet.dhcp = dhcp::role(datagram, (header.source_port(), header.destination_port()), payload);
+    // What a lease is learned from must be what the other end reads: nothing behind it, and the checksum over all of it.
+    if packet.dhcp.is_some() && udp_bytes < datagram.l4_bytes {
+        return Err(DropReason::BadHeader);
+    }
+    // Who speaks, and for whom, stands anywhere in the message. No honest one fills a whole buffer.
+    if dhcp::is_port(datagram.source.is_ipv4(), header.destination_port()) && datagram.l4.len() < udp_bytes {
+        return Err(DropReason::Truncated);
+    }
     if header.checksum() != 0 {
         let question = Question {
             field_offset: UDP_CHECKSUM_OFFSET,

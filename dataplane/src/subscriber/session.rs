@@ -3,7 +3,7 @@
 use super::{ApplyError, Subscriber};
 use crate::leases::Lease;
 use hyper_util::rt::TokioIo;
-use meshgate_policy::{Delta, Policy, PolicyVersion};
+use meshgate_policy::{Policy, PolicyVersion};
 use meshgate_proto::wire;
 use meshgate_proto::wire::control_message::Message as FromControl;
 use meshgate_proto::wire::distribution_service_client::DistributionServiceClient;
@@ -152,9 +152,8 @@ impl Subscriber {
 
     /// Returns the policy that a delta makes of the current one.
     fn follow(&self, delta: wire::PolicyDelta) -> Result<Policy, String> {
-        let delta = Delta::try_from(delta).map_err(|fault| fault.to_string())?;
         let current = self.policy.as_ref().ok_or("a delta, and there is no policy to apply it to")?;
-        current.apply(&delta).map_err(|error| error.to_string())
+        super::follow(current, delta)
     }
 
     fn acknowledge_current(&self, nonce: u64, audit_head: Vec<u8>) -> Option<ToControl> {

@@ -19,9 +19,7 @@ impl Tracker {
             left -= 1;
         }
         self.meter.advance(now_ns);
-        self.counters.flows_live.set(u64::from(self.table.live()));
-        self.counters.flows_refused.set(u64::from(self.table.refused()));
-        self.counters.flows_unconfirmed.set(u64::from(self.table.flows_of(Standing::Unconfirmed)));
+        self.count_flows();
         left == 0
     }
 
@@ -33,8 +31,14 @@ impl Tracker {
             self.end(index, EndReason::Stopped);
         }
         self.meter.flush();
+        self.count_flows();
+    }
+
+    /// Says how many flows are in the table.
+    fn count_flows(&self) {
         self.counters.flows_live.set(u64::from(self.table.live()));
         self.counters.flows_refused.set(u64::from(self.table.refused()));
+        self.counters.flows_unconfirmed.set(u64::from(self.table.flows_of(Standing::Unconfirmed)));
     }
 
     /// Makes the flow due when its silence would end it, when it is to be reported, or when every flow must have been

@@ -25,17 +25,8 @@ pub struct Attached {
     pub device: Box<dyn Device>,
     /// Number of the device: its place in the configuration.
     pub number: u16,
-    /// Whether senders behind it may leave L4 checksums to the device.
-    pub may_be_partial: bool,
-    /// Bytes of the largest frame that may come from it: its MTU and the Ethernet header with tags.
-    pub frame_bytes_max: usize,
-}
-
-impl Attached {
-    /// Returns what must be known of the device.
-    pub fn traits(&self) -> DeviceTraits {
-        DeviceTraits { may_be_partial: self.may_be_partial, frame_bytes_max: self.frame_bytes_max }
-    }
+    /// How its frames are read.
+    pub traits: DeviceTraits,
 }
 
 /// What must be known of a device to read a frame that came in by it.
@@ -43,7 +34,7 @@ impl Attached {
 pub struct DeviceTraits {
     /// Whether senders behind it may leave L4 checksums to the device.
     pub may_be_partial: bool,
-    /// Bytes of the largest frame that may come from it.
+    /// Bytes of the largest frame that may come from it: its MTU and the Ethernet header with tags.
     pub frame_bytes_max: usize,
 }
 

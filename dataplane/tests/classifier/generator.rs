@@ -17,13 +17,28 @@ const PRIORITIES: [u16; 4] = [0, 1000, 1001, 65535];
 /// Protocols beside those with ports or types.
 const BARE_PROTOCOLS: [u8; 4] = [0, 47, 50, 255];
 
-/// Random numbers: splitmix64 (Steele, Lea, Flood 2014).
-pub struct Random(pub u64);
+/// Choices: of bytes as long as there are any, then random numbers: splitmix64 (Steele, Lea, Flood 2014).
+pub struct Random {
+    state: u64,
+    /// Bytes that are still to be taken, the next one last.
+    bytes: Vec<u8>,
+}
 
+#[allow(dead_code, reason = "a test file draws from a seed or from bytes")]
 impl Random {
+    /// Returns the random numbers of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed, bytes: Vec::new() }
+    }
+
+    /// Returns the choices that the bytes make, one a byte.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { state: 0, bytes: bytes.iter().rev().copied().collect() }
+    }
+
     pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -31,7 +46,11 @@ impl Random {
 
     /// Returns a number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        match (self.bytes.pop(), end) {
+            (None, _) => self.next() % end,
+            (Some(byte), ..=0x100) => u64::from(byte) % end,
+            (Some(byte), _) => (u64::from(byte) << 8 | u64::from(self.bytes.pop().unwrap_or(0))) % end,
+        }
     }
 
     pub fn chance(&mut self, percent: u64) -> bool {

@@ -10,7 +10,7 @@ use meshgate_dataplane::device::af_xdp::{AfXdpDevice, XdpConfig};
 use meshgate_dataplane::device::offload::frame_bytes_max;
 use meshgate_dataplane::subscriber::Host;
 use meshgate_dataplane::verdict::DropReason;
-use meshgate_dataplane::worker::{self, Attached};
+use meshgate_dataplane::worker::{self, Attached, DeviceTraits};
 use meshgate_policy::{AuthoredPolicy, Name, Numbering, PolicyVersion, resolve};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
@@ -105,7 +105,8 @@ fn start_worker(macs: [String; 2]) -> (Running, Arc<WorkerCounters>) {
         let mtu_bytes = af_xdp::Device::named(name).unwrap().mtu_bytes;
         let queue = AfXdpDevice::open_all(name, &umem, &xdp).unwrap().remove(0);
         let frame_bytes_max = frame_bytes_max(mtu_bytes);
-        Attached { device: Box::new(queue), number, may_be_partial: true, frame_bytes_max }
+        let traits = DeviceTraits { may_be_partial: true, frame_bytes_max };
+        Attached { device: Box::new(queue), number, traits }
     });
     let text = "host = \"h\"\n[[device]]\nname = \"one\"\nrole = \"endpoint\"\n";
     let settings = FlowSettings::of(&Config::parse(text, Path::new("kernel")).unwrap());

@@ -12,7 +12,7 @@ use meshgate_dataplane::device::memory::{self, MemoryFar};
 use meshgate_dataplane::packet::build::Frame;
 use meshgate_dataplane::subscriber::Host;
 use meshgate_dataplane::verdict::DropReason;
-use meshgate_dataplane::worker::{self, Attached};
+use meshgate_dataplane::worker::{self, Attached, DeviceTraits};
 use meshgate_policy::{AuthoredPolicy, FlowRecord, Mac, Name, Numbering, Policy, PolicyVersion, resolve};
 use std::path::Path;
 
@@ -168,7 +168,8 @@ impl Lab {
                 let (device, far) = memory::pair();
                 let device = Box::new(device);
                 let may_be_partial = is_uplink_partial || role.role != Role::Uplink;
-                let attached = Attached { device, number, may_be_partial, frame_bytes_max: *frame_bytes_max };
+                let traits = DeviceTraits { may_be_partial, frame_bytes_max: *frame_bytes_max };
+                let attached = Attached { device, number, traits };
                 (attached, far)
             })
             .unzip();

@@ -14,7 +14,7 @@ use meshgate_dataplane::config::Config;
 use meshgate_dataplane::counters::{Count, WorkerCounters};
 use meshgate_dataplane::published::Published;
 use meshgate_dataplane::verdict::DropReason;
-use meshgate_dataplane::worker::{self, Attached};
+use meshgate_dataplane::worker::{self, Attached, DeviceTraits};
 use meshgate_policy::{Name, Numbering, Policy};
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -132,7 +132,8 @@ impl MutationHost {
         for (device, number) in devices.into_iter().zip(0_u16..) {
             let may_be_partial = roles[usize::from(number)].role != Role::Uplink;
             let device = Box::new(device);
-            let attached = Attached { device, number, may_be_partial, frame_bytes_max: FRAME_BYTES_MAX };
+            let traits = DeviceTraits { may_be_partial, frame_bytes_max: FRAME_BYTES_MAX };
+            let attached = Attached { device, number, traits };
             queues[usize::from(number) % workers].push(attached);
         }
         let text = "host = \"h\"\n[[device]]\nname = \"web0\"\nrole = \"endpoint\"\n";

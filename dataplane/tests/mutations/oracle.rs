@@ -121,7 +121,7 @@ impl Oracle {
         if let Ok((tuple, l4)) = tuple_of(&read)
             && self.allows(read.source, read.destination, l4)
         {
-            self.opened.insert((tuple, l4));
+            self.opened.insert((tuple, exchange_of(l4)));
             let id = read.fragment.filter(|(_, offset, _)| *offset == 0).map(|(id, ..)| id);
             self.datagrams.extend(id.map(|id| (read.source, read.destination, read.protocol, id)));
         }
@@ -156,7 +156,7 @@ impl Oracle {
         let (tuple, l4) = tuple_of(&read)?;
         if self.allows(read.source, read.destination, l4) {
             self.asked += 1;
-            self.opened.insert((tuple, l4));
+            self.opened.insert((tuple, exchange_of(l4)));
             return Ok(None);
         }
         Ok(Some(read))
@@ -199,8 +199,8 @@ impl Oracle {
         }
         let (tuple, l4) = tuple_of(quoted)?;
         let reverse: Tuple = (tuple.1, tuple.0, tuple.2, tuple.4, tuple.3);
-        let forward =
-            self.opened.contains(&(tuple, l4)) && self.allows(quoted.source, quoted.destination, l4);
+        let forward = self.opened.contains(&(tuple, exchange_of(l4)))
+            && self.allows(quoted.source, quoted.destination, l4);
         let back = reverse_of(l4);
         let backward =
             self.opened.contains(&(reverse, back)) && self.allows(quoted.destination, quoted.source, back);
@@ -382,6 +382,14 @@ fn tuple_of(read: &Read) -> Result<(Tuple, L4Key), String> {
         _ => ((0, 0), L4Key::bare(protocol)),
     };
     Ok(((read.source, read.destination, read.protocol, ports.0, ports.1), key))
+}
+
+/// Returns by what an exchange is known: an echo by its identifier, whatever code the request carries.
+fn exchange_of(l4: L4Key) -> L4Key {
+    match (l4.protocol.0, l4.source_port) {
+        (1, 8) | (58, 128) => L4Key { destination_port: 0, ..l4 },
+        _ => l4,
+    }
 }
 
 /// Returns what the other side would have asked: for an echo reply that is the request.

@@ -3,9 +3,10 @@
 use super::DropReason;
 use super::desk::Desk;
 use crate::detector::Anomaly;
+use crate::draft_key::DraftKey;
 use crate::profile::{Exchange, SteadyPattern};
 use crate::series::SeriesKey;
-use crate::suggestion::{DraftKey, Origin};
+use meshgate_policy::suggestion::Origin;
 use meshgate_policy::{
     Action, AuthoredRelationship, EffectCounts, Mode, PortRange, PortSet, Priority, Protocol, ProtocolMatch,
     Rule, RuleId, RuleKind, Side, limits,

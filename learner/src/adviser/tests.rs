@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::detector::Surprise;
-use crate::feedback::{RejectReason, Verdict};
+use crate::feedback::Verdict;
 use crate::justification::check_numbers;
 use crate::series::{Party, SeriesKey, SeriesSums, Window};
-use crate::suggestion::{EvidenceKind, Origin};
+use meshgate_policy::suggestion::{EvidenceKind, Origin, Reason};
 use meshgate_policy::{
     Group, GroupId, IntraGroup, L4Match, Name, PolicyVersion, Priority, Protocol, Rule, RuleId, RuleKind,
     SegmentId, Side,
@@ -261,12 +261,12 @@ fn drafts_that_are_open_rejected_or_put_off_do_not_come_back() {
     let draft = DraftKey::of(&round.only().draft);
     round.draft_log.open(draft.clone(), round.now_s);
     assert_eq!(round.dropped(), DropReason::Repeated);
-    round.draft_log.answer(draft.clone(), Verdict::Rejected, Some(RejectReason::Later), round.now_s);
+    round.draft_log.answer(draft.clone(), Verdict::Rejected, Some(Reason::Later), round.now_s);
     assert_eq!(round.dropped(), DropReason::Repeated);
     let mut later = steady(Action::Allow);
-    later.draft_log.answer(draft.clone(), Verdict::Rejected, Some(RejectReason::Later), NOW - 86_400);
+    later.draft_log.answer(draft.clone(), Verdict::Rejected, Some(Reason::Later), NOW - 86_400);
     assert_eq!(DraftKey::of(&later.only().draft), draft);
-    later.draft_log.answer(draft, Verdict::Rejected, Some(RejectReason::TooBroad), NOW);
+    later.draft_log.answer(draft, Verdict::Rejected, Some(Reason::TooBroad), NOW);
     assert_eq!(later.dropped(), DropReason::Repeated);
 }
 

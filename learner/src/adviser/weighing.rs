@@ -6,7 +6,7 @@ use super::draft::{Cause, Draft};
 use crate::detector::Anomaly;
 use crate::profile::Exchange;
 use crate::proportion::{real, saturation, share, share_at_least};
-use crate::suggestion::RankFeature;
+use meshgate_policy::suggestion::Feature;
 
 /// No draft is surer than this: there is always what was not seen.
 const CONFIDENCE_MAX: f64 = 0.99;
@@ -77,7 +77,7 @@ fn over_permissiveness(desk: &Desk<'_>, draft: &Draft<'_>) -> f64 {
 
 impl Draft<'_> {
     /// Returns what is known of the draft in numbers of like size: kept with each answer, for a ranking that learns.
-    pub(super) fn features(&self) -> Vec<RankFeature> {
+    pub(super) fn features(&self) -> Vec<Feature> {
         let log = |count: u64| real(count).ln_1p();
         let flag = |flag: bool| f64::from(u8::from(flag));
         let past = &self.past;
@@ -111,6 +111,6 @@ impl Draft<'_> {
                 ("answered_share", share(anomaly.sums.answered, anomaly.sums.flows)),
             ]);
         }
-        features.into_iter().map(|(name, value)| RankFeature { name: name.to_owned(), value }).collect()
+        features.into_iter().map(|(name, value)| Feature { name: name.to_owned(), value }).collect()
     }
 }

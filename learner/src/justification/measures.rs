@@ -1,13 +1,13 @@
 //! Numbers as sentences write them. Each is made here together with its text, so that no sentence says another one.
 
-use crate::suggestion::Measure;
+use meshgate_policy::suggestion::Measure;
 
 /// p-values above this are written as they are; below it as less than a power of ten.
 const PLAIN_P_VALUE_MIN: f64 = 0.01;
 
 /// Returns a count, written `1,204`.
-pub(super) fn count(name: &'static str, value: u64, unit: &'static str) -> Measure {
-    Measure { name, value: crate::proportion::real(value), unit, text: grouped(value) }
+pub(super) fn count(name: &str, value: u64, unit: &str) -> Measure {
+    measure(name, crate::proportion::real(value), unit, grouped(value))
 }
 
 /// Returns a count with what is counted: `1 attempt`, `24 attempts`, `3 source addresses`.
@@ -21,29 +21,29 @@ pub(super) fn counted(measure: &Measure, one: &str) -> String {
 }
 
 /// Returns a number that stands for a thing and is not counted: a port, a rule. Written `8080`.
-pub(super) fn number(name: &'static str, value: u32) -> Measure {
-    Measure { name, value: f64::from(value), unit: "", text: value.to_string() }
+pub(super) fn number(name: &str, value: u32) -> Measure {
+    measure(name, f64::from(value), "", value.to_string())
 }
 
 /// Returns a share of 0 to 1, written `99 %`, rounded down so that it never says more than there is.
-pub(super) fn percent(name: &'static str, share: f64) -> Measure {
+pub(super) fn percent(name: &str, share: f64) -> Measure {
     let whole = (share.clamp(0.0, 1.0) * 100.0 + 1e-9).floor();
-    Measure { name, value: share, unit: "share", text: format!("{whole:.0} %") }
+    measure(name, share, "share", format!("{whole:.0} %"))
 }
 
 /// Returns a span, written `40 s`, `12 min`, `3 h` or `5 days`, rounded down.
-pub(super) fn span(name: &'static str, seconds: u64) -> Measure {
+pub(super) fn span(name: &str, seconds: u64) -> Measure {
     let text = match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
         7_200..172_800 => format!("{} h", seconds / 3_600),
         _ => format!("{} days", grouped(seconds / 86_400)),
     };
-    Measure { name, value: crate::proportion::real(seconds), unit: "s", text }
+    measure(name, crate::proportion::real(seconds), "s", text)
 }
 
 /// Returns a p-value, written `p = 0.02` or `p < 0.001`.
-pub(super) fn p_value(name: &'static str, p_value: f64) -> Measure {
+pub(super) fn p_value(name: &str, p_value: f64) -> Measure {
     let text = if p_value >= PLAIN_P_VALUE_MIN {
         format!("p = {p_value:.2}")
     } else {
@@ -51,15 +51,19 @@ pub(super) fn p_value(name: &'static str, p_value: f64) -> Measure {
         let is_below = |text: &&&str| text.parse::<f64>().is_ok_and(|bound| p_value < bound);
         format!("p < {}", bounds.iter().rev().find(is_below).unwrap_or(&"1"))
     };
-    Measure { name, value: p_value, unit: "", text }
+    measure(name, p_value, "", text)
 }
 
 /// Returns a real number, written with at most two decimals.
-pub(super) fn decimal(name: &'static str, value: f64, unit: &'static str) -> Measure {
+pub(super) fn decimal(name: &str, value: f64, unit: &str) -> Measure {
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     let text = if text == "-0" { "0" } else { text };
-    Measure { name, value, unit, text: text.to_owned() }
+    measure(name, value, unit, text.to_owned())
+}
+
+fn measure(name: &str, value: f64, unit: &str, text: String) -> Measure {
+    Measure { name: name.to_owned(), value, unit: unit.to_owned(), text }
 }
 
 /// Returns whether the text of a measure says its value: to the digits written, rounded down where a unit was chosen.

@@ -5,7 +5,7 @@
 //! of a measure stands whole is explained; a digit that is left is not. Ports and rules are measures too.
 
 use super::measures::is_told_truly;
-use crate::suggestion::{Measure, Suggestion};
+use meshgate_policy::suggestion::{Measure, Suggestion};
 
 /// Why the words of a suggestion are not to be trusted.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -22,28 +22,20 @@ pub enum NumberFault {
     #[error("the measure {name} is {value} and written {text:?}")]
     Untrue {
         /// Name of the measure.
-        name: &'static str,
+        name: String,
         /// Its value.
         value: f64,
         /// Its text.
         text: String,
     },
-    /// Pieces of evidence are not numbered from 1.
-    #[error("evidence {0} is numbered {1}")]
-    Misnumbered(u32, u32),
 }
 
 /// Checks that every number in the justification and the sentences of the evidence is the text of a measure of the
-/// suggestion, that every measure's text says its value, and that the evidence is numbered from 1.
+/// suggestion, and that every measure's text says its value.
 pub fn check_numbers(suggestion: &Suggestion) -> Result<(), NumberFault> {
-    for (wanted, evidence) in (1..).zip(&suggestion.evidence) {
-        if evidence.number != wanted {
-            return Err(NumberFault::Misnumbered(wanted, evidence.number));
-        }
-    }
     let measures = || suggestion.evidence.iter().flat_map(|evidence| &evidence.measures);
     if let Some(Measure { name, value, unit: _, text }) = measures().find(|measure| !is_told_truly(measure)) {
-        return Err(NumberFault::Untrue { name, value: *value, text: text.clone() });
+        return Err(NumberFault::Untrue { name: name.clone(), value: *value, text: text.clone() });
     }
     let mut texts: Vec<&str> = measures().map(|measure| measure.text.as_str()).collect();
     // Longest first, so that `p < 0.01` does not leave `p <` behind where `0.01` is a measure too.

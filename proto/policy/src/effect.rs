@@ -8,6 +8,7 @@ use crate::ids::{GroupId, RuleId, SegmentId};
 use crate::policy::Policy;
 use crate::protocol::{L4Key, Protocol};
 use crate::rule::{Action, Rule, Side};
+use serde::Serialize;
 
 /// Flows of one kind that were seen: who, what for, and what decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +45,22 @@ pub enum Effect {
 }
 
 /// Counts of flows by [`Effect`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct EffectCounts {
     /// All flows.
+    #[serde(rename = "flows_seen")]
     pub seen: u64,
     /// Flows that the draft matches.
+    #[serde(rename = "flows_matched")]
     pub matched: u64,
     /// Flows that were refused and would pass.
+    #[serde(rename = "flows_newly_allowed")]
     pub newly_allowed: u64,
     /// Flows that passed and would be refused.
+    #[serde(rename = "flows_newly_denied")]
     pub newly_denied: u64,
     /// Flows that keep their verdict and owe it to the draft.
+    #[serde(rename = "flows_attributed")]
     pub attributed: u64,
 }
 

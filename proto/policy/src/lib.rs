@@ -18,9 +18,11 @@ mod delta;
 mod digest;
 mod effect;
 mod fault;
+mod finding;
 mod flow_record;
 pub mod generate;
 mod ids;
+mod learner_report;
 pub mod limits;
 mod name;
 mod nesting;
@@ -33,6 +35,7 @@ mod resolve;
 mod resolve_rules;
 mod rule;
 mod shadows;
+pub mod suggestion;
 mod witness;
 
 pub use address::{AddressError, Mac, Prefix, is_group_address};
@@ -46,11 +49,13 @@ pub use delta::{Delta, DeltaError};
 pub use digest::{Digest, DigestError};
 pub use effect::{Effect, EffectCounts, SeenFlows};
 pub use fault::{PolicyFault, Problem};
+pub use finding::{Finding, Severity};
 pub use flow_record::{
     EndReason, FLOW_RECORD_VERSION, FlowRecord, ObservationPoint, RecordKind, address_bytes,
     address_from_bytes,
 };
 pub use ids::{EndpointId, GroupId, PolicyVersion, RuleId, SegmentId};
+pub use learner_report::{LearnerLine, LearnerReport};
 pub use name::{Name, NameError};
 pub use numbering::{Numbering, NumberingError};
 pub use overlap::{Extents, Relation};

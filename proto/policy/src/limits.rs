@@ -42,3 +42,7 @@ pub const DEVICE_NAME_BYTES_MAX: usize = 15;
 pub const PROTECTED_ABOVE_PRIORITY: u16 = 60_000;
 /// Smallest priority that a draft of the learner may carry.
 pub const DRAFT_PRIORITY_MIN: u16 = 100;
+/// Bytes of a single word of a learner: a name, a unit, a number as text, a version of a model.
+pub const WORD_BYTES_MAX: usize = 128;
+/// Kinds of drafts that a learner may report as dropped.
+pub const DROPPED_KINDS_MAX: usize = 32;

@@ -22,9 +22,15 @@ pub struct UnknownWord {
 
 macro_rules! words {
     ($name:ident, $field:literal, $words:literal, $($variant:ident = $word:literal),+) => {
+        impl $name {
+            /// Returns the word for it.
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+        }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(match self { $(Self::$variant => $word),+ })
+                f.pad(self.word())
             }
         }
         impl FromStr for $name {

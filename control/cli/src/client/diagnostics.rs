@@ -4,7 +4,7 @@ use super::Client;
 use crate::client::CallError;
 use crate::inside_answers::{
     Activity, CaptureCounts, CaptureDevice, CaptureEnd, CapturePart, CaptureStart, CapturedPacket,
-    DeviceActivity, Finding, FlowActivity, HostFindings, Reloaded, RuleActivity, Severity, WorkerActivity,
+    DeviceActivity, FlowActivity, HostFindings, Reloaded, RuleActivity, WorkerActivity,
 };
 use meshgate_policy::{Protocol, Stage};
 use meshgate_proto::MESSAGE_BYTES_MAX;
@@ -151,18 +151,7 @@ fn capture_request(order: &CaptureOrder) -> wire::CaptureRequest {
 
 fn host_findings(message: wire::HostDiagnosis) -> HostFindings {
     let wire::HostDiagnosis { host, findings, time_ns: _ } = message;
-    HostFindings { host, findings: findings.into_iter().map(finding).collect() }
-}
-
-fn finding(message: wire::Finding) -> Finding {
-    use wire::finding::Severity as Wire;
-    let wire::Finding { severity, topic, subject, text, cure } = message;
-    let severity = match Wire::try_from(severity) {
-        Ok(Wire::Ok) => Severity::Ok,
-        Ok(Wire::Problem) => Severity::Problem,
-        Ok(Wire::Hint | Wire::Unspecified) | Err(_) => Severity::Hint,
-    };
-    Finding { severity, topic, subject, text, cure }
+    HostFindings { host, findings: findings.into_iter().map(Into::into).collect() }
 }
 
 fn captured_packet(message: wire::CapturedPacket) -> CapturedPacket {

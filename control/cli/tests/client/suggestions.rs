@@ -38,9 +38,14 @@ fn suggestion(port: &str) -> wire::Suggestion {
     }
 }
 
+/// A suggestion as control gives it out.
+fn filed(port: &str) -> wire::Suggestion {
+    wire::Suggestion { id: 3, learner: "l1".into(), state: "open".into(), ..suggestion(port) }
+}
+
 #[test]
 fn each_command_asks_for_what_was_typed() {
-    let served = Served::start(Answers { suggestion: suggestion("22"), ..Answers::default() });
+    let served = Served::start(Answers { suggestion: filed("22"), ..Answers::default() });
     let asked = |line: &str| served.done(&line.split_whitespace().collect::<Vec<_>>());
     let (_, listed) = asked("suggestions list --state all --limit 7");
     let request = wire::ListSuggestionsRequest { state: "all".into(), limit: 7 };
@@ -76,7 +81,7 @@ fn an_acceptance_in_json_is_a_write_with_its_decision() {
         ..wire::HostEntry::default()
     };
     let hosts = wire::ListHostsResponse { version: 7, digest: Vec::new(), hosts: vec![host] };
-    let served = Served::start(Answers { suggestion: suggestion("22"), hosts, ..Answers::default() });
+    let served = Served::start(Answers { suggestion: filed("22"), hosts, ..Answers::default() });
     let (text, _) = served.done(&["suggestions", "accept", "3", "--wait", "-o", "json"]);
     for part in ["\"version\": 7", "\"created_ids\": [", "\"committed_ns\": 1", "\"sequence\": 5"] {
         assert!(text.contains(part), "{part}: {text}");

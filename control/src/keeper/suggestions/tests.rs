@@ -3,7 +3,7 @@
 use super::super::Write;
 use super::*;
 use crate::store::Store;
-use crate::suggestion::Origin;
+use meshgate_policy::suggestion::Origin;
 use meshgate_policy::{EffectCounts, RuleId};
 
 struct Kept {
@@ -50,8 +50,8 @@ fn draft(port: u16) -> AuthoredRelationship {
     .unwrap()
 }
 
-fn proposal(port: u16) -> Proposal {
-    Proposal {
+fn suggestion(port: u16) -> Suggestion {
+    Suggestion {
         origin: Origin::Anomaly,
         draft: draft(port),
         confidence: 0.1 + 0.2,
@@ -73,8 +73,8 @@ fn proposal(port: u16) -> Proposal {
 }
 
 async fn submitted(keeper: &Arc<Keeper>, ports: &[u16]) -> Vec<u64> {
-    let proposals = ports.iter().map(|port| proposal(*port)).collect();
-    let answers = keeper.submit(Name::new("l1").unwrap(), proposals).await.unwrap();
+    let suggestions = ports.iter().map(|port| suggestion(*port)).collect();
+    let answers = keeper.submit(Name::new("l1").unwrap(), suggestions).await.unwrap();
     answers.into_iter().map(Result::unwrap).collect()
 }
 
@@ -178,7 +178,7 @@ async fn a_rejected_draft_leaves_the_policy_and_does_not_come_back() {
     keeper.reject(rejection(2, Reason::Later)).await.unwrap();
     assert_eq!(keeper.newest().book.version(), PolicyVersion(1));
     let learner = Name::new("l2").unwrap();
-    let answers = keeper.submit(learner, vec![proposal(22), proposal(23), proposal(24)]).await.unwrap();
+    let answers = keeper.submit(learner, vec![suggestion(22), suggestion(23), suggestion(24)]).await.unwrap();
     assert_eq!(answers[0], Err(Refusal::Rejected(1, Reason::WrongRule)));
     assert!(matches!(answers[1], Err(Refusal::Later(2, _))), "{answers:?}");
     assert_eq!(answers[2], Ok(3));
@@ -194,7 +194,7 @@ async fn nothing_of_a_refused_call_is_written() {
     let kept = kept("quiet").await;
     let keeper = &kept.keeper;
     let before = events(keeper).await.len();
-    let odd = Proposal { rank: 0, ..proposal(22) };
+    let odd = Suggestion { rank: 0, ..suggestion(22) };
     let answers = keeper.submit(Name::new("l1").unwrap(), vec![odd]).await.unwrap();
     assert!(matches!(answers[..], [Err(Refusal::Form(_))]));
     assert_eq!(events(keeper).await.len(), before, "a learner that repeats itself does not fill the trail");
@@ -243,7 +243,7 @@ async fn what_is_read_back_is_what_was_handed_in() {
     let kept = kept("back").await;
     submitted(&kept.keeper, &[22]).await;
     let back = kept.keeper.store.suggestion(1).await.unwrap().unwrap();
-    assert_eq!(back.proposal, proposal(22));
+    assert_eq!(back.suggestion, suggestion(22));
     assert_eq!(kept.keeper.store.suggestion(u64::MAX).await.unwrap(), None);
 }
 

@@ -1,7 +1,7 @@
 //! Questions taken apart, and answers put together.
 
 use crate::capture::{AddressRanges, CaptureCounts, CaptureFilter, CapturedPacket, Limits, WantedVerdict};
-use crate::doctor::{Finding, Severity, diagnose};
+use crate::doctor::diagnose;
 use crate::inside::{Inside, worker_times};
 use crate::top_flows::TopFlow;
 use crate::verdict::Verdict;
@@ -112,19 +112,9 @@ pub(super) fn diagnosis(inside: &Inside) -> wire::HostDiagnosis {
     let findings = diagnose(&inside.config, Some(&inside.running()));
     wire::HostDiagnosis {
         host: inside.config.host.to_string(),
-        findings: findings.into_iter().map(finding).collect(),
+        findings: findings.into_iter().map(Into::into).collect(),
         time_ns: now_ns(),
     }
-}
-
-fn finding(finding: Finding) -> wire::Finding {
-    let Finding { severity, topic, subject, text, cure } = finding;
-    let severity = match severity {
-        Severity::Ok => wire::finding::Severity::Ok,
-        Severity::Hint => wire::finding::Severity::Hint,
-        Severity::Problem => wire::finding::Severity::Problem,
-    };
-    wire::Finding { severity: severity.into(), topic: topic.to_owned(), subject, text, cure }
 }
 
 /// Returns what is counted at this moment.

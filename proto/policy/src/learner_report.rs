@@ -1,14 +1,8 @@
-//! What a learner says of how it is doing. The newest report of each learner is kept.
+//! What a learner says of how it is doing.
 
+use crate::name::Name;
 use crate::suggestion::Feature;
-use meshgate_policy::Name;
 use serde::{Deserialize, Serialize};
-
-/// Learners that are remembered; a new one beyond takes the place of the one not heard of for longest. A fleet has one
-/// learner or a few.
-pub const LEARNERS_MAX: u32 = 64;
-/// Kinds of drafts that were dropped.
-pub const DROPPED_KINDS_MAX: usize = 32;
 
 /// A report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,7 +11,7 @@ pub struct LearnerReport {
     pub learner: Name,
     /// Its process start, growing.
     pub epoch: u64,
-    /// Version of its model.
+    /// Version of its model; empty before there was one.
     pub model_version: String,
     /// Flow records read.
     pub records_read: u64,
@@ -27,7 +21,7 @@ pub struct LearnerReport {
     pub window_s: u32,
     /// Windows that were worked on.
     pub windows_closed: u64,
-    /// Windows that came too fast.
+    /// Windows that came while the one before was still being worked on, and were left out.
     pub windows_left_out: u64,
     /// Series that are followed.
     pub series_live: u64,
@@ -47,14 +41,15 @@ pub struct LearnerReport {
     pub drafts_dropped: Vec<Feature>,
     /// The last decision that was taken in.
     pub decision_sequence: u64,
-    /// Since the start.
+    /// Since the start, in nanoseconds.
     pub uptime_ns: u64,
 }
 
-/// A learner as it is remembered.
-#[derive(Clone, Debug, PartialEq)]
+/// A learner as control remembers it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LearnerLine {
     /// Its newest report.
+    #[serde(flatten)]
     pub report: LearnerReport,
     /// When that came, nanoseconds since 1970.
     pub reported_ns: u64,

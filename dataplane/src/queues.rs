@@ -1,0 +1,48 @@
+//! Queues of numbers in order of age, from which any one may leave at any time.
+//!
+//! They are circular and linked through two arrays, with an entry for each queue behind those of the members, so that a
+//! member leaves its queue without knowing which one it is in.
+
+/// Queues over the numbers from 0 to a fixed capacity. A number is in one queue at most.
+pub(crate) struct Queues {
+    /// Next younger member of the same queue. A number outside points at itself.
+    next: Vec<u32>,
+    /// Next older one, likewise.
+    previous: Vec<u32>,
+    members_max: u32,
+}
+
+impl Queues {
+    /// Returns so many empty queues for numbers below `members_max`.
+    pub(crate) fn new(queues: u32, members_max: u32) -> Self {
+        let linked_to_self: Vec<u32> = (0..members_max + queues).collect();
+        Self { next: linked_to_self.clone(), previous: linked_to_self, members_max }
+    }
+
+    /// Makes a number that is in no queue the youngest of one.
+    pub(crate) fn push(&mut self, queue: u32, member: u32) {
+        debug_assert_eq!(self.next[member as usize], member, "a number is in one queue at most");
+        let end = self.members_max + queue;
+        let youngest = self.previous[end as usize];
+        self.next[youngest as usize] = member;
+        self.previous[member as usize] = youngest;
+        self.next[member as usize] = end;
+        self.previous[end as usize] = member;
+    }
+
+    /// Takes a number out of its queue. Returns whether it was in one.
+    pub(crate) fn remove(&mut self, member: u32) -> bool {
+        let (next, previous) = (self.next[member as usize], self.previous[member as usize]);
+        self.next[previous as usize] = next;
+        self.previous[next as usize] = previous;
+        self.next[member as usize] = member;
+        self.previous[member as usize] = member;
+        next != member
+    }
+
+    /// Returns the oldest member.
+    pub(crate) fn oldest(&self, queue: u32) -> Option<u32> {
+        let end = self.members_max + queue;
+        Some(self.next[end as usize]).filter(|member| *member != end)
+    }
+}
