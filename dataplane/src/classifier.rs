@@ -22,13 +22,19 @@
 //!    first, so the best of all pairs of columns is the first match of the list: no rule is ever gone through. Costs a
 //!    matrix; nearly all of it is empty and stored once.
 //! 4. **Choose columns.** A class need not list its groups one by one: a column may stand for several, its rules merged
-//!    beforehand (`columns`). One group a column is small; one column a class is a single read, but has a row for every
-//!    class. The loop below is the same for every choice.
+//!    beforehand (`columns`). Many columns a class are many reads of a small matrix; one column a class is a single read of
+//!    one that has a row for every class. All classes of a side have the same number of columns, so that the loop is the same
+//!    for every packet.
 //! 5. **Make membership and the default rules.** A group whose members may talk is a rule from the group to itself, for
 //!    every L4 class, ranked behind all real rules: groups that deny first, then those that allow, each in the order of
 //!    their numbers; the default's rank is the last one, and stands in every empty program. Stages 6 and 7 need no step
 //!    of their own.
-//! 6. **Let the loads of a burst overlap.** See `burst`.
+//! 6. **Let the loads of a burst overlap, and branch on nothing that a packet says.** See `burst`. A branch that is foreseen
+//!    wrongly costs as much as twenty loads from the cache; so the address of a node's slot is found by comparing all its
+//!    places and counting, walks that are over drop out of a list by being written over, and protocols with and without
+//!    ports go through the same tables.
+//! 7. **Say as little as possible.** What decides a packet is a *rank* of two bytes; the decision that it stands for is looked
+//!    up where it is needed.
 //!
 //! ```text
 //! source      --trie--> class --> columns (rows)  --+
@@ -48,13 +54,14 @@
 //! # Layout
 //! ```text
 //! root_of_segment: [u16]       segment number -> place in roots
-//! roots:           [v4, v6]    place of the 256 root nodes
-//! trie.nodes:      24 bytes    { children u64, leaf_starts u64, first_child u32, first_leaf u32 }
-//! trie.leaves:     [u32]       class
-//! class_columns:   16 bytes    { source (first, count), destination (first, count) } in column_lists
-//! matrix.rows:     [u32]       a block number for every sixteen destination columns
-//! matrix.blocks:   64 bytes    sixteen program numbers
-//! programs.leaves: 128 bytes   sixty-four ranks
+//! roots:           [v4, v6]    where the pages of the root tables begin
+//! trie.pages:      [u32]       upper byte -> page; trie.roots: [reference] 256 a page
+//! trie.nodes:      68 bytes    { lasts [i16; 32], before u32 }
+//! trie.references: [u32]       class, nodes or skip
+//! columns:         [u32]       for each class its rows of the matrix; for each class its columns
+//! matrix.rows:     [u32]       where the block of sixteen destination columns begins
+//! matrix.cells:    64 bytes    sixteen programs a block: where their ranks begin
+//! programs.ranks:  [u16]       for each program the rank of each L4 class
 //! ends:            [Decision]  one a rank
 //! ```
 
@@ -200,7 +207,7 @@ impl Classifier {
         let source = self.class_of(key.segment, key.source);
         let destination = self.class_of(key.segment, key.destination);
         let classes = KeyClasses { source, destination, l4: self.l4_classes.class_of(key.l4) };
-        self.judge(classes)
+        self.judgement(self.rank(&self.enforced, classes), classes)
     }
 
     /// Writes what stages 5 to 7 say about each packet, as [`Self::classify`] does, to the same place of
@@ -216,6 +223,11 @@ impl Classifier {
         for (keys, ranks) in keys.chunks(BURST_KEYS).zip(ranks.chunks_mut(BURST_KEYS)) {
             self.rank_burst(keys, ranks);
         }
+    }
+
+    /// Returns the decision that a rank stands for.
+    pub fn decision(&self, rank: Rank) -> &Decision {
+        &self.ends[usize::from(rank.0)]
     }
 
     /// Returns the place in `Policy.rules` of the rule that a rank stands for.
@@ -253,20 +265,25 @@ impl Classifier {
         self.trie.class_of(if address.is_ipv4() { roots.ipv4 } else { roots.ipv6 }, address)
     }
 
-    /// Returns the judgement of a packet whose classes are known.
+    /// Returns what decides a packet whose classes are known, among the rules of a matrix.
     #[inline]
-    fn judge(&self, key: KeyClasses) -> Judgement {
-        let (rows, columns) = (self.columns[0].of(key.source), self.columns[1].of(key.destination));
-        let rank = self.enforced.best_rank(rows, columns, key.l4);
-        let decision = self.ends[usize::from(rank)];
+    fn rank(&self, matrix: &Matrix, key: KeyClasses) -> Rank {
+        let [rows, columns] = &self.columns;
+        Rank(matrix.best_rank(rows.of(key.source), columns.of(key.destination), key.l4))
+    }
+
+    /// Returns the judgement of a packet by what decides it among the enforced rules.
+    #[inline]
+    fn judgement(&self, rank: Rank, key: KeyClasses) -> Judgement {
+        let decision = *self.decision(rank);
         let shadow = self.shadow.as_ref().and_then(|matrix| {
-            let first = matrix.best_rank(rows, columns, key.l4);
-            let decision_then = self.ends[usize::from(first)];
+            let first = self.rank(matrix, key);
+            let decision_then = *self.decision(first);
             (first < rank && decision_then.action != decision.action)
                 .then_some(decision_then.rule)
                 .flatten()
                 .map(|rule| ShadowDecision { decision: decision_then, rule })
         });
-        Judgement { decision, rule_index: self.rule_index(Rank(rank)), shadow }
+        Judgement { decision, rule_index: self.rule_index(rank), shadow }
     }
 }

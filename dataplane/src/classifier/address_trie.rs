@@ -193,6 +193,7 @@ pub(super) fn index_u32(place: usize) -> u32 {
 mod tests {
     use super::super::classes::Run;
     use super::*;
+    use meshgate_policy::generate::Rng;
 
     fn trie(runs: &[(&str, u32)]) -> (AddressTrie, Root) {
         let key = |text: &str| key_of(text.parse().unwrap());
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_hosts_of_an_ipv6_prefix_are_two_steps_away() {
+    fn a_few_hosts_of_an_ipv6_prefix_are_two_steps_behind_the_root() {
         let (trie, root) = trie(&[("::", 0), ("fd00::1:0", 1), ("fd00::1:1", 2), ("fd00::1:2", 0)]);
         for (address, class, expected) in [
             ("fd00::ffff", 0, 1),
@@ -243,7 +244,7 @@ mod tests {
             ("fd00::1:1", 2, 2),
             ("fd00::1:2", 0, 2),
             ("fd00:1::1:0", 0, 1),
-            ("fc01::1:0", 0, 0),
+            ("fc01::1:0", 0, 1),
             ("fd00::2:0", 0, 1),
         ] {
             let address = address.parse().unwrap();
@@ -253,25 +254,81 @@ mod tests {
     }
 
     #[test]
-    fn a_large_root_leaves_an_ipv4_walk_two_steps() {
-        let many = (0..2_000u32).map(|i| (format!("{}.{}.0.0", 20 + i / 256, i % 256), 3 + i % 2));
-        let few = [("0.0.0.0", 0), ("10.0.0.7", 2), ("10.0.0.8", 1)].map(|(text, class)| (text.to_owned(), class));
-        let runs: Vec<(String, u32)> = few.into_iter().chain(many).collect();
-        let runs: Vec<(&str, u32)> = runs.iter().map(|(text, class)| (text.as_str(), *class)).collect();
-        let (trie, root) = trie(&runs);
-        for (address, class, expected) in [("10.0.0.7", 2, 2), ("10.0.0.6", 0, 2), ("20.1.0.3", 4, 0)] {
-            let address = address.parse().unwrap();
-            assert_eq!((trie.class_of(root, address), steps(&trie, root, address)), (class, expected));
+    fn hosts_crowded_in_a_prefix_are_each_told_apart() {
+        let (one_v4, first) = (1u128 << 96, key_of("10.1.2.0".parse().unwrap()));
+        // Two hundred neighbours, and pairs of neighbours far apart, and both over IPv6.
+        for (is_ipv6, first, spread, count) in [
+            (false, first, 2 * one_v4, 100u128),
+            (false, first, 300 * one_v4, 90),
+            (true, key_of("fd00::1:0".parse().unwrap()), 2, 200),
+            (true, key_of("fd00::1:0".parse().unwrap()), 0x1_0000_0003, 90),
+        ] {
+            let width = if is_ipv6 { 1 } else { one_v4 };
+            let runs: Vec<Run> = [Run { first: 0, class: 0 }]
+                .into_iter()
+                .chain((0..count).flat_map(|i| {
+                    let own = first + i * spread;
+                    [Run { first: own, class: 1 + i as u32 }, Run { first: own + width, class: 0 }]
+                }))
+                .collect();
+            let mut builder = TrieBuilder::default();
+            let root = builder.add(&runs, is_ipv6).unwrap();
+            let trie = builder.finish();
+            let class_at = |key: u128| {
+                let address =
+                    if is_ipv6 { IpAddr::V6(key.into()) } else { IpAddr::V4(((key >> 96) as u32).into()) };
+                trie.class_of(root, address)
+            };
+            for i in 0..count {
+                let own = first + i * spread;
+                let around = [class_at(own - width), class_at(own), class_at(own + width)];
+                assert_eq!(around, [0, 1 + i as u32, 0], "{is_ipv6} {spread:x} {i}");
+            }
         }
     }
 
     #[test]
-    fn equal_nodes_are_stored_once() {
-        let runs: Vec<Run> = (0..256u128)
+    fn the_class_of_random_runs_is_found_at_both_sides_of_each_beginning() {
+        let mut rng = Rng::new(1);
+        for _ in 0..300 {
+            let is_ipv6 = rng.chance(50);
+            let unit = if is_ipv6 { 1 } else { 1u128 << 96 };
+            // Few values a digit, so that beginnings meet in every depth.
+            let digits = [0u16, 0, 1, 2, 0x7fff, 0x8000, 0xffff];
+            let key = |rng: &mut Rng| (0..8).fold(0, |key, _| key << 16 | u128::from(rng.one_of(digits)));
+            let mut firsts: Vec<u128> = (0..2 + rng.index(60)).map(|_| key(&mut rng) / unit * unit).collect();
+            firsts.push(0);
+            firsts.sort_unstable();
+            firsts.dedup();
+            let mut runs: Vec<Run> = Vec::new();
+            for (at, first) in firsts.iter().enumerate() {
+                let class = if rng.chance(60) { 0 } else { at as u32 };
+                if runs.last().is_none_or(|last| last.class != class) {
+                    runs.push(Run { first: *first, class });
+                }
+            }
+            let mut builder = TrieBuilder::default();
+            let root = builder.add(&runs, is_ipv6).unwrap();
+            let trie = builder.finish();
+            for run in &runs {
+                for key in [run.first.saturating_sub(unit), run.first, run.first.saturating_add(unit)] {
+                    let expected = runs[runs.partition_point(|run| run.first <= key) - 1].class;
+                    let address =
+                        if is_ipv6 { IpAddr::V6(key.into()) } else { IpAddr::V4(((key >> 96) as u32).into()) };
+                    assert_eq!(trie.class_of(root, address), expected, "{address} of {runs:x?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn equal_rows_and_pages_are_stored_once() {
+        let runs: Vec<Run> = (0..65_536u128)
             .flat_map(|i| [Run { first: i << 112, class: 0 }, Run { first: i << 112 | 7 << 104, class: 1 }])
             .collect();
-        let mut trie = TrieBuilder::default();
-        trie.add(&runs, false).unwrap();
-        assert!(trie.finish().nodes.len() <= 2);
+        let mut builder = TrieBuilder::default();
+        builder.add(&runs, false).unwrap();
+        let trie = builder.finish();
+        assert_eq!((trie.nodes.len(), trie.roots.len()), (1, PAGE));
     }
 }

@@ -19,34 +19,38 @@ impl Classifier {
     /// Writes what decides each of at most [`BURST_KEYS`] packets; those beyond the shorter of the two lists are left out.
     pub(super) fn rank_burst(&self, keys: &[PolicyKey], ranks: &mut [Rank]) {
         let walks = self.walk(keys);
-        let l4 = self.l4_classes_of(keys);
-        let classes = &walks[..keys.len()];
-        // What is the same for every packet is known to the compiler in the usual cases.
-        match [self.columns[0].per_class, self.columns[1].per_class] {
-            [1, 1] => self.ranks_of::<1, 1>(classes, &l4, ranks),
-            [1, 2] => self.ranks_of::<1, 2>(classes, &l4, ranks),
-            [2, 1] => self.ranks_of::<2, 1>(classes, &l4, ranks),
-            [2, 2] => self.ranks_of::<2, 2>(classes, &l4, ranks),
-            [1, 4] => self.ranks_of::<1, 4>(classes, &l4, ranks),
-            [4, 1] => self.ranks_of::<4, 1>(classes, &l4, ranks),
-            [3, 3] => self.ranks_of::<3, 3>(classes, &l4, ranks),
-            [4, 4] => self.ranks_of::<4, 4>(classes, &l4, ranks),
-            _ => {
-                let [rows, columns] = &self.columns;
-                for ((walks, l4), rank) in classes.iter().zip(l4).zip(ranks) {
-                    let [source, destination] = walks.map(Reference::class);
-                    *rank = Rank(self.enforced.best_rank(rows.of(source), columns.of(destination), l4));
-                }
-            }
-        }
+        self.rank_walks(&walks[..keys.len()], &self.l4_classes_of(keys), ranks);
     }
 
     /// Judges at most [`BURST_KEYS`] packets; those beyond the shorter of the two lists are left out.
     pub(super) fn judge_burst(&self, keys: &[PolicyKey], judgements: &mut [Judgement]) {
-        let walks = self.walk(keys);
-        for ((key, walks), judgement) in keys.iter().zip(walks).zip(judgements) {
-            let [source, destination] = walks.map(Reference::class);
-            *judgement = self.judge(KeyClasses { source, destination, l4: self.l4_classes.class_of(key.l4) });
+        let (walks, l4) = (self.walk(keys), self.l4_classes_of(keys));
+        let mut ranks = [Rank::default(); BURST_KEYS];
+        self.rank_walks(&walks[..keys.len()], &l4, &mut ranks);
+        for (at, judgement) in judgements.iter_mut().enumerate().take(keys.len()) {
+            let [source, destination] = walks[at].map(Reference::class);
+            *judgement = self.judgement(ranks[at], KeyClasses { source, destination, l4: l4[at] });
+        }
+    }
+
+    /// Writes what decides packets whose classes are known.
+    fn rank_walks(&self, classes: &[[Reference; 2]], l4: &[u32; BURST_KEYS], ranks: &mut [Rank]) {
+        // What is the same for every packet is known to the compiler in the usual cases.
+        match [self.columns[0].per_class, self.columns[1].per_class] {
+            [1, 1] => self.ranks_of::<1, 1>(classes, l4, ranks),
+            [1, 2] => self.ranks_of::<1, 2>(classes, l4, ranks),
+            [2, 1] => self.ranks_of::<2, 1>(classes, l4, ranks),
+            [2, 2] => self.ranks_of::<2, 2>(classes, l4, ranks),
+            [1, 4] => self.ranks_of::<1, 4>(classes, l4, ranks),
+            [4, 1] => self.ranks_of::<4, 1>(classes, l4, ranks),
+            [3, 3] => self.ranks_of::<3, 3>(classes, l4, ranks),
+            [4, 4] => self.ranks_of::<4, 4>(classes, l4, ranks),
+            _ => {
+                for ((walks, l4), rank) in classes.iter().zip(l4).zip(ranks) {
+                    let [source, destination] = walks.map(Reference::class);
+                    *rank = self.rank(&self.enforced, KeyClasses { source, destination, l4: *l4 });
+                }
+            }
         }
     }
 

@@ -57,7 +57,9 @@ impl TrieBuilder {
         let mut stretches = Vec::new();
         let mut add = |first: u128, to: Reference| {
             let first = (first >> (KEY_BITS - depth)) as u16;
-            if stretches.last().is_none_or(|last: &Stretch| last.to != to) {
+            // What was thought to begin here does not, if something else does.
+            stretches.pop_if(|last: &mut Stretch| last.first == first);
+            if stretches.last().is_none_or(|last| last.to != to) {
                 stretches.push(Stretch { first, to });
             }
         };
@@ -94,10 +96,11 @@ impl TrieBuilder {
         let depth = within.depth + bits;
         let to = Within { first: inside[0].first & !(u128::MAX >> depth), depth };
         let begins = usize::from(inside[0].first == to.first);
+        let end = runs.partition_point(|run| run.first <= to.last());
         let skip = Skip {
             expected: inside[0].first << within.depth,
             bits,
-            inside: self.reference(&runs[begins..], to, may_skip)?,
+            inside: self.reference(&runs[begins..end], to, may_skip)?,
             beside: leaf(around.class),
         };
         self.trie.skips.push(skip);
