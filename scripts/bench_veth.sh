@@ -4,6 +4,7 @@
 #
 #   scripts/bench_veth.sh                  # 7 pairs; the last line is the bar
 #   scripts/bench_veth.sh --balance        # 60 s in each direction, then where every frame of packet memory is
+#   scripts/bench_veth.sh --half-load      # half of what arrives at most, for 30 s: what was dropped between workers
 #   scripts/bench_veth.sh --sweep          # only removes what killed runs left; every run begins so
 #
 # Settings: WORKERS (1; with more they are not pinned), QUEUES (1; of each device), PAIRS (7), SECONDS_EACH (4), WARM_UP (2), FLOWS (1024), READER (1: flow records are read; 0: nobody reads),
@@ -244,13 +245,46 @@ balance() {
   [ "$READER" != 1 ] || cat "$WORK/reader.log"
 }
 
+# paced RATE SECONDS: sends that many a second from near to far through the network stack; prints what was sent, and what
+# arrived.
+paced() {
+  local before
+  before=$(sunk far)
+  on near nice -n -5 "$BIN/paced_sender" "$FAR" 9 64 "$1" "$2"
+  sleep 0.5
+  ARRIVED=$(($(sunk far) - before))
+  echo "$ARRIVED arrived"
+}
+
+half_load() {
+  local seconds=${HALF_LOAD_SECONDS:-30} rate
+  on near ip addr add "$NEAR/24" dev eth0
+  on near ip neigh add "$FAR" lladdr "$FAR_MAC" dev eth0
+  start_ours
+  paced 0 5
+  rate=$((ARRIVED / 5 / 2))
+  finish "$FORWARDER"
+  [ -z "$READING" ] || wait "$READING" || true
+  on host ip link set near xdp off 2>/dev/null || true
+  on host ip link set far xdp off 2>/dev/null || true
+  start_ours
+  echo "half of what arrives at most: $rate a second for $seconds s"
+  paced "$rate" "$seconds"
+  finish "$FORWARDER"
+  without_colours <"$WORK/ours.log" | grep "workers stop"
+}
+
 sweep
 case ${1:-} in
-  "" | --balance) ;;
+  "" | --balance | --half-load) ;;
   --sweep) exit 0 ;;
   *) echo "unknown argument $1" && exit 2 ;;
 esac
 WORK=$(mktemp -d "/tmp/$ID-XXXX")
 trap down EXIT
 up
-if [ "${1:-}" = --balance ]; then balance; else pairs; fi
+case ${1:-} in
+  --balance) balance ;;
+  --half-load) half_load ;;
+  *) pairs ;;
+esac
