@@ -4,6 +4,7 @@
 #
 #   scripts/bench_veth.sh                  # 7 pairs; the last line is the bar
 #   scripts/bench_veth.sh --balance        # 60 s in each direction, then where every frame of packet memory is
+#   scripts/bench_veth.sh --half-load      # the same with half of what a sender of the network stack brings across at most
 #   scripts/bench_veth.sh --sweep          # only removes what killed runs left; every run begins so
 #
 # Settings: WORKERS (1; with more they are not pinned), QUEUES (1; of each device), PAIRS (7), SECONDS_EACH (4), WARM_UP (2), FLOWS (1024), READER (1: flow records are read; 0: nobody reads),
@@ -244,13 +245,64 @@ balance() {
   [ "$READER" != 1 ] || cat "$WORK/reader.log"
 }
 
+# addressed: gives both sides addresses, for what is sent through the network stack.
+addressed() {
+  on near ip addr add "$NEAR/24" dev eth0
+  on near ip neigh add "$FAR" lladdr "$FAR_MAC" dev eth0
+  on far ip addr add "$FAR/24" dev eth0
+  on far ip neigh add "$NEAR" lladdr "$NEAR_MAC" dev eth0
+}
+
+# start_paced SIDE RATE SECONDS: sends that many a second from there to the other side through the network stack.
+start_paced() {
+  local to=$FAR
+  [ "$1" = near ] || to=$NEAR
+  urgent "$WORK/generator.log" ip netns exec "$ID-$1" "$BIN/paced_sender" "$to" 9 64 "$2" "$3"
+  GENERATOR=$STARTED
+}
+
+half_load() {
+  local seconds=${HALF_LOAD_SECONDS:-60} side to rate before first last
+  addressed
+  start_ours
+  before=$(sunk far)
+  start_paced near 0 10
+  wait "$GENERATOR"
+  rate=$((($(sunk far) - before) / 20))
+  echo "as many as go, 10 s: $(cat "$WORK/generator.log"), $(($(sunk far) - before)) arrived; half of that: $rate a second"
+  finish "$FORWARDER"
+  [ -z "$READING" ] || wait "$READING" || true
+  on host ip link set near xdp off 2>/dev/null || true
+  on host ip link set far xdp off 2>/dev/null || true
+  start_ours
+  for side in near far; do
+    to=far
+    [ "$side" = near ] || to=near
+    before=$(sunk "$to")
+    start_paced "$side" "$rate" "$seconds"
+    sleep 1
+    first=$(arrived_in 10 "$to")
+    sleep $((seconds - 22))
+    last=$(arrived_in 10 "$to")
+    wait "$GENERATOR" || true
+    echo "$seconds s from $side to $to: $(cat "$WORK/generator.log"), $(($(sunk "$to") - before)) arrived; kpps of the first and" \
+      "the last 10 s: $first $last, ratio $(awk -v a="$last" -v b="$first" 'BEGIN {printf "%.3f", b ? a / b : 0}')"
+  done
+  finish "$FORWARDER"
+  without_colours <"$WORK/ours.log" | grep "workers stop"
+}
+
 sweep
 case ${1:-} in
-  "" | --balance) ;;
+  "" | --balance | --half-load) ;;
   --sweep) exit 0 ;;
   *) echo "unknown argument $1" && exit 2 ;;
 esac
 WORK=$(mktemp -d "/tmp/$ID-XXXX")
 trap down EXIT
 up
-if [ "${1:-}" = --balance ]; then balance; else pairs; fi
+case ${1:-} in
+  --balance) balance ;;
+  --half-load) half_load ;;
+  *) pairs ;;
+esac

@@ -154,6 +154,9 @@ mod tests {
         (0..20 * CHUNK_ROWS).for_each(|window| {
             buffer.push(series(u32::try_from(window % 7).unwrap()), &row(1.0), window as u64);
         });
+        (10..60).for_each(|number| {
+            buffer.push(series(number), &row(1.0), 1_000);
+        });
         assert!(
             buffer.full.len() == 5 && buffer.open.len() <= 5,
             "{} {}",

@@ -23,9 +23,10 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 /// Workers of one host: more than the queues of any card that is shared by virtual machines, and as many as there are
 /// bits in a set of them.
 pub const WORKERS_MAX: usize = 64;
-/// Frames that may be on their way from one worker to another: sixteen bursts, what arrives in a millisecond in which
-/// the receiver is kept from its core. A quarter of a default slice.
-pub const HAND_OVER_FRAMES_MAX: usize = 1_024;
+/// Frames that may be on their way from one worker to another: 64 bursts. Where workers share their cores with others, a
+/// receiver is kept from its core for tens of milliseconds; with a ring of 1,024, one packet in six hundred was lost so, at a
+/// hundred thousand handed over a second.
+pub const HAND_OVER_FRAMES_MAX: usize = 4_096;
 /// Handles of homeward memory taken in from one place in a turn.
 pub(super) const HOMECOMERS_PER_TURN: usize = 256;
 
@@ -285,9 +286,15 @@ mod tests {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     fn setting() -> (Vec<Crossings>, Vec<FramePool>) {
-        let config = UmemConfig { frames_total: 4_096, workers: 2, ..UmemConfig::default() };
+        setting_with(2_048)
+    }
+
+    /// Returns two workers with slices of so many frames.
+    fn setting_with(slice_frames: usize) -> (Vec<Crossings>, Vec<FramePool>) {
+        let frames_total = u32::try_from(2 * slice_frames).unwrap();
+        let config = UmemConfig { frames_total, workers: 2, ..UmemConfig::default() };
         let pools = Umem::new(&config).unwrap().1;
-        (Crossings::among(&[2_048, 2_048]).unwrap(), pools)
+        (Crossings::among(&[slice_frames; 2]).unwrap(), pools)
     }
 
     fn is_ringing(end: &Crossings) -> bool {
@@ -316,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_full_line_gives_the_frame_back() {
-        let (mut ends, mut pools) = setting();
+        let (mut ends, mut pools) = setting_with(2 * HAND_OVER_FRAMES_MAX);
         for _ in 0..HAND_OVER_FRAMES_MAX {
             let frame = pools[0].allocate().unwrap();
             assert!(ends[0].hand_over(1, Crossing { frame, errand: JUDGE }).is_ok());

@@ -3,6 +3,7 @@
 use super::Worker;
 use super::crossing::Crossing;
 use crate::counters::WorkerCounters;
+use crate::verdict::DropReason;
 
 /// Takes from the workers, whose threads have ended, all that they hold.
 pub fn stop(workers: &mut [Worker]) {
@@ -19,6 +20,7 @@ pub fn stop(workers: &mut [Worker]) {
     }
     tell_balance(workers, "workers stopped");
     tell_devices(workers);
+    tell_crossings(workers);
 }
 
 impl Worker {
@@ -99,6 +101,17 @@ fn tell_devices(workers: &[Worker]) {
         if received + sent + dropped + full > 0 {
             tracing::info!(number, received, sent, dropped, full, "workers stopped: device");
         }
+    }
+}
+
+/// Logs what went from worker to worker, and what did not because the other one was behind.
+fn tell_crossings(workers: &[Worker]) {
+    if workers.len() > 1 {
+        let sum =
+            |of: fn(&WorkerCounters) -> u64| workers.iter().map(|worker| of(&worker.counters)).sum::<u64>();
+        let handed_over = sum(|counters| counters.handed_over.get());
+        let full = sum(|counters| counters.dropped(DropReason::HandOverFull));
+        tracing::info!(handed_over, full, "workers stopped: hand-over");
     }
 }
 
