@@ -149,7 +149,13 @@ pub struct Footprint {
 
 impl std::fmt::Display for Footprint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { bytes, classes, columns: [sources, destinations], columns_per_class: [source, destination], .. } = self;
+        let Self {
+            bytes,
+            classes,
+            columns: [sources, destinations],
+            columns_per_class: [source, destination],
+            ..
+        } = self;
         let Self { cells, programs, l4_classes, .. } = self;
         write!(
             f,
@@ -249,7 +255,15 @@ impl Classifier {
             + size_of_val(self.ends.as_slice());
         let columns_per_class = [self.columns[0].per_class, self.columns[1].per_class];
         let (classes, l4_classes) = (self.classes, self.l4_classes.count() as usize);
-        Footprint { bytes, classes, columns: self.columns_count, columns_per_class, cells, programs, l4_classes }
+        Footprint {
+            bytes,
+            classes,
+            columns: self.columns_count,
+            columns_per_class,
+            cells,
+            programs,
+            l4_classes,
+        }
     }
 
     /// Returns the roots under which a segment's addresses are looked up.

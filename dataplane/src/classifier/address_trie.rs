@@ -313,8 +313,11 @@ mod tests {
             for run in &runs {
                 for key in [run.first.saturating_sub(unit), run.first, run.first.saturating_add(unit)] {
                     let expected = runs[runs.partition_point(|run| run.first <= key) - 1].class;
-                    let address =
-                        if is_ipv6 { IpAddr::V6(key.into()) } else { IpAddr::V4(((key >> 96) as u32).into()) };
+                    let address = if is_ipv6 {
+                        IpAddr::V6(key.into())
+                    } else {
+                        IpAddr::V4(((key >> 96) as u32).into())
+                    };
                     assert_eq!(trie.class_of(root, address), expected, "{address} of {runs:x?}");
                 }
             }

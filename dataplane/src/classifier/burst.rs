@@ -63,7 +63,8 @@ impl Classifier {
         l4: &[u32; BURST_KEYS],
         ranks: &mut [Rank],
     ) {
-        let (rows, columns) = (self.columns[0].places.as_chunks::<ROWS>().0, self.columns[1].places.as_chunks::<COLUMNS>().0);
+        let (rows, columns) =
+            (self.columns[0].places.as_chunks::<ROWS>().0, self.columns[1].places.as_chunks::<COLUMNS>().0);
         let matrix: &Matrix = &self.enforced;
         let mut programs = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
         for (programs, [source, destination]) in programs.iter_mut().zip(classes) {

@@ -1,62 +1,126 @@
-//! L4 programs: L4 class -> rank of the winning rule, as rows of one dense table.
+//! L4 programs: L4 class -> rank of the winning rule, as a tree of dense tables.
 //!
-//! A program has one entry a class: the rank of the first of its rules that holds the class. Equal programs are stored
-//! once. A cell names a program by where its row begins, so that one addition and one load give the rank.
+//! A program has one entry a class: the rank of the first of its rules that holds the class. Up to 256 classes are one
+//! **leaf**, which a cell names by where its ranks begin, so that one addition and one load give the rank. A policy that
+//! tells more classes apart has pages of 64 references above its leaves. Equal leaves and pages are stored once, so equal
+//! cells share their program and unequal ones share what they have in common; above all the leaf on which no rule wins.
 //!
 //! ```text
-//! ranks[program + class]: u16      program 0 is the one in which no rule wins
+//! levels = 0:  program = leaf              ranks[program + class]
+//! levels = 1:  program = page of leaves    ranks[pages[program + class / 256 % 64] + class % 256]
 //! ```
+//!
+//! All programs of a classifier have the same number of levels, so that the loop over them is foreseen.
 
 use super::address_trie::index_u32;
 use super::compile::CompileError;
 use std::collections::HashMap;
+use std::hash::Hash;
 
 /// The program in which no rule wins.
 pub(super) const EMPTY_PROGRAM: u32 = 0;
-/// Ranks of all programs of one matrix together: 2^28 of two bytes are 512 MB.
+/// Ranks of all leaves, and references of all pages, of one matrix: 2^28 ranks of two bytes are 512 MB.
 pub(super) const PROGRAM_RANKS_MAX: usize = 1 << 28;
+/// Bits of a class that a leaf looks at: the policies of most hosts tell fewer classes apart.
+const LEAF_BITS: u32 = 8;
+/// Classes of a leaf.
+const LEAF_CLASSES: usize = 1 << LEAF_BITS;
+/// Bits of a class that a page looks at.
+const PAGE_BITS: u32 = 6;
+/// References of a page.
+const PAGE_REFERENCES: usize = 1 << PAGE_BITS;
 
 /// The programs of one matrix.
 #[derive(Debug)]
 pub(super) struct L4Programs {
     ranks: Vec<u16>,
+    /// Where leaves begin, or other pages.
+    pages: Vec<u32>,
+    /// Pages above a leaf.
+    levels: u32,
 }
 
 impl L4Programs {
     /// Returns the rank that a program gives to a class.
     #[inline]
     pub(super) fn rank(&self, program: u32, class: u32) -> u16 {
-        self.ranks[(program + class) as usize]
+        let mut place = program;
+        for level in (0..self.levels).rev() {
+            let reference = class >> (LEAF_BITS + level * PAGE_BITS);
+            place = self.pages[place as usize + reference as usize % PAGE_REFERENCES];
+        }
+        self.ranks[place as usize + class as usize % LEAF_CLASSES]
     }
 
     /// Returns the bytes that all programs take.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.ranks.as_slice())
+        size_of_val(self.ranks.as_slice()) + size_of_val(self.pages.as_slice())
     }
 }
 
 /// Stores programs, equal ones once.
 pub(super) struct Programs {
-    ranks: Vec<u16>,
+    leaves: Store<u16>,
+    pages: Store<u32>,
     /// The program of each list of rules met so far.
     of_rules: HashMap<Vec<u32>, u32>,
-    /// The program of each row of ranks.
-    of_ranks: HashMap<Vec<u16>, u32>,
+    programs: std::collections::HashSet<u32>,
     no_rule: u16,
     classes: usize,
+    levels: u32,
+}
+
+/// Rows, equal ones once.
+struct Store<T> {
+    list: Vec<T>,
+    places: HashMap<Vec<T>, u32>,
+}
+
+impl<T: Copy + Eq + Hash> Store<T> {
+    fn new() -> Self {
+        Self { list: Vec::new(), places: HashMap::new() }
+    }
+
+    /// Returns where the rows of a table begin; the last one is filled up with `rest`.
+    fn put(&mut self, table: &[T], width: usize, rest: T) -> Vec<u32> {
+        let place = |row: &[T]| {
+            let mut row = row.to_vec();
+            row.resize(width, rest);
+            *self.places.entry(row).or_insert_with_key(|row| {
+                self.list.extend_from_slice(row);
+                index_u32(self.list.len() - width)
+            })
+        };
+        table.chunks(width).map(place).collect()
+    }
 }
 
 impl Programs {
-    /// Returns a store for programs over that many classes, holding the empty one; `no_rule` is its only rank.
+    /// Returns a store for programs over that many classes, of which there is at least one, holding the empty one; `no_rule`
+    /// is its only rank.
     pub(super) fn new(classes: u32, no_rule: u16) -> Self {
-        let empty = vec![no_rule; classes as usize];
-        Self {
-            ranks: empty.clone(),
-            of_rules: HashMap::from([(Vec::new(), EMPTY_PROGRAM)]),
-            of_ranks: HashMap::from([(empty, EMPTY_PROGRAM)]),
-            no_rule,
-            classes: classes as usize,
+        let classes = classes as usize;
+        let mut levels = 0;
+        while classes > LEAF_CLASSES << (levels * PAGE_BITS) {
+            levels += 1;
         }
+        Self {
+            leaves: Store::new(),
+            pages: Store::new(),
+            of_rules: HashMap::new(),
+            programs: std::collections::HashSet::new(),
+            no_rule,
+            classes,
+            levels,
+        }
+        .with_empty()
+    }
+
+    /// Adds the empty program, so that its place is known.
+    fn with_empty(mut self) -> Self {
+        let empty = self.program(&[], |_| &[]);
+        debug_assert_eq!(empty, Ok(EMPTY_PROGRAM));
+        self
     }
 
     /// Returns the program in which the first of the rules that holds a class wins it. The ranks ascend; `classes_of`
@@ -75,25 +139,25 @@ impl Programs {
             let winner = u16::try_from(*rank).expect("ranks are limited below 2^16");
             classes_of(*rank).iter().for_each(|class| row[usize::from(*class)] = winner);
         }
-        let next = self.ranks.len();
-        let program = *self.of_ranks.entry(row).or_insert_with_key(|row| {
-            self.ranks.extend_from_slice(row);
-            index_u32(next)
-        });
-        if self.ranks.len() > PROGRAM_RANKS_MAX {
+        let mut places = self.leaves.put(&row, self.classes.min(LEAF_CLASSES), self.no_rule);
+        for _ in 0..self.levels {
+            places = self.pages.put(&places, PAGE_REFERENCES, 0);
+        }
+        if self.leaves.list.len().max(self.pages.list.len()) > PROGRAM_RANKS_MAX {
             return Err(CompileError::ProgramRanks);
         }
-        self.of_rules.insert(ranks.to_vec(), program);
-        Ok(program)
+        self.of_rules.insert(ranks.to_vec(), places[0]);
+        self.programs.insert(places[0]);
+        Ok(places[0])
     }
 
     /// Returns how many different programs there are.
     pub(super) fn count(&self) -> usize {
-        self.of_ranks.len()
+        self.programs.len()
     }
 
     /// Returns the stored programs, in the form that is looked up.
     pub(super) fn finish(self) -> L4Programs {
-        L4Programs { ranks: self.ranks }
+        L4Programs { ranks: self.leaves.list, pages: self.pages.list, levels: self.levels }
     }
 }

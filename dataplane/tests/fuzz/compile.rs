@@ -106,6 +106,7 @@ fn check_refusal(error: &CompileError, policy: &Policy, faults: &[Fault]) {
         }
         CompileError::L4Classes(_)
         | CompileError::TrieNodes
+        | CompileError::ProgramRanks
         | CompileError::Blocks
         | CompileError::CellRules => {
             panic!("a small policy is too large: {error}")

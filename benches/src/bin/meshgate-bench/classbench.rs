@@ -136,7 +136,8 @@ impl Set {
         let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
         let lines: Vec<Line> = lines
             .map(|(number, line)| {
-                parse_line(line).ok_or_else(|| BenchError::Line(path.to_owned(), number, "no line of a ClassBench set"))
+                parse_line(line)
+                    .ok_or_else(|| BenchError::Line(path.to_owned(), number, "no line of a ClassBench set"))
             })
             .collect::<Result<_, _>>()?;
         if lines.is_empty() {
@@ -180,9 +181,9 @@ impl Set {
 
     /// Returns the set as a policy whose default drops, and the line of each of its rules.
     pub fn policy(&self) -> (Policy, Vec<usize>) {
-        let matches = (0..).zip(&self.lines).flat_map(|(at, line)| {
-            l4_matches(line).into_iter().map(move |l4| (at, line, l4))
-        });
+        let matches = (0..)
+            .zip(&self.lines)
+            .flat_map(|(at, line)| l4_matches(line).into_iter().map(move |l4| (at, line, l4)));
         let rule = |(id, (at, line, l4)): (u32, (usize, &Line, L4Match))| {
             let rule = Rule {
                 id: RuleId(id),

@@ -84,7 +84,11 @@ impl Classify {
         println!("bar: classify_compile = {compile_s:.3} s");
         println!("bar: classify_bytes = {} bytes", footprint.bytes);
         println!("bar: classify_mismatches = {} headers", wrong.scan + wrong.expected);
-        if wrong.scan + wrong.expected > 0 { Err(BenchError::Mismatches(wrong.scan, wrong.expected)) } else { Ok(()) }
+        if wrong.scan + wrong.expected > 0 {
+            Err(BenchError::Mismatches(wrong.scan, wrong.expected))
+        } else {
+            Ok(())
+        }
     }
 }
 

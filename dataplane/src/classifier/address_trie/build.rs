@@ -36,7 +36,11 @@ impl TrieBuilder {
         for (at, stretch) in stretches.iter().enumerate() {
             let end = stretches.get(at + 1).map_or(DIGITS, |next| next.first.into());
             // A walk takes its first step without asking whether it is over.
-            let to = if stretch.to.is_leaf() { self.row(&[Stretch { first: 0, to: stretch.to }])? } else { stretch.to };
+            let to = if stretch.to.is_leaf() {
+                self.row(&[Stretch { first: 0, to: stretch.to }])?
+            } else {
+                stretch.to
+            };
             table.extend(std::iter::repeat_n(to, (end - u32::from(stretch.first)) as usize));
         }
         let root = Root(index_u32(self.trie.pages.len()));
@@ -52,7 +56,12 @@ impl TrieBuilder {
     }
 
     /// Returns the stretches of the digit behind the bits that keys have in common; the runs are those that meet them.
-    fn stretches(&mut self, runs: &[Run], within: Within, may_skip: bool) -> Result<Vec<Stretch>, CompileError> {
+    fn stretches(
+        &mut self,
+        runs: &[Run],
+        within: Within,
+        may_skip: bool,
+    ) -> Result<Vec<Stretch>, CompileError> {
         let depth = within.depth + DIGIT_BITS;
         let mut stretches = Vec::new();
         let mut add = |first: u128, to: Reference| {
@@ -66,7 +75,8 @@ impl TrieBuilder {
         add(within.first, leaf(runs[0].class));
         let mut at = 1;
         while at < runs.len() {
-            let of_digit = Within { first: runs[at].first & !(u128::MAX.checked_shr(depth).unwrap_or(0)), depth };
+            let of_digit =
+                Within { first: runs[at].first & !(u128::MAX.checked_shr(depth).unwrap_or(0)), depth };
             let last = of_digit.last();
             let end = at + runs[at..].iter().take_while(|run| run.first <= last).count();
             if end == at + 1 && runs[at].first == of_digit.first {
