@@ -72,5 +72,10 @@ fn an_address_that_a_listed_server_leases_works_and_is_gone_when_it_is_released(
     // Told to end, it gives its address back (-R).
     let _ended = client.terminate();
     wait_until("the address is given back", || !leased());
+    // Control has the version without it; the host has it a moment later.
+    wait_until("the host is in step", || {
+        let status = ground.ask(&["status"]);
+        status["hosts"][0]["version"] == status["version"]
+    });
     assert!(!reaches());
 }

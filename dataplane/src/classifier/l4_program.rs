@@ -161,3 +161,26 @@ impl Programs {
         L4Programs { ranks: self.leaves.list, pages: self.pages.list, levels: self.levels }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_gives_each_class_its_rank_however_many_there_are() {
+        for classes in [1u16, 256, 257, 16_384, 16_385, u16::MAX] {
+            let held: Vec<Vec<u16>> =
+                (0..5).map(|rank| (0..classes).filter(|class| class % 7 == rank).collect()).collect();
+            let mut programs = Programs::new(classes.into(), 99);
+            let all = programs.program(&[0, 1, 2, 3, 4], |rank| &held[rank as usize]).unwrap();
+            let few = programs.program(&[2], |rank| &held[rank as usize]).unwrap();
+            let programs = programs.finish();
+            for class in 0..classes {
+                let kind = class % 7;
+                let expected = [if kind < 5 { kind } else { 99 }, if kind == 2 { 2 } else { 99 }, 99];
+                let found = [all, few, EMPTY_PROGRAM].map(|program| programs.rank(program, class.into()));
+                assert_eq!(found, expected, "class {class} of {classes}");
+            }
+        }
+    }
+}
