@@ -62,6 +62,7 @@ pub struct Config {
     #[serde(default = "default_seed")]
     pub seed: u64,
     /// Full chunks of rows that are kept to learn from: 1 to 8,192. Each takes 2.7 kB, and half-full ones as many again.
+    /// Where more series than that are active at once, they take the room from each other before a chunk is full.
     #[serde(default = "default_replay_chunks")]
     pub replay_chunks: usize,
     /// When something is unusual.

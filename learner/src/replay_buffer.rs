@@ -152,7 +152,7 @@ mod tests {
     fn a_smaller_buffer_keeps_no_more_than_it_is_told() {
         let mut buffer = ReplayBuffer::new(5, 1);
         (0..20 * CHUNK_ROWS).for_each(|window| {
-            buffer.push(series(u32::try_from(window % 7).unwrap()), &row(1.0), window as u64);
+            buffer.push(series(u32::try_from(window % 3).unwrap()), &row(1.0), window as u64);
         });
         (10..60).for_each(|number| {
             buffer.push(series(number), &row(1.0), 1_000);

@@ -10,6 +10,9 @@ use super::{BURST_KEYS, Classifier, Judgement, KeyClasses, Rank, Roots};
 use meshgate_policy::PolicyKey;
 use std::net::IpAddr;
 
+/// The lower digit of an IPv4 address.
+const LOWER: u32 = 0xffff;
+
 /// Where the walks of a burst's addresses have come to: source and destination of each packet.
 type Walks = [[Reference; 2]; BURST_KEYS];
 /// The lower digits of IPv4 addresses.
@@ -114,9 +117,9 @@ impl Classifier {
             if let (IpAddr::V4(source), IpAddr::V4(destination)) = (key.source, key.destination) {
                 let (source, destination) = (source.to_bits(), destination.to_bits());
                 walks[0] = self.trie.start(roots.ipv4, (source >> DIGIT_BITS) as u16);
-                digits[0] = source as u16;
+                digits[0] = (source & LOWER) as u16;
                 walks[1] = self.trie.start(roots.ipv4, (destination >> DIGIT_BITS) as u16);
-                digits[1] = destination as u16;
+                digits[1] = (destination & LOWER) as u16;
             } else {
                 is_mixed = true;
                 *walks = begin_mixed(&self.trie, roots, key);

@@ -76,7 +76,7 @@ impl L4Classes {
             let mask = self.types[protocol];
             point = type_point(key) & mask | point & !mask;
         }
-        let page = self.directory[(self.spaces[protocol] + point / PAGE_POINTS as u32) as usize];
+        let page = self.directory[(self.spaces[protocol] + (point >> PAGE_POINTS.ilog2())) as usize];
         self.pages[usize::from(page)][point as usize % PAGE_POINTS].into()
     }
 

@@ -65,7 +65,7 @@ impl TrieBuilder {
         let depth = within.depth + DIGIT_BITS;
         let mut stretches = Vec::new();
         let mut add = |first: u128, to: Reference| {
-            let first = (first >> (KEY_BITS - depth)) as u16;
+            let first = ((first >> (KEY_BITS - depth)) & 0xffff) as u16;
             // What was thought to begin here does not, if something else does.
             stretches.pop_if(|last: &mut Stretch| last.first == first);
             if stretches.last().is_none_or(|last| last.to != to) {
