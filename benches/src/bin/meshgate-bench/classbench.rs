@@ -20,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 /// Bytes of the largest file that is read, unpacked.
-const FILE_BYTES_MAX: usize = 1 << 30;
+const FILE_BYTES_MAX: usize = 256 << 20;
 /// In a generated trace, headers of a hundred that are drawn inside a line; the others are anything.
 const INSIDE_PERCENT: u64 = 90;
 
@@ -220,19 +220,34 @@ pub fn read_trace(path: &Path) -> Result<Vec<Header>, BenchError> {
 
 fn read_text(path: &Path) -> Result<String, BenchError> {
     let unreadable = |error| BenchError::Unreadable(path.to_owned(), error);
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    let bytes = if path.extension().is_some_and(|extension| extension == "xz") {
-        let mut unpacked = Vec::new();
-        lzma_rs::xz_decompress(&mut BufReader::new(bytes.as_slice()), &mut unpacked)
-            .map_err(|error| unreadable(std::io::Error::other(format!("{error:?}"))))?;
-        unpacked
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut text = Limited(Vec::new());
+    let mut packed = BufReader::new(file);
+    if path.extension().is_some_and(|extension| extension == "xz") {
+        lzma_rs::xz_decompress(&mut packed, &mut text).map_err(|error| match error {
+            lzma_rs::error::Error::IoError(error) => unreadable(error),
+            error => unreadable(std::io::Error::other(error.to_string())),
+        })?;
     } else {
-        bytes
-    };
-    if bytes.len() > FILE_BYTES_MAX {
-        return Err(unreadable(std::io::Error::other(format!("more than {FILE_BYTES_MAX} bytes"))));
+        std::io::copy(&mut packed, &mut text).map_err(unreadable)?;
     }
-    String::from_utf8(bytes).map_err(|error| unreadable(std::io::Error::other(error)))
+    String::from_utf8(text.0).map_err(|error| unreadable(std::io::Error::other(error)))
+}
+
+/// Takes in so many bytes and no more: a few packed ones can be any number.
+struct Limited(Vec<u8>);
+
+impl std::io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > FILE_BYTES_MAX {
+            return Err(std::io::Error::other(format!("more than {FILE_BYTES_MAX} bytes")));
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn parse_line(line: &str) -> Option<Line> {
