@@ -163,7 +163,7 @@ impl Tracker {
             return self.refuse(&policy_key, &grounds, packet);
         }
         let state = FlowState::at_start(packet.ip, sender);
-        self.take_in(Self::flow(key, sender, state, grounds, packet), packet, published)
+        self.take_in(Flow::begun(key, sender, state, grounds, packet), packet, published)
     }
 
     /// Puts the flow of an allowed packet into the table, if need be in the place of one that may go.
@@ -227,7 +227,31 @@ impl Tracker {
         Verdict::Drop(reason, verdict_grounds(grounds))
     }
 
-    fn flow(
+    fn count_rule(&self, grounds: &FlowGrounds, bytes: u32, is_judging: bool, published: &Published) {
+        if grounds.generation != published.generation {
+            return;
+        }
+        let place = usize::try_from(grounds.rule_index).unwrap_or(usize::MAX);
+        if let Some(rule) = published.rules.get(self.worker).and_then(|rules| rules.get(place)) {
+            rule.flows.add(u64::from(is_judging));
+            rule.packets.add(u64::from(bytes > 0));
+            rule.bytes.add(u64::from(bytes));
+        }
+    }
+
+    fn drop(reason: DropReason, published: &Published, rule: Option<meshgate_policy::RuleId>) -> Verdict {
+        Verdict::Drop(reason, Grounds { version: published.version, stage: reason.stage(), rule })
+    }
+}
+
+fn verdict_grounds(grounds: &FlowGrounds) -> Grounds {
+    Grounds { version: grounds.version, stage: grounds.stage, rule: grounds.rule_id() }
+}
+
+impl Flow {
+    /// Returns the flow that a packet begins, before it is counted. The addresses and ports are those of the packet; where the
+    /// other side is the initiator they have to be turned.
+    pub fn begun(
         key: FlowKey,
         initiator: Sender,
         state: FlowState,
@@ -250,24 +274,4 @@ impl Tracker {
             segment_bytes_max: [0; 2],
         }
     }
-
-    fn count_rule(&self, grounds: &FlowGrounds, bytes: u32, is_judging: bool, published: &Published) {
-        if grounds.generation != published.generation {
-            return;
-        }
-        let place = usize::try_from(grounds.rule_index).unwrap_or(usize::MAX);
-        if let Some(rule) = published.rules.get(self.worker).and_then(|rules| rules.get(place)) {
-            rule.flows.add(u64::from(is_judging));
-            rule.packets.add(u64::from(bytes > 0));
-            rule.bytes.add(u64::from(bytes));
-        }
-    }
-
-    fn drop(reason: DropReason, published: &Published, rule: Option<meshgate_policy::RuleId>) -> Verdict {
-        Verdict::Drop(reason, Grounds { version: published.version, stage: reason.stage(), rule })
-    }
-}
-
-fn verdict_grounds(grounds: &FlowGrounds) -> Grounds {
-    Grounds { version: grounds.version, stage: grounds.stage, rule: grounds.rule_id() }
 }

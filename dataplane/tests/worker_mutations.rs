@@ -21,6 +21,7 @@ use mutations::cases::{self, play, shrink};
 use mutations::host::{MutationHost, Setting, Step, Tally};
 use mutations::mutate::{mutate, repair};
 use mutations::noise::Noise;
+use mutations::number_of;
 use mutations::scenes::{self, Scene, Shot};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -101,15 +102,6 @@ fn fail(seed: u64, setting: Setting, steps: Vec<Step>, fault: &str) -> ! {
     let path = cases::folder().join(format!("found-{seed:016x}.hex"));
     std::fs::write(&path, cases::write(&says.replace('\n', " "), setting, &steps)).unwrap();
     panic!("seed {seed:#x}: {says}; see {}", path.display());
-}
-
-fn number_of(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-    Some(number.unwrap_or_else(|error| panic!("{variable}: {error}")))
 }
 
 fn mutate_with(workers: usize) {

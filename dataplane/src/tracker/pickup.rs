@@ -47,7 +47,7 @@ impl Tracker {
         if grounds.action.is_allow() {
             self.counters.flows_picked_up.add(1);
             let state = FlowState::Tcp(Connection::taken_up(&tcp, sender));
-            return self.take_in(Self::flow(key, sender, state, grounds, packet), packet, published);
+            return self.take_in(Flow::begun(key, sender, state, grounds, packet), packet, published);
         }
         let (reverse, _) = Self::ask(packet.reverse_policy_key(), published);
         if !reverse.action.is_allow() {
@@ -59,7 +59,7 @@ impl Tracker {
         }
         self.counters.flows_picked_up_reversed.add(1);
         let opening = Opening { packets: 1, since_ns: packet.now_ns, ..numbers_of(&tcp) };
-        let mut flow = Self::flow(key, sender.other(), FlowState::Reversed(opening), reverse, packet);
+        let mut flow = Flow::begun(key, sender.other(), FlowState::Reversed(opening), reverse, packet);
         let L4Key { protocol, source_port, destination_port } = packet.ip.l4;
         flow.l4 = L4Key::ports(protocol, destination_port, source_port);
         flow.parties = packet.parties().swapped();

@@ -112,7 +112,7 @@ impl Model {
             return refused(&grounds);
         }
         let state = FlowState::at_start(packet.ip, sender);
-        self.take_in(new_flow(key, sender, state, grounds, packet), sender, packet)
+        self.take_in(Flow::begun(key, sender, state, grounds, packet), sender, packet)
     }
 
     fn take_up(&mut self, key: FlowKey, sender: Sender, packet: &Judged<'_>, policy: InForce<'_>) -> End {
@@ -122,7 +122,7 @@ impl Model {
         let grounds = ask(&packet.policy_key(), policy);
         if grounds.action.is_allow() {
             let state = FlowState::Tcp(Connection::taken_up(&tcp, sender));
-            return self.take_in(new_flow(key, sender, state, grounds, packet), sender, packet);
+            return self.take_in(Flow::begun(key, sender, state, grounds, packet), sender, packet);
         }
         let reverse = ask(&packet.reverse_policy_key(), policy);
         if !reverse.action.is_allow() {
@@ -132,7 +132,7 @@ impl Model {
             return End::Drop(DropReason::NoFlow);
         }
         let state = FlowState::Reversed(opening(&tcp, 1, packet.now_ns));
-        let mut flow = new_flow(key, sender.other(), state, reverse, packet);
+        let mut flow = Flow::begun(key, sender.other(), state, reverse, packet);
         flow.l4 = packet.reverse_policy_key().l4;
         self.take_in(flow, sender, packet)
     }
@@ -432,28 +432,4 @@ fn opening(tcp: &TcpFields, packets: u8, since_ns: u64) -> Opening {
     let virtual_bytes = u32::from(has(tcp, TcpFlags::SYN)) + u32::from(has(tcp, TcpFlags::FIN));
     let sequence = tcp.sequence.wrapping_add(tcp.payload_bytes).wrapping_add(virtual_bytes);
     Opening { packets, since_ns, sequence, acknowledgment: tcp.acknowledgment }
-}
-
-fn new_flow(
-    key: FlowKey,
-    initiator: Sender,
-    state: FlowState,
-    grounds: FlowGrounds,
-    packet: &Judged<'_>,
-) -> Flow {
-    Flow {
-        key,
-        initiator,
-        state,
-        grounds,
-        l4: packet.ip.l4,
-        first_ns: packet.now_ns,
-        last_ns: packet.now_ns,
-        reported_ns: packet.now_ns,
-        parties: packet.parties(),
-        is_sampled: true,
-        paces: [Pace::default(); 2],
-        delivered: [u16::MAX; 2],
-        segment_bytes_max: [0; 2],
-    }
 }
