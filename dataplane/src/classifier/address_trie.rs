@@ -35,8 +35,6 @@ use std::net::IpAddr;
 
 /// Bits that one step decides.
 pub(super) const DIGIT_BITS: u32 = 16;
-/// Values of a digit.
-const DIGITS: u32 = 1 << DIGIT_BITS;
 /// Bits of a key.
 pub(super) const KEY_BITS: u32 = 128;
 /// References of one page of a root table, and pages of one root table.

@@ -19,6 +19,7 @@ pub(in super::super) struct TrieBuilder {
     trie: AddressTrie,
     /// The nodes of each list of stretches met so far.
     nodes: HashMap<Vec<Stretch>, Reference>,
+    /// The page of each list of references; that of one reference stands for all of a page.
     pages: HashMap<Vec<Reference>, u32>,
 }
 
@@ -31,28 +32,44 @@ impl TrieBuilder {
     /// Adds the trie of one family of one segment and returns its root. The runs cover every key: the first begins at 0,
     /// each ends where the next begins. Skips are for IPv6.
     pub(in super::super) fn add(&mut self, runs: &[Run], is_ipv6: bool) -> Result<Root, CompileError> {
-        let stretches = self.stretches(runs, Within { first: 0, depth: 0 }, is_ipv6)?;
-        let mut table = Vec::with_capacity(DIGITS as usize);
-        for (at, stretch) in stretches.iter().enumerate() {
-            let end = stretches.get(at + 1).map_or(DIGITS, |next| next.first.into());
-            // A walk takes its first step without asking whether it is over.
-            let to = if stretch.to.is_leaf() {
-                self.row(&[Stretch { first: 0, to: stretch.to }])?
-            } else {
-                stretch.to
-            };
-            table.extend(std::iter::repeat_n(to, (end - u32::from(stretch.first)) as usize));
+        let mut stretches = self.stretches(runs, Within { first: 0, depth: 0 }, is_ipv6)?;
+        // A walk takes its first step without asking whether it is over.
+        for stretch in &mut stretches {
+            if stretch.to.is_leaf() {
+                stretch.to = self.row(&[Stretch { first: 0, to: stretch.to }])?;
+            }
         }
         let root = Root(index_u32(self.trie.pages.len()));
-        for page in table.chunks(PAGE) {
-            let roots = &mut self.trie.roots;
-            let place = self.pages.entry(page.to_vec()).or_insert_with(|| {
-                roots.extend_from_slice(page);
-                index_u32(roots.len() - PAGE)
-            });
-            self.trie.pages.push(*place);
+        let mut rest = stretches.as_slice();
+        for first in (0..=u16::MAX).step_by(PAGE) {
+            rest = &rest[rest.iter().skip(1).take_while(|next| next.first <= first).count()..];
+            let page = self.page(rest, first);
+            self.trie.pages.push(page);
         }
         Ok(root)
+    }
+
+    /// Returns where the page of a root table begins whose first digit is given. The stretches are those from there on.
+    fn page(&mut self, stretches: &[Stretch], first: u16) -> u32 {
+        let last = first | (PAGE - 1) as u16;
+        let here = stretches.iter().take_while(|stretch| stretch.first <= last).count();
+        // Nearly all pages of most tables are of one stretch, and there are two tables for each of thousands of segments.
+        let key = if here == 1 {
+            vec![stretches[0].to]
+        } else {
+            let mut at = 0;
+            let of_digit = |digit: u16| {
+                at += stretches[at + 1..here].iter().take_while(|next| next.first <= digit).count();
+                stretches[at].to
+            };
+            (first..=last).map(of_digit).collect()
+        };
+        let roots = &mut self.trie.roots;
+        *self.pages.entry(key).or_insert_with_key(|references| {
+            let begins = index_u32(roots.len());
+            roots.extend(references.iter().cycle().take(PAGE));
+            begins
+        })
     }
 
     /// Returns the stretches of the digit behind the bits that keys have in common; the runs are those that meet them.
