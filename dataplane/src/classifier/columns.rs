@@ -30,6 +30,10 @@ use std::collections::HashMap;
 /// Columns a class that a side may have. With the last one a class has a column for each of its groups.
 const FORMS: [usize; 6] = [1, 2, 3, 4, 8, GROUPS_PER_ENDPOINT_MAX];
 
+/// The column that holds nothing, with which the list of a class ends that has fewer columns than others; its row begins at
+/// the same place, the first one.
+pub(super) const FILLING: u32 = 0;
+
 /// How much the compiler may spend on merging atoms into columns. A larger budget never changes an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnBudget {
@@ -90,7 +94,7 @@ impl OneSide {
             per_class,
             atoms: vec![Vec::new()],
             of_class: Vec::with_capacity(self.classes.len() * per_class),
-            numbers: HashMap::from([(Vec::new(), 0)]),
+            numbers: HashMap::from([(Vec::new(), FILLING)]),
         };
         for atoms in &self.classes {
             let (alone, merged) = atoms.split_at(atoms.len().min(per_class - 1));
@@ -98,7 +102,7 @@ impl OneSide {
                 columns.push(&[*atom]);
             }
             columns.push(merged);
-            columns.of_class.extend(std::iter::repeat_n(0, per_class - 1 - alone.len()));
+            columns.of_class.extend(std::iter::repeat_n(FILLING, per_class - 1 - alone.len()));
         }
         columns
     }

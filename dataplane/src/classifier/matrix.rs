@@ -10,9 +10,10 @@
 
 use super::address_trie::index_u32;
 use super::classes::Atom;
+use super::columns::FILLING;
 use super::compile::CompileError;
 use super::l4_class::L4Matches;
-use super::l4_program::{L4Programs, Programs};
+use super::l4_program::{EMPTY_PROGRAM, L4Programs, Programs};
 use std::collections::HashMap;
 
 /// Cells of one block: program numbers of four bytes, one cache line.
@@ -84,12 +85,13 @@ impl Matrix {
         self.cells[block + column % BLOCK_CELLS]
     }
 
-    /// Returns the best rank that any pair of these rows and destination columns has for an L4 class.
+    /// Returns the best rank that any pair of these rows and destination columns has for an L4 class. What lists are filled up
+    /// with is left out: where there are many columns a class, most have few.
     #[inline]
     pub(super) fn best_rank(&self, rows: &[u32], columns: &[u32], l4: u32) -> u16 {
-        let mut best = u16::MAX;
-        for row in rows {
-            for column in columns {
+        let mut best = self.programs.rank(EMPTY_PROGRAM, l4);
+        for row in rows.iter().take_while(|row| **row != FILLING) {
+            for column in columns.iter().take_while(|column| **column != FILLING) {
                 best = best.min(self.programs.rank(self.program(*row, *column), l4));
             }
         }
