@@ -2,12 +2,12 @@
 //!
 //! A program has one entry a class: the rank of the first of its rules that holds the class. Up to 256 classes are one
 //! **leaf**, which a cell names by where its ranks begin, so that one addition and one load give the rank. A policy that
-//! tells more classes apart has pages of 64 references above its leaves. Equal leaves and pages are stored once, so equal
+//! tells more classes apart has leaves of 64, of which more are equal, and pages of 64 references above them. Equal leaves and pages are stored once, so equal
 //! cells share their program and unequal ones share what they have in common; above all the leaf on which no rule wins.
 //!
 //! ```text
 //! levels = 0:  program = leaf              ranks[program + class]
-//! levels = 1:  program = page of leaves    ranks[pages[program + class / 256 % 64] + class % 256]
+//! levels = 1:  program = page of leaves    ranks[pages[program + class / 64 % 64] + class % 64]
 //! ```
 //!
 //! All programs of a classifier have the same number of levels, so that the loop over them is foreseen.
@@ -21,11 +21,9 @@ use std::hash::Hash;
 pub(super) const EMPTY_PROGRAM: u32 = 0;
 /// Ranks of all leaves, and references of all pages, of one matrix: 2^28 ranks of two bytes are 512 MB.
 pub(super) const PROGRAM_RANKS_MAX: usize = 1 << 28;
-/// Bits of a class that a leaf looks at: the policies of most hosts tell fewer classes apart.
-const LEAF_BITS: u32 = 8;
-/// Classes of a leaf.
-const LEAF_CLASSES: usize = 1 << LEAF_BITS;
-/// Bits of a class that a page looks at.
+/// Most classes that are one leaf: the policies of most hosts tell fewer apart.
+const SINGLE_LEAF_CLASSES: usize = 256;
+/// Bits of a class that a leaf below pages looks at, and a page.
 const PAGE_BITS: u32 = 6;
 /// References of a page.
 const PAGE_REFERENCES: usize = 1 << PAGE_BITS;
@@ -38,6 +36,8 @@ pub(super) struct L4Programs {
     pages: Vec<u32>,
     /// Pages above a leaf.
     levels: u32,
+    /// The bits of a class that a leaf looks at.
+    leaf_mask: u32,
 }
 
 impl L4Programs {
@@ -46,10 +46,10 @@ impl L4Programs {
     pub(super) fn rank(&self, program: u32, class: u32) -> u16 {
         let mut place = program;
         for level in (0..self.levels).rev() {
-            let reference = class >> (LEAF_BITS + level * PAGE_BITS);
+            let reference = class >> ((level + 1) * PAGE_BITS);
             place = self.pages[place as usize + reference as usize % PAGE_REFERENCES];
         }
-        self.ranks[place as usize + class as usize % LEAF_CLASSES]
+        self.ranks[(place + (class & self.leaf_mask)) as usize]
     }
 
     /// Returns the bytes that all programs take.
@@ -101,8 +101,10 @@ impl Programs {
     pub(super) fn new(classes: u32, no_rule: u16) -> Self {
         let classes = classes as usize;
         let mut levels = 0;
-        while classes > LEAF_CLASSES << (levels * PAGE_BITS) {
-            levels += 1;
+        if classes > SINGLE_LEAF_CLASSES {
+            while classes > PAGE_REFERENCES << (levels * PAGE_BITS) {
+                levels += 1;
+            }
         }
         Self {
             leaves: Store::new(),
@@ -139,7 +141,7 @@ impl Programs {
             let winner = u16::try_from(*rank).expect("ranks are limited below 2^16");
             classes_of(*rank).iter().for_each(|class| row[usize::from(*class)] = winner);
         }
-        let mut places = self.leaves.put(&row, self.classes.min(LEAF_CLASSES), self.no_rule);
+        let mut places = self.leaves.put(&row, self.leaf_classes(), self.no_rule);
         for _ in 0..self.levels {
             places = self.pages.put(&places, PAGE_REFERENCES, 0);
         }
@@ -151,6 +153,11 @@ impl Programs {
         Ok(places[0])
     }
 
+    /// Returns the classes of a leaf.
+    fn leaf_classes(&self) -> usize {
+        if self.levels == 0 { self.classes } else { PAGE_REFERENCES }
+    }
+
     /// Returns how many different programs there are.
     pub(super) fn count(&self) -> usize {
         self.programs.len()
@@ -158,7 +165,8 @@ impl Programs {
 
     /// Returns the stored programs, in the form that is looked up.
     pub(super) fn finish(self) -> L4Programs {
-        L4Programs { ranks: self.leaves.list, pages: self.pages.list, levels: self.levels }
+        let leaf_mask = if self.levels == 0 { u32::MAX } else { (1 << PAGE_BITS) - 1 };
+        L4Programs { ranks: self.leaves.list, pages: self.pages.list, levels: self.levels, leaf_mask }
     }
 }
 
