@@ -8,8 +8,8 @@
 
 use super::{Judged, Tracker, verdict_grounds};
 use crate::flow_table::{
-    Connection, FIN, FlowIndex, FlowKey, FlowState, Match, Opening, REVERSED_MAX_NS, REVERSED_PACKETS_MAX,
-    RST, SYN, Sender, Step,
+    Connection, FIN, Flow, FlowIndex, FlowKey, FlowState, Match, Opening, REVERSED_MAX_NS,
+    REVERSED_PACKETS_MAX, RST, SYN, Sender, Step,
 };
 use crate::packet::TcpFields;
 use crate::published::Published;

@@ -13,7 +13,7 @@ pub struct Classify {
     /// Filter set in ClassBench format, plain or .xz
     #[arg(long, value_name = "RULES")]
     classbench: PathBuf,
-    /// Headers to look up, plain or .xz: SRC DST SPORT DPORT PROTO [EXPECT]; without it, some are drawn
+    /// Headers to look up, plain or .xz: SRC DST SPORT DPORT PROTO and, if known, the place of the winning line; without it, some are drawn
     #[arg(long)]
     trace: Option<PathBuf>,
     /// Headers to draw where no trace is given

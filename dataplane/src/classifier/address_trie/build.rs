@@ -51,7 +51,8 @@ impl TrieBuilder {
 
     /// Returns where the page of a root table begins whose first digit is given. The stretches are those from there on.
     fn page(&mut self, stretches: &[Stretch], first: u16) -> u32 {
-        let last = first | (PAGE - 1) as u16;
+        const { assert!(PAGE == 0x100) };
+        let last = first | 0xff;
         let here = stretches.iter().take_while(|stretch| stretch.first <= last).count();
         // Nearly all pages of most tables are of one stretch, and there are two tables for each of thousands of segments.
         let key = if here == 1 {
