@@ -118,10 +118,15 @@ impl Oracle {
             _ => return,
         };
         let Ok(read) = read else { return };
-        if let Ok((tuple, l4)) = tuple_of(&read)
-            && self.allows(read.source, read.destination, l4)
-        {
+        let Ok((tuple, l4)) = tuple_of(&read) else { return };
+        let is_first = self.allows(read.source, read.destination, l4);
+        if is_first {
             self.opened.insert((tuple, exchange_of(l4)));
+        }
+        let (reverse, asked) = ((tuple.1, tuple.0, tuple.2, tuple.4, tuple.3), reverse_of(l4));
+        let is_answer =
+            self.opened.contains(&(reverse, asked)) && self.allows(read.destination, read.source, asked);
+        if is_first || is_answer {
             let id = read.fragment.filter(|(_, offset, _)| *offset == 0).map(|(id, ..)| id);
             self.datagrams.extend(id.map(|id| (read.source, read.destination, read.protocol, id)));
         }

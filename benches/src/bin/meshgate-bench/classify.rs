@@ -7,6 +7,9 @@ use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, Rank};
 use meshgate_policy::PolicyKey;
 use std::path::PathBuf;
 
+/// Headers that may be drawn.
+const HEADERS_MAX: i64 = 10_000_000;
+
 /// What is asked for.
 #[derive(Debug, clap::Args)]
 pub struct Classify {
@@ -17,8 +20,8 @@ pub struct Classify {
     #[arg(long)]
     trace: Option<PathBuf>,
     /// Headers to draw where no trace is given
-    #[arg(long, default_value_t = 20_000, conflicts_with = "trace")]
-    headers: usize,
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=HEADERS_MAX), conflicts_with = "trace")]
+    headers: u32,
     /// Seed of the draw
     #[arg(long, default_value_t = 1, conflicts_with = "trace")]
     seed: u64,
@@ -49,7 +52,7 @@ impl Classify {
         }
         let headers = match &self.trace {
             Some(path) => classbench::read_trace(path)?,
-            None => set.trace(self.headers, self.seed),
+            None => set.trace(self.headers as usize, self.seed),
         };
         let keys: Vec<PolicyKey> = headers.iter().map(Header::key).collect();
         let (policy, line_of_rule) = set.policy();
@@ -75,7 +78,7 @@ impl Classify {
         println!("set: {}, {} lines; trace: {} headers", self.classbench.display(), set.len(), headers.len());
         println!("compiled: {footprint}");
         println!(
-            "ns a look-up: median {:.2}, {:.2} to {:.2} ({} bursts of {BURST_KEYS}, one thread's processor time)",
+            "ns a look-up: median {:.2}, {:.2} to {:.2} ({} repetitions, bursts of {BURST_KEYS}, one thread's processor time)",
             spread.median, spread.least, spread.most, self.timing.repetitions
         );
         println!("expected lines that differ since source ports are ignored: {}", wrong.by_source_port);

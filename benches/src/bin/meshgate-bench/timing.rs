@@ -13,11 +13,19 @@ pub fn thread_time() -> Duration {
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Timing {
     /// Seconds of one repetition
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.5, value_parser = parse_seconds)]
     pub seconds: f64,
     /// Repetitions, of which the median counts
-    #[arg(long, default_value_t = 5)]
-    pub repetitions: usize,
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub repetitions: u16,
+}
+
+/// Reads how long a repetition takes.
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("not a number from 0 to 3600".to_owned()),
+    }
 }
 
 impl Timing {
@@ -26,7 +34,7 @@ impl Timing {
     pub fn nanoseconds_per_item(&self, items: usize, mut round: impl FnMut()) -> Spread {
         // The first rounds find cold caches and untouched pages.
         round();
-        let values = (0..self.repetitions.max(1)).map(|_| {
+        let values = (0..self.repetitions).map(|_| {
             let began = thread_time();
             let mut rounds = 0u32;
             loop {
