@@ -74,6 +74,7 @@ mod l4_class;
 mod l4_program;
 mod matrix;
 mod proof;
+mod store;
 
 use address_trie::{AddressTrie, Root};
 pub use columns::ColumnBudget;
@@ -168,8 +169,16 @@ impl std::fmt::Display for Footprint {
 /// The roots of one segment.
 #[derive(Clone, Copy, Debug, Default)]
 struct Roots {
-    ipv4: Root,
-    ipv6: Root,
+    /// Of source addresses and of destination addresses.
+    ipv4: [Root; 2],
+    ipv6: [Root; 2],
+}
+
+impl Roots {
+    /// Returns the roots of an address's family.
+    fn of(&self, address: IpAddr) -> [Root; 2] {
+        if address.is_ipv4() { self.ipv4 } else { self.ipv6 }
+    }
 }
 
 /// The classes of one packet.
@@ -192,8 +201,11 @@ struct ClassColumns {
 impl ClassColumns {
     /// Returns the places of a class's columns.
     #[inline]
-    fn of(&self, class: u32) -> &[u32] {
-        &self.places[class as usize * self.per_class..][..self.per_class]
+    fn of<'a>(&'a self, class: &'a u32) -> &'a [u32] {
+        match self.per_class {
+            1 => std::slice::from_ref(class),
+            per_class => &self.places[*class as usize * per_class..][..per_class],
+        }
     }
 }
 
@@ -210,8 +222,8 @@ impl Classifier {
 
     /// Returns what stages 5 to 7 say about a packet.
     pub fn classify(&self, key: &PolicyKey) -> Judgement {
-        let source = self.class_of(key.segment, key.source);
-        let destination = self.class_of(key.segment, key.destination);
+        let [source, _] = self.classes_of(key.segment, key.source);
+        let [_, destination] = self.classes_of(key.segment, key.destination);
         let classes = KeyClasses { source, destination, l4: self.l4_classes.class_of(key.l4) };
         self.judgement(self.rank(&self.enforced, classes), classes)
     }
@@ -273,17 +285,16 @@ impl Classifier {
         self.roots[usize::from(self.root_of_segment[at])]
     }
 
-    /// Returns the class of an address of a segment.
-    fn class_of(&self, segment: SegmentId, address: IpAddr) -> u32 {
-        let roots = self.roots(segment);
-        self.trie.class_of(if address.is_ipv4() { roots.ipv4 } else { roots.ipv6 }, address)
+    /// Returns the class of an address of a segment, as a source and as a destination.
+    fn classes_of(&self, segment: SegmentId, address: IpAddr) -> [u32; 2] {
+        self.roots(segment).of(address).map(|root| self.trie.class_of(root, address))
     }
 
     /// Returns what decides a packet whose classes are known, among the rules of a matrix.
     #[inline]
     fn rank(&self, matrix: &Matrix, key: KeyClasses) -> Rank {
         let [rows, columns] = &self.columns;
-        Rank(matrix.best_rank(rows.of(key.source), columns.of(key.destination), key.l4))
+        Rank(matrix.best_rank(rows.of(&key.source), columns.of(&key.destination), key.l4))
     }
 
     /// Returns the judgement of a packet by what decides it among the enforced rules.

@@ -2,8 +2,9 @@
 //!
 //! The upper 16 bits are looked up in a root table, in two halves, so that a segment with few prefixes has few pages. From
 //! there on a step decides the next 16 bits, a **digit**. Along the 65,536 values of a digit the reference changes at a few
-//! places only; a **node** holds up to 32 of these places, and how many of them lie in front of the digit is the number
-//! of the reference. Sixteen comparisons are one vector instruction, and what they find is counted, not branched on.
+//! places only; a **node** is one cache line that holds up to ten of these places and the references between them, and how
+//! many of the places lie in front of the digit is the number of the reference. All ten are compared by one vector
+//! instruction, and what it finds is counted, not branched on.
 //!
 //! ```text
 //! reference, u32    1 class                           a leaf
@@ -11,27 +12,34 @@
 //!                   001 shift(5) place(24) of nodes   the same digit once more
 //!                   000 shift(5) place(24) of nodes   the next digit
 //!
-//! node at place + (digit >> shift), 68 bytes          lasts: 32 i16, ascending; before: u32
-//! reference of a digit = references[before + how many lasts are smaller]
+//! node at place + (digit >> shift), 64 bytes:
+//!    0        20                                          64
+//!    +--------+-------------------------------------------+
+//!    | lasts  | references                                |     lasts: 10 i16, ascending
+//!    +--------+-------------------------------------------+     references: 11 u32
+//! reference of a digit = references[how many lasts are smaller]
 //! ```
 //!
-//! Where more than 32 places lie on a digit, the reference names a row of nodes, which the upper bits of the digit choose
+//! Where more than ten places lie on a digit, the reference names a row of nodes, which the upper bits of the digit choose
 //! from. A row is at most four times as long as there are places; where they are so crowded that this does not separate
 //! them, a node leads to more nodes for the same digit, as in a B-tree.
 //!
 //! (A node that covers eight bits by a bitmap and finds the reference by counting its bits, as Poptrie does (Asai and Ohara,
-//! SIGCOMM 2015), takes two steps where this takes one, and half as many cache lines more.)
+//! SIGCOMM 2015), takes two steps where this takes one, and each of them reads two cache lines where this reads one.)
 //!
 //! Where all that differs below a reference lies behind the same digits, and everything else is of one class, a chain of
 //! nodes would follow, five of them in an IPv6 prefix of a few hosts. A **skip** stands for the chain and compares those
 //! digits at once.
+//!
+//! What a leaf says is chosen by the caller: the source side and the destination side have roots of their own, since rules
+//! tell other addresses apart on either side, and what both have in common is stored once.
 
 mod build;
 
 use super::compile::CompileError;
 pub(super) use build::TrieBuilder;
-use std::collections::HashMap;
 use std::net::IpAddr;
+use wide::{i8x32, i16x16};
 
 /// Bits that one step decides.
 pub(super) const DIGIT_BITS: u32 = 16;
@@ -39,13 +47,20 @@ pub(super) const DIGIT_BITS: u32 = 16;
 pub(super) const KEY_BITS: u32 = 128;
 /// References of one page of a root table, and pages of one root table.
 const PAGE: usize = 256;
-/// Places on a digit that one node holds: two comparisons of 256 bits, whose results are one mask of 32.
-const NODE_LASTS: usize = 32;
+/// Places on a digit that one node holds.
+const NODE_LASTS: usize = 10;
+/// Words of a node: a cache line.
+const NODE_WORDS: usize = 16;
+/// Where the references begin in a node.
+const NODE_REFERENCES: usize = NODE_LASTS / 2;
+/// Of the bits that a comparison of a node's first 32 bytes gives, two each for the places.
+const NODE_MASK: u32 = (1 << (2 * NODE_LASTS)) - 1;
 /// Fewest bits that a skip is worth: with fewer, one step replaces one step.
 const SKIP_BITS_MIN: u32 = 2 * DIGIT_BITS;
-/// Nodes of all tries together. 2^22 nodes of 68 bytes are 285 MB, enough for 200,000 endpoints with five scattered IPv6
+/// Nodes of all tries together. 2^22 nodes of 64 bytes are 268 MB, enough for 200,000 endpoints with five scattered IPv6
 /// addresses each.
 pub(super) const TRIE_NODES_MAX: usize = 1 << 22;
+const _: () = assert!(NODE_REFERENCES + NODE_LASTS + 1 == NODE_WORDS);
 
 /// Marks a reference to a class.
 const LEAF: u32 = 1 << 31;
@@ -67,6 +82,15 @@ const _: () = assert!(TRIE_NODES_MAX <= PLACE as usize);
 pub(super) struct Reference(u32);
 
 impl Reference {
+    /// The first node, whatever the digit.
+    const FIRST_NODE: Self = Self(DIGIT_BITS << SHIFT_AT);
+
+    /// Returns what is a leaf if both are.
+    #[inline]
+    pub(super) fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Returns whether the walk is over.
     #[inline]
     pub(super) fn is_leaf(self) -> bool {
@@ -80,13 +104,37 @@ impl Reference {
     }
 }
 
-/// Up to 32 places on a digit at which the reference changes.
+/// Up to ten places on a digit at which the reference changes, and the references between them.
 #[derive(Clone, Copy, Debug)]
-struct Node {
-    /// The last digits of all stretches but the last one, in the order of `i16`, filled up with the largest.
-    lasts: [i16; NODE_LASTS],
-    /// Place of the first stretch's reference.
-    before: u32,
+#[repr(C, align(64))]
+struct Node([u32; NODE_WORDS]);
+
+impl Node {
+    /// Returns the node of these stretches' last digits, but for the last stretch's, and of their references.
+    fn new(lasts: &[u16], references: &[Reference]) -> Self {
+        // What is filled up is smaller than no digit.
+        let mut places = [i16::MAX; NODE_LASTS];
+        for (place, last) in places.iter_mut().zip(lasts) {
+            *place = (last ^ ORDER).cast_signed();
+        }
+        let mut words = [0; NODE_WORDS];
+        words[..NODE_REFERENCES].copy_from_slice(bytemuck::cast_slice(&places));
+        for (word, reference) in words[NODE_REFERENCES..].iter_mut().zip(references) {
+            *word = reference.0;
+        }
+        Self(words)
+    }
+
+    /// Returns where a digit leads to.
+    #[inline(always)]
+    fn reference(&self, digit: u16) -> Reference {
+        const { assert!(NODE_WORDS == 16) };
+        let [head, _] = bytemuck::cast_ref::<[u32; NODE_WORDS], [[i16; 16]; 2]>(&self.0);
+        let smaller = i16x16::splat((digit ^ ORDER).cast_signed()).simd_gt(i16x16::new(*head));
+        // Two bits a place, of which the references at the end of the 32 bytes take part for nothing.
+        let bits = bytemuck::cast::<i16x16, i8x32>(smaller).to_bitmask() & NODE_MASK;
+        Reference(self.0[NODE_REFERENCES + bits.count_ones() as usize / 2])
+    }
 }
 
 /// Digits that are compared at once.
@@ -102,19 +150,20 @@ struct Skip {
     beside: Reference,
 }
 
-/// The root table of one family of one segment: where its page numbers begin.
+/// The root table of one side of one family of one segment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Root(u32);
 
-/// The tries of all segments and both families.
+/// The pages of a root table, one for each upper byte.
+pub(super) type RootTable = [u32; PAGE];
+
+/// The tries of all segments, families and sides.
 #[derive(Debug, Default)]
 pub(super) struct AddressTrie {
-    /// Where the page of each upper byte begins, of all root tables.
-    pages: Vec<u32>,
+    tables: Vec<RootTable>,
     /// Pages of references, never leaves.
-    roots: Vec<Reference>,
+    pages: Vec<[Reference; PAGE]>,
     nodes: Vec<Node>,
-    references: Vec<Reference>,
     skips: Vec<Skip>,
 }
 
@@ -127,11 +176,17 @@ pub(super) fn key_of(address: IpAddr) -> u128 {
 }
 
 impl AddressTrie {
+    /// Returns a root's table.
+    #[inline]
+    pub(super) fn table(&self, root: Root) -> &RootTable {
+        &self.tables[root.0 as usize]
+    }
+
     /// Returns where the first digit of a key leads to: never to a leaf.
     #[inline(always)]
-    pub(super) fn start(&self, root: Root, digit: u16) -> Reference {
-        let page = self.pages[root.0 as usize + usize::from(digit) / PAGE];
-        self.roots[page as usize + usize::from(digit) % PAGE]
+    pub(super) fn start(&self, table: &RootTable, digit: u16) -> Reference {
+        let page = &self.pages[table[usize::from(digit >> 8)] as usize];
+        page[usize::from(digit & 0xff)]
     }
 
     /// Returns where a digit leads to from nodes.
@@ -139,10 +194,14 @@ impl AddressTrie {
     pub(super) fn step(&self, from: Reference, digit: u16) -> Reference {
         // Of the shift only five bits count, so that the mark above it does not matter.
         let place = (from.0 & PLACE) + u32::from(digit).wrapping_shr(from.0 >> SHIFT_AT);
-        let node = &self.nodes[place as usize];
-        let digit = (digit ^ ORDER).cast_signed();
-        let smaller: u8 = node.lasts.iter().map(|last| u8::from(*last < digit)).sum();
-        self.references[(node.before + u32::from(smaller)) as usize]
+        self.nodes[place as usize].reference(digit)
+    }
+
+    /// Returns the same, and a leaf as it is; without a branch.
+    #[inline(always)]
+    pub(super) fn step_unless_leaf(&self, from: Reference, digit: u16) -> Reference {
+        let to = self.step(if from.is_leaf() { Reference::FIRST_NODE } else { from }, digit);
+        if from.is_leaf() { from } else { to }
     }
 
     /// Returns where the rest of a key leads to from what is not a leaf, and what is left of it then.
@@ -164,7 +223,7 @@ impl AddressTrie {
     /// Returns the class of an address.
     pub(super) fn class_of(&self, root: Root, address: IpAddr) -> u32 {
         let key = key_of(address);
-        let mut at = self.start(root, (key >> (KEY_BITS - DIGIT_BITS)) as u16);
+        let mut at = self.start(self.table(root), (key >> (KEY_BITS - DIGIT_BITS)) as u16);
         let mut rest = key << DIGIT_BITS;
         while !at.is_leaf() {
             (at, rest) = self.step_or_skip(at, rest);
@@ -174,10 +233,9 @@ impl AddressTrie {
 
     /// Returns the bytes that all tables take.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.pages.as_slice())
-            + size_of_val(self.roots.as_slice())
+        size_of_val(self.tables.as_slice())
+            + size_of_val(self.pages.as_slice())
             + size_of_val(self.nodes.as_slice())
-            + size_of_val(self.references.as_slice())
             + size_of_val(self.skips.as_slice())
     }
 }
@@ -206,7 +264,8 @@ mod tests {
 
     fn steps(trie: &AddressTrie, root: Root, address: IpAddr) -> usize {
         let key = key_of(address);
-        let (mut at, mut rest, mut steps) = (trie.start(root, (key >> 112) as u16), key << DIGIT_BITS, 0);
+        let first = trie.start(trie.table(root), (key >> 112) as u16);
+        let (mut at, mut rest, mut steps) = (first, key << DIGIT_BITS, 0);
         while !at.is_leaf() {
             (at, rest) = trie.step_or_skip(at, rest);
             steps += 1;
@@ -334,6 +393,6 @@ mod tests {
         let mut builder = TrieBuilder::default();
         builder.add(&runs, false).unwrap();
         let trie = builder.finish();
-        assert_eq!((trie.nodes.len(), trie.roots.len()), (1, PAGE));
+        assert_eq!((trie.nodes.len(), trie.pages.len(), trie.tables.len()), (1, 1, 1));
     }
 }

@@ -4,7 +4,7 @@
 //! loads in flight instead of one, and a miss of one packet costs the others little. No step has a branch that depends on a
 //! packet, but for what is rare: IPv6 among IPv4, and addresses that need more than one step behind the root.
 
-use super::address_trie::{AddressTrie, DIGIT_BITS, KEY_BITS, Reference, key_of};
+use super::address_trie::{AddressTrie, DIGIT_BITS, KEY_BITS, Reference, RootTable, key_of};
 use super::matrix::Matrix;
 use super::{BURST_KEYS, Classifier, Judgement, KeyClasses, Rank, Roots};
 use meshgate_policy::PolicyKey;
@@ -71,7 +71,7 @@ impl Classifier {
         let matrix: &Matrix = &self.enforced;
         let mut programs = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
         for (programs, [source, destination]) in programs.iter_mut().zip(classes) {
-            let (rows, columns) = (&rows[source.class() as usize], &columns[destination.class() as usize]);
+            let (rows, columns) = (places(rows, *source), places(columns, *destination));
             *programs = rows.map(|row| columns.map(|column| matrix.program(row, column)));
         }
         for ((programs, l4), rank) in programs.iter().zip(l4).zip(ranks).take(classes.len()) {
@@ -108,17 +108,19 @@ impl Classifier {
     #[inline(never)]
     fn begin(&self, keys: &[PolicyKey], walks: &mut Walks, digits: &mut Digits) -> bool {
         let mut roots = Roots::default();
+        let mut tables: [&RootTable; 2] = roots.ipv4.map(|root| self.trie.table(root));
         let mut segment = None;
         let mut is_mixed = false;
         for ((key, walks), digits) in keys.iter().zip(walks).zip(digits) {
             if segment != Some(key.segment) {
                 (segment, roots) = (Some(key.segment), self.roots(key.segment));
+                tables = roots.ipv4.map(|root| self.trie.table(root));
             }
             if let (IpAddr::V4(source), IpAddr::V4(destination)) = (key.source, key.destination) {
                 let (source, destination) = (source.to_bits(), destination.to_bits());
-                walks[0] = self.trie.start(roots.ipv4, (source >> DIGIT_BITS) as u16);
+                walks[0] = self.trie.start(tables[0], (source >> DIGIT_BITS) as u16);
                 digits[0] = (source & LOWER) as u16;
-                walks[1] = self.trie.start(roots.ipv4, (destination >> DIGIT_BITS) as u16);
+                walks[1] = self.trie.start(tables[1], (destination >> DIGIT_BITS) as u16);
                 digits[1] = (destination & LOWER) as u16;
             } else {
                 is_mixed = true;
@@ -129,35 +131,41 @@ impl Classifier {
     }
 }
 
+/// Returns the places of the columns of a class.
+#[inline(always)]
+fn places<const N: usize>(lists: &[[u32; N]], class: Reference) -> [u32; N] {
+    if N == 1 { [class.class(); N] } else { lists[class.class() as usize] }
+}
+
 /// Returns where both addresses of a packet lead to from the root tables.
 #[cold]
 #[inline(never)]
 fn begin_mixed(trie: &AddressTrie, roots: Roots, key: &PolicyKey) -> [Reference; 2] {
-    [key.source, key.destination].map(|address| {
-        let root = if address.is_ipv4() { roots.ipv4 } else { roots.ipv6 };
-        trie.start(root, (key_of(address) >> (KEY_BITS - DIGIT_BITS)) as u16)
-    })
+    let begin = |address: IpAddr, side: usize| {
+        let table = trie.table(roots.of(address)[side]);
+        trie.start(table, (key_of(address) >> (KEY_BITS - DIGIT_BITS)) as u16)
+    };
+    [begin(key.source, 0), begin(key.destination, 1)]
 }
 
 /// Takes walks of IPv4 addresses to their leaves.
 #[inline(never)]
 fn finish_ipv4(trie: &AddressTrie, walks: &mut [[Reference; 2]], digits: &Digits) {
-    let (walks, digits) = (walks.as_flattened_mut(), digits.as_flattened());
-    // Numbers of the walks that go on. One that is over is written over.
-    let mut open = [0u8; 2 * BURST_KEYS];
+    // Numbers of the packets of which a walk goes on. One whose walks are over is written over.
+    let mut open = [0u8; BURST_KEYS];
     let mut count = 0;
-    for ((at, digit), walk) in walks.iter_mut().zip(digits).zip(0u8..) {
-        *at = trie.step(*at, *digit);
-        open[count % open.len()] = walk;
-        count += usize::from(!at.is_leaf());
+    for ((at, digits), packet) in walks.iter_mut().zip(digits).zip(0u8..) {
+        *at = [trie.step(at[0], digits[0]), trie.step(at[1], digits[1])];
+        open[count % BURST_KEYS] = packet;
+        count += usize::from(!at[0].and(at[1]).is_leaf());
     }
     while count > 0 {
         for place in 0..std::mem::take(&mut count) {
-            let walk = open[place % open.len()];
-            let at = &mut walks[usize::from(walk)];
-            *at = trie.step(*at, digits[usize::from(walk)]);
-            open[count % open.len()] = walk;
-            count += usize::from(!at.is_leaf());
+            let packet = open[place % BURST_KEYS];
+            let (at, digits) = (&mut walks[usize::from(packet)], &digits[usize::from(packet) % BURST_KEYS]);
+            *at = [trie.step_unless_leaf(at[0], digits[0]), trie.step_unless_leaf(at[1], digits[1])];
+            open[count % BURST_KEYS] = packet;
+            count += usize::from(!at[0].and(at[1]).is_leaf());
         }
     }
 }
@@ -167,6 +175,7 @@ fn finish_ipv4(trie: &AddressTrie, walks: &mut [[Reference; 2]], digits: &Digits
 fn finish_mixed(trie: &AddressTrie, keys: &[PolicyKey], walks: &mut Walks) {
     let mut rests = [[0u128; 2]; BURST_KEYS];
     for (rests, key) in rests.iter_mut().zip(keys) {
+        // Of an IPv4 address the second digit is looked at again only where a step led to the same digit once more.
         *rests = [key.source, key.destination].map(|address| key_of(address) << DIGIT_BITS);
     }
     let walks = &mut walks.as_flattened_mut()[..2 * keys.len()];

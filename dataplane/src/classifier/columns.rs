@@ -4,7 +4,7 @@
 //! beforehand. Any choice is correct as long as the columns of a class together are exactly its atoms, because then
 //! the pairs of columns cover exactly the pairs of atoms. The choice trades memory for loads. Source and destination
 //! choose apart, since a rule's atom often stands on one side only; an atom that no rule names on a side is left out
-//! there.
+//! there, and addresses that only such atoms tell apart are of one class there.
 //!
 //! A side has a **form** of k columns a class: each of the k - 1 atoms that fewest classes contain has a column of its own,
 //! and what is left is merged into the last one. What many classes contain (a group of half the endpoints, a prefix of
@@ -23,9 +23,11 @@
 
 use super::address_trie::index_u32;
 use super::classes::{Atom, Classes};
+use super::compile::CompileError;
+use super::l4_program::PROGRAM_RANKS_MAX;
 use super::matrix::{BLOCK_CELLS, RankedRule};
+use hashbrown::HashMap;
 use meshgate_policy::limits::GROUPS_PER_ENDPOINT_MAX;
-use std::collections::HashMap;
 
 /// Columns a class that a side may have. With the last one a class has a column for each of its groups.
 const FORMS: [usize; 6] = [1, 2, 3, 4, 8, GROUPS_PER_ENDPOINT_MAX];
@@ -33,25 +35,64 @@ const FORMS: [usize; 6] = [1, 2, 3, 4, 8, GROUPS_PER_ENDPOINT_MAX];
 /// The column that holds nothing, with which the list of a class ends that has fewer columns than others; its row begins at
 /// the same place, the first one.
 pub(super) const FILLING: u32 = 0;
+/// The set that holds nothing.
+pub(super) const NOTHING: u32 = 0;
 
 /// How much the compiler may spend on merging atoms into columns. A larger budget never changes an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnBudget {
-    /// Cells of the matrix, empty ones included. A cell takes up to four bytes.
+    /// Cells of the matrix, empty ones included. Sixteen of them take at least four bytes.
     pub cells_max: u64,
-    /// Rules written into cells: what compiling takes time for.
-    pub cell_rules_max: u64,
+    /// Steps that compiling takes: cells of rows of single atoms, and blocks of merged ones.
+    pub steps_max: u64,
+    /// Ranks of all programs, two bytes each. How many programs come out of merging shows only on the way, so that a form may
+    /// be given up for the next one.
+    pub ranks_max: usize,
 }
 
 impl ColumnBudget {
     /// Merges as little as there is to merge.
-    pub const NONE: Self = Self { cells_max: 0, cell_rules_max: 0 };
+    pub const NONE: Self = Self { cells_max: 0, steps_max: 0, ranks_max: 0 };
 }
 
 impl Default for ColumnBudget {
-    /// Returns a budget of 32 MiB of cells and some hundred milliseconds.
+    /// Returns a budget of 8 MiB of blocks' numbers, 4 MiB of programs and some hundred milliseconds.
     fn default() -> Self {
-        Self { cells_max: 1 << 23, cell_rules_max: 1 << 22 }
+        Self { cells_max: 1 << 25, steps_max: 1 << 26, ranks_max: 1 << 21 }
+    }
+}
+
+/// Sets of atoms, each made of one that stands before it and one atom more, so that what is known of the former needs not be
+/// found out again.
+pub(super) struct SetTree {
+    /// What was added to which set, for each set but [`NOTHING`] from 1 on.
+    links: Vec<(Atom, u32)>,
+    numbers: HashMap<(Atom, u32), u32>,
+}
+
+impl SetTree {
+    fn new() -> Self {
+        Self { links: vec![(Atom::MAX, NOTHING)], numbers: HashMap::new() }
+    }
+
+    /// Returns the number of a set whose rarest atom comes first.
+    fn number_of(&mut self, set: &[Atom]) -> u32 {
+        set.iter().rev().fold(NOTHING, |smaller, atom| {
+            *self.numbers.entry((*atom, smaller)).or_insert_with(|| {
+                self.links.push((*atom, smaller));
+                index_u32(self.links.len() - 1)
+            })
+        })
+    }
+
+    /// Returns how many sets there are, the empty one included.
+    pub(super) fn len(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Returns each set but the empty one, smaller ones before those made of them: an atom, and the set that it was added to.
+    pub(super) fn links(&self) -> impl Iterator<Item = (Atom, u32)> {
+        self.links[1..].iter().copied()
     }
 }
 
@@ -59,52 +100,64 @@ impl Default for ColumnBudget {
 pub(super) struct Columns {
     /// Columns of each class.
     pub(super) per_class: usize,
-    /// The atoms of each column, sorted. The first column has none.
-    pub(super) atoms: Vec<Vec<Atom>>,
+    /// The sets that columns are, and those that they were made of.
+    pub(super) sets: SetTree,
+    /// The set of each column. The first column has none.
+    pub(super) set_of_column: Vec<u32>,
     /// The columns of each class, `per_class` of them.
     pub(super) of_class: Vec<u32>,
-    numbers: HashMap<Vec<Atom>, u32>,
 }
 
 /// One side of the rules: the classes as far as that side names their atoms.
 struct OneSide {
     /// The named atoms of each class, those first that fewest classes contain.
-    classes: Vec<Vec<Atom>>,
+    sets: Vec<Vec<Atom>>,
+    /// Which of the sets each class has.
+    set_of_class: Vec<u32>,
     /// Most named atoms of a class.
     atoms_max: usize,
+    /// How many atoms are named.
+    atoms: usize,
 }
 
 impl OneSide {
     fn new(classes: &Classes, is_named: &[bool]) -> Self {
-        let mut named: Vec<Vec<Atom>> = classes
-            .atoms
-            .iter()
-            .map(|atoms| atoms.iter().copied().filter(|atom| is_named[*atom as usize]).collect())
-            .collect();
         let mut counts = vec![0u32; is_named.len()];
-        named.iter().flatten().for_each(|atom| counts[*atom as usize] += 1);
-        named.iter_mut().for_each(|atoms| atoms.sort_unstable_by_key(|atom| (counts[*atom as usize], *atom)));
-        let atoms_max = named.iter().map(Vec::len).max().unwrap_or(0);
-        Self { classes: named, atoms_max }
+        let named = |atoms: &[Atom]| -> Vec<Atom> {
+            atoms.iter().copied().filter(|atom| is_named[*atom as usize]).collect()
+        };
+        let mut numbers: HashMap<Vec<Atom>, u32> = HashMap::new();
+        let mut sets = Vec::new();
+        let number = |atoms: &Vec<Atom>| {
+            *numbers.entry(named(atoms)).or_insert_with_key(|set| {
+                set.iter().for_each(|atom| counts[*atom as usize] += 1);
+                sets.push(set.clone());
+                index_u32(sets.len() - 1)
+            })
+        };
+        let set_of_class = classes.atoms.iter().map(number).collect();
+        sets.iter_mut().for_each(|set| set.sort_unstable_by_key(|atom| (counts[*atom as usize], *atom)));
+        let atoms_max = sets.iter().map(Vec::len).max().unwrap_or(0);
+        let atoms = is_named.iter().filter(|is_named| **is_named).count();
+        Self { sets, set_of_class, atoms_max, atoms }
     }
 
     /// Returns the columns of the form with that many a class.
     fn columns(&self, per_class: usize) -> Columns {
-        let mut columns = Columns {
-            per_class,
-            atoms: vec![Vec::new()],
-            of_class: Vec::with_capacity(self.classes.len() * per_class),
-            numbers: HashMap::from([(Vec::new(), FILLING)]),
-        };
-        for atoms in &self.classes {
-            let (alone, merged) = atoms.split_at(atoms.len().min(per_class - 1));
+        let mut sets = SetTree::new();
+        let mut columns = Numbers::new();
+        let mut of_set = Vec::with_capacity(self.sets.len() * per_class);
+        for set in &self.sets {
+            let (alone, merged) = set.split_at(set.len().min(per_class - 1));
             for atom in alone {
-                columns.push(&[*atom]);
+                of_set.push(columns.of(sets.number_of(std::slice::from_ref(atom))));
             }
-            columns.push(merged);
-            columns.of_class.extend(std::iter::repeat_n(FILLING, per_class - 1 - alone.len()));
+            of_set.push(columns.of(sets.number_of(merged)));
+            of_set.extend(std::iter::repeat_n(FILLING, per_class - 1 - alone.len()));
         }
-        columns
+        let of = |set: &u32| of_set[*set as usize * per_class..][..per_class].iter().copied();
+        let of_class = self.set_of_class.iter().flat_map(of).collect();
+        Columns { per_class, sets, set_of_column: columns.sets, of_class }
     }
 
     /// Returns all forms that differ.
@@ -114,28 +167,24 @@ impl OneSide {
     }
 }
 
-impl Columns {
-    /// Adds a column to the class that is being written.
-    fn push(&mut self, set: &[Atom]) {
-        let next = index_u32(self.atoms.len());
-        let number = match self.numbers.get(set) {
-            Some(number) => *number,
-            None => {
-                self.numbers.insert(set.to_vec(), next);
-                let mut sorted = set.to_vec();
-                sorted.sort_unstable();
-                self.atoms.push(sorted);
-                next
-            }
-        };
-        self.of_class.push(number);
+/// The numbers of columns.
+struct Numbers {
+    sets: Vec<u32>,
+    /// The column of each set that is one.
+    columns: HashMap<u32, u32>,
+}
+
+impl Numbers {
+    fn new() -> Self {
+        Self { sets: vec![NOTHING], columns: HashMap::from([(NOTHING, FILLING)]) }
     }
 
-    /// Returns how many columns hold each atom.
-    fn columns_by_atom(&self, atoms: u32) -> Vec<u64> {
-        let mut counts = vec![0; atoms as usize];
-        self.atoms.iter().flatten().for_each(|atom| counts[*atom as usize] += 1);
-        counts
+    /// Returns the column of a set.
+    fn of(&mut self, set: u32) -> u32 {
+        *self.columns.entry(set).or_insert_with(|| {
+            self.sets.push(set);
+            index_u32(self.sets.len() - 1)
+        })
     }
 }
 
@@ -143,58 +192,91 @@ impl Columns {
 #[derive(Clone, Copy)]
 struct Cost {
     cells: u64,
-    /// Rules written into cells.
-    cell_rules: u64,
-    /// Cells that a packet reads, weighed by how far away they are.
+    /// Steps of compiling.
+    steps: u64,
+    /// What a packet reads, weighed by how far away it is.
     reading: u64,
 }
 
 impl Cost {
-    fn of(source: &Columns, destination: &Columns, atoms: u32, rules: &[RankedRule]) -> Self {
-        let row_cells = destination.atoms.len().next_multiple_of(BLOCK_CELLS);
-        let cells = u64::try_from(source.atoms.len() * row_cells).unwrap_or(u64::MAX);
-        let (of_source, of_destination) = (source.columns_by_atom(atoms), destination.columns_by_atom(atoms));
-        let writes = rules
-            .iter()
-            .map(|rule| of_source[rule.source as usize] * of_destination[rule.destination as usize]);
-        let cell_rules = writes.sum();
-        let reads = u64::try_from(source.per_class * destination.per_class).unwrap_or(u64::MAX);
-        // A read that misses the second-level cache takes some four times as long, one that misses the third ten times.
-        let distance = match cells {
-            0..0x4_0000 => 1,
-            0x4_0000..0x100_0000 => 4,
-            _ => 10,
+    fn of(source: &Columns, destination: &Columns, source_atoms: usize) -> Self {
+        let blocks_a_row = destination.set_of_column.len().div_ceil(BLOCK_CELLS);
+        let blocks = source.set_of_column.len() * blocks_a_row;
+        let steps = source_atoms * destination.sets.len() + (source_atoms + source.sets.len()) * blocks_a_row;
+        let reads = source.per_class * destination.per_class;
+        let lists = usize::from(source.per_class > 1) + usize::from(destination.per_class > 1);
+        // In steps of a nanosecond or so: a cell is three loads, of which the first is far away where there are many blocks.
+        let distance = match blocks {
+            0..0x8000 => 4,
+            0x8000..0x8_0000 => 6,
+            _ => 9,
         };
-        Self { cells, cell_rules, reading: reads.saturating_mul(distance) }
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        Self {
+            cells: count(blocks * BLOCK_CELLS),
+            steps: count(steps),
+            reading: count(reads * distance + 2 * lists),
+        }
     }
 
     fn is_within(&self, budget: ColumnBudget) -> bool {
-        self.cells <= budget.cells_max && self.cell_rules <= budget.cell_rules_max
+        self.cells <= budget.cells_max && self.steps <= budget.steps_max
     }
 }
 
-/// Returns the columns of the source and of the destination side: the fastest forms within the budget, or the smallest if
-/// none is.
-pub(super) fn choose(
-    classes: &Classes,
-    atoms: u32,
-    rules: &[RankedRule],
-    budget: ColumnBudget,
-) -> [Columns; 2] {
-    let mut is_source = vec![false; atoms as usize];
-    let mut is_destination = is_source.clone();
-    for rule in rules {
-        is_source[rule.source as usize] = true;
-        is_destination[rule.destination as usize] = true;
+/// Both sides in all their forms, which the compiler chooses from.
+pub(super) struct Forms {
+    sources: Vec<Columns>,
+    destinations: Vec<Columns>,
+    /// Places of pairs of forms, those to be tried first at the front.
+    order: Vec<(usize, usize)>,
+}
+
+impl Forms {
+    /// Returns the forms of both sides: first those within the budget, the fastest first, then the smallest.
+    pub(super) fn weigh(classes: &Classes, atoms: u32, rules: &[RankedRule], budget: ColumnBudget) -> Self {
+        let mut is_source = vec![false; atoms as usize];
+        let mut is_destination = is_source.clone();
+        for rule in rules {
+            is_source[rule.source as usize] = true;
+            is_destination[rule.destination as usize] = true;
+        }
+        let source = OneSide::new(classes, &is_source);
+        let (sources, destinations) = (source.forms(), OneSide::new(classes, &is_destination).forms());
+        let pairs = (0..sources.len()).flat_map(|s| (0..destinations.len()).map(move |d| (s, d)));
+        let mut costs: Vec<(Cost, (usize, usize))> = pairs
+            .map(|(s, d)| (Cost::of(&sources[s], &destinations[d], source.atoms), (s, d)))
+            .collect();
+        let smallest = costs.iter().min_by_key(|(cost, _)| cost.cells.max(cost.steps)).map(|(_, pair)| *pair);
+        costs.retain(|(cost, _)| cost.is_within(budget));
+        costs.sort_by_key(|(cost, _)| (cost.reading, cost.cells));
+        let order = costs.into_iter().map(|(_, pair)| pair).chain(smallest).collect();
+        Self { sources, destinations, order }
     }
-    let mut sources = OneSide::new(classes, &is_source).forms();
-    let mut destinations = OneSide::new(classes, &is_destination).forms();
-    let pairs = (0..sources.len()).flat_map(|s| (0..destinations.len()).map(move |d| (s, d)));
-    let costs = pairs.map(|(s, d)| (Cost::of(&sources[s], &destinations[d], atoms, rules), s, d));
-    let best = costs.min_by_key(|(cost, ..)| {
-        let fits = cost.is_within(budget);
-        (!fits, if fits { cost.reading } else { cost.cells.max(cost.cell_rules) }, cost.cells)
-    });
-    let (_, source, destination) = best.expect("every side has a form");
-    [sources.swap_remove(source), destinations.swap_remove(destination)]
+
+    /// Returns what `compile` makes of the first pair of forms that it does not refuse as too large, and that pair; the last one
+    /// may be as large as it is.
+    pub(super) fn first_that_fits<T>(
+        mut self,
+        budget: ColumnBudget,
+        mut compile: impl FnMut(&Columns, &Columns, usize) -> Result<T, CompileError>,
+    ) -> Result<(T, [Columns; 2]), CompileError> {
+        let Some((last, others)) = self.order.split_last() else { unreachable!("every side has a form") };
+        let mut chosen = *last;
+        let mut made = None;
+        for (source, destination) in others {
+            match compile(&self.sources[*source], &self.destinations[*destination], budget.ranks_max) {
+                Err(CompileError::ProgramRanks) => {}
+                result => {
+                    (made, chosen) = (Some(result?), (*source, *destination));
+                    break;
+                }
+            }
+        }
+        let made = match made {
+            Some(made) => made,
+            None => compile(&self.sources[last.0], &self.destinations[last.1], PROGRAM_RANKS_MAX)?,
+        };
+        Ok((made, [self.sources.swap_remove(chosen.0), self.destinations.swap_remove(chosen.1)]))
+    }
 }

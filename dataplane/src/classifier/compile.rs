@@ -1,11 +1,12 @@
 //! Compiling: policy -> classes and tries -> columns -> cells and programs.
 
 use super::address_trie::{TRIE_NODES_MAX, TrieBuilder, index_u32};
-use super::classes::{Atoms, Claims, Classes, FIRST_GROUP};
-use super::columns::{self, ColumnBudget};
+use super::classes::{Atoms, Claims, Classes, FIRST_GROUP, Run};
+use super::columns::{ColumnBudget, Forms};
 use super::l4_class::{L4_CLASSES_MAX, L4Classes, L4Matches};
 use super::l4_program::PROGRAM_RANKS_MAX;
-use super::matrix::{BLOCKS_MAX, CELL_RULES_MAX, ColumnAtoms, L4Shape, Matrix, RankedRule};
+use super::matrix::{ATOM_CELLS_MAX, BLOCKS_MAX, L4Shape, RankedRule, Sides, WholeMatrix};
+use super::store::Rows;
 use super::{ClassColumns, Classifier, Roots};
 use meshgate_policy::limits::{ENDPOINTS_MAX, GROUPS_MAX, GROUPS_PER_ENDPOINT_MAX, RULES_MAX};
 use meshgate_policy::{Action, Decision, IntraGroup, Policy, RuleId, SegmentId, Stage};
@@ -54,9 +55,9 @@ pub enum CompileError {
     /// The columns of both sides make too large a matrix.
     #[error("the matrix of columns needs more blocks than BLOCKS_MAX, {BLOCKS_MAX}")]
     Blocks,
-    /// The rules meet too many cells.
-    #[error("the rules meet more cells than CELL_RULES_MAX, {CELL_RULES_MAX}")]
-    CellRules,
+    /// Too many addresses on either side are told apart by too many rules.
+    #[error("the rows of all sources have more cells than ATOM_CELLS_MAX, {ATOM_CELLS_MAX}")]
+    AtomCells,
 }
 
 /// Returns the classifier of a policy, its columns chosen within the budget.
@@ -65,42 +66,61 @@ pub(super) fn compile(policy: &Policy, budget: ColumnBudget) -> Result<Classifie
     let (l4_classes, l4_matches) = L4Classes::compile(policy)?;
     let atoms = Atoms::collect(policy);
     let mut classes = Classes::new(policy.groups.len());
-    let mut trie = TrieBuilder::default();
-    let (roots, root_of_segment) = compile_tries(&Claims::collect(policy, &atoms), &mut classes, &mut trie)?;
+    let runs = SegmentRuns::collect(&Claims::collect(policy, &atoms), &mut classes)?;
 
     let ends = ends(policy);
     let enforced = enforced_rules(policy, &atoms, &l4_matches);
     let shadow = ranked_rules(policy, &atoms, &l4_matches, true);
     let all_rules = [enforced.as_slice(), shadow.as_slice()].concat();
-    let [source, destination] = columns::choose(&classes, atoms.count(), &all_rules, budget);
-    let column_atoms =
-        ColumnAtoms { source: &source.atoms, destination: &destination.atoms, atoms: atoms.count() };
     let no_rule = u16::try_from(ends.len() - 1).expect("RANKS_MAX is below 2^16");
     let l4 = L4Shape { matches: &l4_matches, classes: l4_classes.count(), no_rule };
-    let enforced = Matrix::compile(&enforced, &column_atoms, &l4)?;
-    let shadow = match shadow.as_slice() {
-        [] => None,
-        rules => Some(Matrix::compile(rules, &column_atoms, &l4)?),
+    let forms = Forms::weigh(&classes, atoms.count(), &all_rules, budget);
+    let (matrices, [source, destination]) =
+        forms.first_that_fits(budget, |source, destination, ranks_max| {
+            let sides = Sides { source, destination, atoms: atoms.count(), ranks_max };
+            let of = |rules: &[RankedRule]| WholeMatrix::compile(rules, &sides, &l4);
+            Ok((of(&enforced)?, if shadow.is_empty() { None } else { Some(of(&shadow)?) }))
+        })?;
+    let (enforced, shadow, row_of_column) = match matrices {
+        (enforced, None) => {
+            let ([enforced], rows) = WholeMatrix::finish([enforced]);
+            (enforced, None, rows)
+        }
+        (enforced, Some(shadow)) => {
+            let ([enforced, shadow], rows) = WholeMatrix::finish([enforced, shadow]);
+            (enforced, Some(shadow), rows)
+        }
     };
-    let columns_count = [source.atoms.len(), destination.atoms.len()];
-    let rows = source.of_class.iter().map(|column| enforced.row(*column)).collect();
-    let columns = [
-        ClassColumns { per_class: source.per_class, places: rows },
-        ClassColumns { per_class: destination.per_class, places: destination.of_class },
-    ];
+    let columns_count = [source.set_of_column.len(), destination.set_of_column.len()];
+    let rows = source.of_class.iter().map(|column| row_of_column[*column as usize]).collect();
+    let (source, source_leaves) = side(source.per_class, rows);
+    let (destination, destination_leaves) = side(destination.per_class, destination.of_class);
+    let mut trie = TrieBuilder::default();
+    let roots = runs.roots(&mut trie, [&source_leaves, &destination_leaves])?;
     Ok(Classifier {
         roots,
-        root_of_segment,
+        root_of_segment: runs.root_of_segment,
         trie: trie.finish(),
         l4_classes,
         classes: classes.atoms.len(),
-        columns,
+        columns: [source, destination],
         enforced,
         shadow,
         rules: index_u32(policy.rules.len()),
         ends,
         columns_count,
     })
+}
+
+/// Returns the places of the columns of one side, equal lists of a class once, and what the leaf of each class says there: the
+/// place itself where a class has one, else the number of its list.
+fn side(per_class: usize, of_class: Vec<u32>) -> (ClassColumns, Vec<u32>) {
+    if per_class == 1 {
+        return (ClassColumns { per_class, places: Vec::new() }, of_class);
+    }
+    let mut lists = Rows::new(per_class);
+    let leaves = of_class.chunks_exact(per_class).map(|list| lists.number_of(list)).collect();
+    (ClassColumns { per_class, places: lists.list }, leaves)
 }
 
 /// Refuses policies beyond the limits and lists that are not in their order.
@@ -125,27 +145,45 @@ fn check(policy: &Policy) -> Result<(), CompileError> {
     }
 }
 
-/// Fills the tries. Returns the roots, the first those of a segment that claims nothing, and which of them each
-/// segment number has; all numbers from the last one on have the first.
-fn compile_tries(
-    claims: &Claims,
-    classes: &mut Classes,
-    trie: &mut TrieBuilder,
-) -> Result<(Vec<Roots>, Vec<u16>), CompileError> {
-    let mut add = |segment| -> Result<Roots, CompileError> {
-        let [ipv4, ipv6] = claims.runs(segment, classes)?;
-        Ok(Roots { ipv4: trie.add(&ipv4, false)?, ipv6: trie.add(&ipv6, true)? })
-    };
-    let mut roots = vec![add(None)?];
-    let segments_end = claims.segments().last().map_or(0, |last| usize::from(last.0) + 1);
-    let mut root_of_segment = vec![0; segments_end + 1];
-    for segment in claims.segments() {
-        // Segment numbers are 16 bits wide, and so is the number of those that claim anything.
-        root_of_segment[usize::from(segment.0)] =
-            u16::try_from(roots.len()).map_err(|_| CompileError::TrieNodes)?;
-        roots.push(add(Some(segment))?);
+/// The runs of all segments, IPv4 and IPv6.
+struct SegmentRuns {
+    /// First those of a segment that claims nothing.
+    runs: Vec<[Vec<Run>; 2]>,
+    /// Which of them each segment number has; all numbers from the last one on have the first.
+    root_of_segment: Vec<u16>,
+}
+
+impl SegmentRuns {
+    fn collect(claims: &Claims, classes: &mut Classes) -> Result<Self, CompileError> {
+        let mut runs = vec![claims.runs(None, classes)?];
+        let segments_end = claims.segments().last().map_or(0, |last| usize::from(last.0) + 1);
+        let mut root_of_segment = vec![0; segments_end + 1];
+        for segment in claims.segments() {
+            // Segment numbers are 16 bits wide, and so is the number of those that claim anything.
+            root_of_segment[usize::from(segment.0)] =
+                u16::try_from(runs.len()).map_err(|_| CompileError::TrieNodes)?;
+            runs.push(claims.runs(Some(segment), classes)?);
+        }
+        Ok(Self { runs, root_of_segment })
     }
-    Ok((roots, root_of_segment))
+
+    /// Fills the tries of both sides, whose leaves say what is given for each class, and returns the roots.
+    fn roots(&self, trie: &mut TrieBuilder, leaves: [&[u32]; 2]) -> Result<Vec<Roots>, CompileError> {
+        let mut root = |runs: &[Run], is_ipv6, leaves: &[u32]| {
+            let mut runs: Vec<Run> =
+                runs.iter().map(|run| Run { class: leaves[run.class as usize], ..*run }).collect();
+            runs.dedup_by_key(|run| run.class);
+            trie.add(&runs, is_ipv6)
+        };
+        let mut of_segment = |[ipv4, ipv6]: &[Vec<Run>; 2]| {
+            let [source, destination] = leaves;
+            Ok(Roots {
+                ipv4: [root(ipv4, false, source)?, root(ipv4, false, destination)?],
+                ipv6: [root(ipv6, true, source)?, root(ipv6, true, destination)?],
+            })
+        };
+        self.runs.iter().map(&mut of_segment).collect()
+    }
 }
 
 /// Returns the decision of each rank: the rules in their order, then the membership of each group, those that deny

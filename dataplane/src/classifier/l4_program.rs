@@ -14,8 +14,8 @@
 
 use super::address_trie::index_u32;
 use super::compile::CompileError;
-use std::collections::HashMap;
-use std::hash::Hash;
+use super::store::Rows;
+use hashbrown::HashMap;
 
 /// The program in which no rule wins.
 pub(super) const EMPTY_PROGRAM: u32 = 0;
@@ -60,45 +60,24 @@ impl L4Programs {
 
 /// Stores programs, equal ones once.
 pub(super) struct Programs {
-    leaves: Store<u16>,
-    pages: Store<u32>,
-    /// The program of each list of rules met so far.
-    of_rules: HashMap<Vec<u32>, u32>,
-    programs: std::collections::HashSet<u32>,
+    leaves: Rows<u16>,
+    pages: Rows<u32>,
+    /// What merging two programs, or pages or leaves of them, gave; with the level at which they stand.
+    merged: HashMap<(u32, u32, u32), u32>,
     no_rule: u16,
-    classes: usize,
+    /// Most ranks, and most references.
+    ranks_max: usize,
+    /// Classes of a leaf.
+    leaf_classes: usize,
     levels: u32,
-}
-
-/// Rows, equal ones once.
-struct Store<T> {
-    list: Vec<T>,
-    places: HashMap<Vec<T>, u32>,
-}
-
-impl<T: Copy + Eq + Hash> Store<T> {
-    fn new() -> Self {
-        Self { list: Vec::new(), places: HashMap::new() }
-    }
-
-    /// Returns where the rows of a table begin; the last one is filled up with `rest`.
-    fn put(&mut self, table: &[T], width: usize, rest: T) -> Vec<u32> {
-        let place = |row: &[T]| {
-            let mut row = row.to_vec();
-            row.resize(width, rest);
-            *self.places.entry(row).or_insert_with_key(|row| {
-                self.list.extend_from_slice(row);
-                index_u32(self.list.len() - width)
-            })
-        };
-        table.chunks(width).map(place).collect()
-    }
+    /// The ranks of the program that is being written.
+    ranks: Vec<u16>,
 }
 
 impl Programs {
     /// Returns a store for programs over that many classes, of which there is at least one, holding the empty one; `no_rule`
-    /// is its only rank.
-    pub(super) fn new(classes: u32, no_rule: u16) -> Self {
+    /// is its only rank, and above all others. More than `ranks_max` ranks, or references, are refused.
+    pub(super) fn new(classes: u32, no_rule: u16, ranks_max: usize) -> Self {
         let classes = classes as usize;
         let mut levels = 0;
         if classes > SINGLE_LEAF_CLASSES {
@@ -106,67 +85,141 @@ impl Programs {
                 levels += 1;
             }
         }
-        Self {
-            leaves: Store::new(),
-            pages: Store::new(),
-            of_rules: HashMap::new(),
-            programs: std::collections::HashSet::new(),
+        let leaf_classes = if levels == 0 { classes } else { PAGE_REFERENCES };
+        let mut programs = Self {
+            leaves: Rows::new(leaf_classes),
+            pages: Rows::new(PAGE_REFERENCES),
+            merged: HashMap::new(),
             no_rule,
-            classes,
+            ranks_max: ranks_max.min(PROGRAM_RANKS_MAX),
+            leaf_classes,
             levels,
-        }
-        .with_empty()
+            ranks: vec![no_rule; classes.next_multiple_of(leaf_classes)],
+        };
+        // Whatever the limit, this one is there.
+        let empty = programs.program(std::iter::empty());
+        debug_assert!(empty.is_ok_and(|empty| empty == EMPTY_PROGRAM) || ranks_max == 0);
+        programs
     }
 
-    /// Adds the empty program, so that its place is known.
-    fn with_empty(mut self) -> Self {
-        let empty = self.program(&[], |_| &[]);
-        debug_assert_eq!(empty, Ok(EMPTY_PROGRAM));
-        self
-    }
-
-    /// Returns the program in which the first of the rules that holds a class wins it. The ranks ascend; `classes_of`
-    /// tells which classes a rank holds.
+    /// Returns the program of rules, each with its rank and the classes that it holds, in which the first rule that holds a
+    /// class wins it. The ranks ascend.
     pub(super) fn program<'a>(
         &mut self,
-        ranks: &[u32],
-        classes_of: impl Fn(u32) -> &'a [u16],
+        rules: impl DoubleEndedIterator<Item = (u32, &'a [u16])>,
     ) -> Result<u32, CompileError> {
-        if let Some(program) = self.of_rules.get(ranks) {
-            return Ok(*program);
-        }
-        let mut row = vec![self.no_rule; self.classes];
+        let mut ranks = std::mem::take(&mut self.ranks);
+        ranks.fill(self.no_rule);
         // The last one written wins, so the first rule comes last.
-        for rank in ranks.iter().rev() {
-            let winner = u16::try_from(*rank).expect("ranks are limited below 2^16");
-            classes_of(*rank).iter().for_each(|class| row[usize::from(*class)] = winner);
+        for (rank, classes) in rules.rev() {
+            let winner = u16::try_from(rank).expect("ranks are limited below 2^16");
+            classes.iter().for_each(|class| ranks[usize::from(*class)] = winner);
         }
-        let mut places = self.leaves.put(&row, self.leaf_classes(), self.no_rule);
+        let leaf = |ranks: &[u16]| self.leaves.number_of(ranks) * index_u32(self.leaf_classes);
+        let mut places: Vec<u32> = ranks.chunks(self.leaf_classes).map(leaf).collect();
         for _ in 0..self.levels {
-            places = self.pages.put(&places, PAGE_REFERENCES, 0);
+            let mut page = [0; PAGE_REFERENCES];
+            let references = places.chunks(PAGE_REFERENCES).map(|part| {
+                page.fill(0);
+                page[..part.len()].copy_from_slice(part);
+                self.pages.number_of(&page) * index_u32(PAGE_REFERENCES)
+            });
+            places = references.collect();
         }
-        if self.leaves.list.len().max(self.pages.list.len()) > PROGRAM_RANKS_MAX {
+        self.ranks = ranks;
+        self.keep(places[0])
+    }
+
+    /// Returns the program that gives each class the smaller of the ranks that two programs give it.
+    #[inline]
+    pub(super) fn merge(&mut self, a: u32, b: u32) -> Result<u32, CompileError> {
+        if a == b || b == EMPTY_PROGRAM {
+            Ok(a)
+        } else if a == EMPTY_PROGRAM {
+            Ok(b)
+        } else {
+            let merged = self.merge_at(self.levels, a, b);
+            self.keep(merged)
+        }
+    }
+
+    /// Merges two leaves, or pages of that level.
+    fn merge_at(&mut self, level: u32, a: u32, b: u32) -> u32 {
+        // What is at place 0 is empty at every level.
+        if a == b || b == EMPTY_PROGRAM {
+            return a;
+        }
+        if a == EMPTY_PROGRAM {
+            return b;
+        }
+        let pair = (level, a.min(b), a.max(b));
+        if let Some(merged) = self.merged.get(&pair) {
+            return *merged;
+        }
+        let (a, b) = (a as usize, b as usize);
+        let merged = if level == 0 {
+            let width = self.leaf_classes;
+            let ranks = self.leaves.list[a..a + width].iter().zip(&self.leaves.list[b..b + width]);
+            let merged: Vec<u16> = ranks.map(|(a, b)| *a.min(b)).collect();
+            self.leaves.number_of(&merged) * index_u32(width)
+        } else {
+            let mut page = [0; PAGE_REFERENCES];
+            for (at, reference) in page.iter_mut().enumerate() {
+                let (a, b) = (self.pages.list[a + at], self.pages.list[b + at]);
+                *reference = self.merge_at(level - 1, a, b);
+            }
+            self.pages.number_of(&page) * index_u32(PAGE_REFERENCES)
+        };
+        self.merged.insert(pair, merged);
+        merged
+    }
+
+    /// Refuses a program where all of them are too large.
+    fn keep(&self, program: u32) -> Result<u32, CompileError> {
+        if self.leaves.list.len().max(self.pages.list.len()) > self.ranks_max {
             return Err(CompileError::ProgramRanks);
         }
-        self.of_rules.insert(ranks.to_vec(), places[0]);
-        self.programs.insert(places[0]);
-        Ok(places[0])
+        Ok(program)
     }
 
-    /// Returns the classes of a leaf.
-    fn leaf_classes(&self) -> usize {
-        if self.levels == 0 { self.classes } else { PAGE_REFERENCES }
-    }
-
-    /// Returns how many different programs there are.
-    pub(super) fn count(&self) -> usize {
-        self.programs.len()
-    }
-
-    /// Returns the stored programs, in the form that is looked up.
-    pub(super) fn finish(self) -> L4Programs {
+    /// Returns the programs that cells name, in the form that is looked up, and writes into the cells where they stand in it.
+    pub(super) fn finish<'a>(self, cells: impl Iterator<Item = &'a mut u32>) -> (L4Programs, usize) {
         let leaf_mask = if self.levels == 0 { u32::MAX } else { (1 << PAGE_BITS) - 1 };
-        L4Programs { ranks: self.leaves.list, pages: self.pages.list, levels: self.levels, leaf_mask }
+        let mut kept = L4Programs { ranks: Vec::new(), pages: Vec::new(), levels: self.levels, leaf_mask };
+        let mut places = HashMap::new();
+        let empty = self.copy(self.levels, EMPTY_PROGRAM, &mut kept, &mut places);
+        debug_assert_eq!(empty, EMPTY_PROGRAM);
+        let mut count = 1;
+        for cell in cells {
+            count += usize::from(!places.contains_key(&(self.levels, *cell)));
+            *cell = self.copy(self.levels, *cell, &mut kept, &mut places);
+        }
+        (kept, count)
+    }
+
+    /// Copies a leaf, or a page of that level, if that has not been done yet, and returns its new place.
+    fn copy(
+        &self,
+        level: u32,
+        place: u32,
+        to: &mut L4Programs,
+        places: &mut HashMap<(u32, u32), u32>,
+    ) -> u32 {
+        if let Some(copy) = places.get(&(level, place)) {
+            return *copy;
+        }
+        let begins = place as usize;
+        let copy = if level == 0 {
+            to.ranks.extend_from_slice(&self.leaves.list[begins..begins + self.leaf_classes]);
+            index_u32(to.ranks.len() - self.leaf_classes)
+        } else {
+            let below = &self.pages.list[begins..begins + PAGE_REFERENCES];
+            let page: Vec<u32> = below.iter().map(|place| self.copy(level - 1, *place, to, places)).collect();
+            to.pages.extend(page);
+            index_u32(to.pages.len() - PAGE_REFERENCES)
+        };
+        places.insert((level, place), copy);
+        copy
     }
 }
 
@@ -179,14 +232,19 @@ mod tests {
         for classes in [1u16, 256, 257, 16_384, 16_385, u16::MAX] {
             let held: Vec<Vec<u16>> =
                 (0..5).map(|rank| (0..classes).filter(|class| class % 7 == rank).collect()).collect();
-            let mut programs = Programs::new(classes.into(), 99);
-            let all = programs.program(&[0, 1, 2, 3, 4], |rank| &held[rank as usize]).unwrap();
-            let few = programs.program(&[2], |rank| &held[rank as usize]).unwrap();
-            let programs = programs.finish();
+            let mut programs = Programs::new(classes.into(), 99, PROGRAM_RANKS_MAX);
+            let of = |rank: u32| (rank, held[rank as usize].as_slice());
+            let all = programs.program((0..5).map(of)).unwrap();
+            let few = programs.program([of(2)].into_iter()).unwrap();
+            let parts = [programs.program((2..5).map(of)).unwrap(), programs.program((0..3).map(of)).unwrap()];
+            assert_eq!(programs.merge(parts[0], parts[1]), Ok(all), "{classes} classes");
+            let mut cells = [all, few, EMPTY_PROGRAM];
+            let (programs, count) = programs.finish(cells.iter_mut());
+            assert_eq!(count, 3);
             for class in 0..classes {
                 let kind = class % 7;
                 let expected = [if kind < 5 { kind } else { 99 }, if kind == 2 { 2 } else { 99 }, 99];
-                let found = [all, few, EMPTY_PROGRAM].map(|program| programs.rank(program, class.into()));
+                let found = cells.map(|program| programs.rank(program, class.into()));
                 assert_eq!(found, expected, "class {class} of {classes}");
             }
         }

@@ -1,39 +1,53 @@
 //! The matrix: (source column, destination column) -> L4 program.
 //!
 //! Most cells are empty: of 215 x 215 pairs of groups 2,000 rules name at most 2,000, and the diagonal holds
-//! membership. A row is cut into blocks of sixteen cells, one cache line; equal blocks are stored once, and nearly
-//! all reads of an empty cell hit the same line.
+//! membership. A row is cut into **blocks** of sixteen cells, one cache line; equal blocks are stored once, and nearly
+//! all reads of an empty cell hit the same line. Rows that are equal block by block are stored once too.
 //!
 //! ```text
-//! rows[source column * blocks a row + destination column / 16] + destination column % 16 -> cells -> program
+//! rows[row + destination column / 16] -> blocks [destination column % 16] -> program
 //! ```
+//!
+//! # How it is filled
+//! Writing each rule into all cells that it meets would take as long as there are such cells: a rule from everywhere to a
+//! prefix meets every row, and thousands of them billions of cells. Instead the programs of pairs of *atoms* are written,
+//! which are as many as rules, and what a larger set says is put together from what its parts say:
+//!
+//! ```text
+//! row of an atom:   [set + atom] = merge([set], [atom])          along the sets of destination columns
+//! row of a set:     row of set + atom = merge(row of set, row of atom)   block by block
+//! ```
+//!
+//! Merging is the smaller rank, L4 class by L4 class; every pair of programs and of blocks that is met is merged once, and
+//! merging with what is empty costs nothing.
 
 use super::address_trie::index_u32;
-use super::classes::Atom;
-use super::columns::FILLING;
+use super::columns::{Columns, NOTHING, SetTree};
 use super::compile::CompileError;
 use super::l4_class::L4Matches;
 use super::l4_program::{EMPTY_PROGRAM, L4Programs, Programs};
-use std::collections::HashMap;
+use super::store::Rows;
+use hashbrown::HashMap;
 
 /// Cells of one block: program numbers of four bytes, one cache line.
 pub(super) const BLOCK_CELLS: usize = 16;
 /// Block numbers of all rows together: 2^26 of four bytes are 256 MB. 10,000 x 10,000 single-group columns take a
 /// tenth of it.
 pub(super) const BLOCKS_MAX: usize = 1 << 26;
-/// Rules written into cells while compiling. 2^28 take a few seconds; a policy beyond that would keep a host busy
-/// for minutes.
-pub(super) const CELL_RULES_MAX: usize = 1 << 28;
+/// Cells of the rows of all single atoms while compiling. 2^30 take a few seconds; a policy beyond that would keep a host
+/// busy for minutes.
+pub(super) const ATOM_CELLS_MAX: usize = 1 << 30;
+/// The block that is empty.
+const EMPTY_BLOCK: u32 = 0;
 
 /// The cells of one kind of rules, enforced or shadow.
 #[derive(Debug)]
 pub(super) struct Matrix {
-    /// Where the block of each sixteen columns begins in `cells`.
+    /// The block of each sixteen columns, row by row.
     rows: Vec<u32>,
-    cells: Vec<u32>,
+    blocks: Vec<[u32; BLOCK_CELLS]>,
     /// The programs that cells name.
     pub(super) programs: L4Programs,
-    blocks_a_row: usize,
     programs_count: usize,
     cells_count: usize,
 }
@@ -44,21 +58,23 @@ pub(super) struct RankedRule {
     /// Its place in the order of all: the smallest that matches wins.
     pub(super) rank: u32,
     /// Source side.
-    pub(super) source: Atom,
+    pub(super) source: u32,
     /// Destination side.
-    pub(super) destination: Atom,
+    pub(super) destination: u32,
     /// Number of its L4 match.
     pub(super) l4: u32,
 }
 
-/// The atoms of each source column and of each destination column.
-pub(super) struct ColumnAtoms<'a> {
+/// The columns of both sides.
+pub(super) struct Sides<'a> {
     /// Source columns.
-    pub(super) source: &'a [Vec<Atom>],
+    pub(super) source: &'a Columns,
     /// Destination columns.
-    pub(super) destination: &'a [Vec<Atom>],
+    pub(super) destination: &'a Columns,
     /// How many atoms there are.
     pub(super) atoms: u32,
+    /// Most ranks that all programs may have.
+    pub(super) ranks_max: usize,
 }
 
 /// What every matrix of a policy shares.
@@ -72,17 +88,12 @@ pub(super) struct L4Shape<'a> {
 }
 
 impl Matrix {
-    /// Returns the number of the block row of a source column's cells; to be given to [`Self::program`].
-    pub(super) fn row(&self, source: u32) -> u32 {
-        index_u32(source as usize * self.blocks_a_row)
-    }
-
-    /// Returns the program of the cell in this row and this destination column.
-    #[inline]
+    /// Returns the program of the cell in the row that begins there and in this destination column.
+    #[inline(always)]
     pub(super) fn program(&self, row: u32, destination: u32) -> u32 {
         let column = destination as usize;
         let block = self.rows[row as usize + column / BLOCK_CELLS] as usize;
-        self.cells[block + column % BLOCK_CELLS]
+        self.blocks[block][column % BLOCK_CELLS]
     }
 
     /// Returns the best rank that any pair of these rows and destination columns has for an L4 class. What lists are filled up
@@ -90,8 +101,8 @@ impl Matrix {
     #[inline]
     pub(super) fn best_rank(&self, rows: &[u32], columns: &[u32], l4: u32) -> u16 {
         let mut best = self.programs.rank(EMPTY_PROGRAM, l4);
-        for row in rows.iter().take_while(|row| **row != FILLING) {
-            for column in columns.iter().take_while(|column| **column != FILLING) {
+        for row in rows.iter().take_while(|row| **row != FIRST_ROW) {
+            for column in columns.iter().take_while(|column| **column != super::columns::FILLING) {
                 best = best.min(self.programs.rank(self.program(*row, *column), l4));
             }
         }
@@ -105,117 +116,207 @@ impl Matrix {
 
     /// Returns the bytes that cells and programs take.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.rows.as_slice()) + size_of_val(self.cells.as_slice()) + self.programs.bytes()
+        size_of_val(self.rows.as_slice()) + size_of_val(self.blocks.as_slice()) + self.programs.bytes()
     }
+}
 
+/// Where the row of the column begins that holds nothing.
+const FIRST_ROW: u32 = 0;
+
+/// A matrix that has the row of every source column, equal ones not yet found.
+pub(super) struct WholeMatrix {
+    /// The rows of the sets of source columns, in the order of the columns.
+    rows: Vec<u32>,
+    blocks: Rows<u32>,
+    programs: Programs,
+    blocks_a_row: usize,
+}
+
+impl WholeMatrix {
     /// Returns the matrix of these rules, whose ranks ascend.
     pub(super) fn compile(
         rules: &[RankedRule],
-        columns: &ColumnAtoms<'_>,
+        sides: &Sides<'_>,
         l4: &L4Shape<'_>,
     ) -> Result<Self, CompileError> {
-        let blocks_a_row = columns.destination.len().div_ceil(BLOCK_CELLS);
-        if columns.source.len() * blocks_a_row > BLOCKS_MAX {
+        let blocks_a_row = sides.destination.set_of_column.len().div_ceil(BLOCK_CELLS);
+        if sides.source.sets.len() * blocks_a_row > BLOCKS_MAX {
             return Err(CompileError::Blocks);
         }
-        let by_source = by_key(columns.atoms, (0..).zip(rules).map(|(at, rule)| (rule.source, at)));
-        let columns_of = by_key(
-            columns.atoms,
-            (0..).zip(columns.destination).flat_map(|(at, atoms)| atoms.iter().map(move |atom| (*atom, at))),
-        );
-        let mut programs = Programs::new(l4.classes, l4.no_rule);
-        let mut blocks = Blocks::new();
-        let mut row = Row::new(columns.destination.len());
-        let (mut rows, mut budget, mut cells_count) = (Vec::new(), CELL_RULES_MAX, 0);
-        for atoms in columns.source {
-            let mut own: Vec<u32> =
-                atoms.iter().flat_map(|atom| &by_source[*atom as usize]).copied().collect();
-            own.sort_unstable();
-            for rule in own.iter().map(|at| &rules[*at as usize]) {
-                let targets = &columns_of[rule.destination as usize];
-                budget = budget.checked_sub(targets.len()).ok_or(CompileError::CellRules)?;
-                targets.iter().for_each(|column| row.add(*column, rule));
+        let mut filling = Filling::new(sides, l4);
+        let atom_rows = filling.atom_rows(rules, sides, l4)?;
+        let rows = filling.set_rows(&sides.source.sets, &atom_rows)?;
+        let row = |set: &u32| &rows[*set as usize * blocks_a_row..][..blocks_a_row];
+        let rows = sides.source.set_of_column.iter().flat_map(row).copied().collect();
+        Ok(Self { rows, blocks: filling.blocks, programs: filling.programs, blocks_a_row })
+    }
+
+    /// Returns the matrices with every row that is the same in all of them once, and where the row of each source column
+    /// begins.
+    pub(super) fn finish<const N: usize>(matrices: [Self; N]) -> ([Matrix; N], Vec<u32>) {
+        let blocks_a_row = matrices.iter().map(|matrix| matrix.blocks_a_row).max().unwrap_or(1);
+        let columns = matrices.first().map_or(0, |matrix| matrix.rows.len() / blocks_a_row);
+        let mut distinct = Rows::new(N * blocks_a_row);
+        let mut kept = Vec::new();
+        let mut row = Vec::with_capacity(N * blocks_a_row);
+        let mut begins = Vec::with_capacity(columns);
+        for column in 0..columns {
+            row.clear();
+            for matrix in &matrices {
+                row.extend_from_slice(&matrix.rows[column * blocks_a_row..][..blocks_a_row]);
             }
-            let mut cells = vec![0; blocks_a_row * BLOCK_CELLS];
-            for (column, ranks) in row.take() {
-                let classes_of =
-                    |rank: u32| l4.matches.classes[l4.matches.of_rank[rank as usize] as usize].as_slice();
-                cells[column as usize] = programs.program(&ranks, classes_of)?;
-                cells_count += 1;
+            let number = distinct.number_of(&row) as usize;
+            if number == kept.len() {
+                kept.push(column);
             }
-            rows.extend(cells.chunks_exact(BLOCK_CELLS).map(|cells| blocks.place(cells)));
+            begins.push(index_u32(number * blocks_a_row));
         }
-        let programs_count = programs.count();
-        let (cells, programs) = (blocks.cells, programs.finish());
-        Ok(Self { rows, cells, programs, blocks_a_row, programs_count, cells_count })
-    }
-}
-
-/// Returns the values of each key below `keys`, in the order given.
-fn by_key(keys: u32, pairs: impl Iterator<Item = (u32, u32)>) -> Vec<Vec<u32>> {
-    let mut lists = vec![Vec::new(); keys as usize];
-    for (key, value) in pairs {
-        lists[key as usize].push(value);
-    }
-    lists
-}
-
-/// One row while it is being written: the ranks of the rules in each of its cells.
-struct Row {
-    ranks: Vec<Vec<u32>>,
-    /// Cells that have any.
-    touched: Vec<u32>,
-    /// Cells in which a rule already holds every L4 class: what comes behind it can never win.
-    closed: Vec<bool>,
-}
-
-impl Row {
-    fn new(columns: usize) -> Self {
-        Self { ranks: vec![Vec::new(); columns], touched: Vec::new(), closed: vec![false; columns] }
+        (matrices.map(|matrix| matrix.keep(&kept)), begins)
     }
 
-    /// Writes a rule into a cell; ranks must ascend.
-    fn add(&mut self, column: u32, rule: &RankedRule) {
-        let at = column as usize;
-        if self.closed[at] {
-            return;
+    /// Returns the matrix with these rows, and of blocks and programs what they need.
+    fn keep(self, kept: &[usize]) -> Matrix {
+        let mut blocks: Vec<[u32; BLOCK_CELLS]> = Vec::new();
+        let mut numbers = HashMap::new();
+        let mut rows = Vec::with_capacity(kept.len() * self.blocks_a_row);
+        let mut cells_count = 0;
+        for column in kept {
+            for block in &self.rows[column * self.blocks_a_row..][..self.blocks_a_row] {
+                let cells = self.blocks.row(*block);
+                cells_count += cells.iter().filter(|program| **program != EMPTY_PROGRAM).count();
+                rows.push(*numbers.entry(*block).or_insert_with(|| {
+                    blocks.push(std::array::from_fn(|at| cells[at]));
+                    index_u32(blocks.len() - 1)
+                }));
+            }
         }
-        if self.ranks[at].is_empty() {
-            self.touched.push(column);
+        let (programs, programs_count) = self.programs.finish(blocks.as_flattened_mut().iter_mut());
+        Matrix { rows, blocks, programs, programs_count, cells_count }
+    }
+}
+
+/// The cells of one matrix while they are filled.
+struct Filling<'a> {
+    destination: &'a Columns,
+    programs: Programs,
+    /// Blocks of cells, equal ones once; the first is empty.
+    blocks: Rows<u32>,
+    blocks_a_row: usize,
+    /// What merging two blocks gave.
+    merged: HashMap<(u32, u32), u32>,
+}
+
+/// The rows of single atoms.
+struct AtomRows {
+    /// Number of each atom's row; those without rules have the first one, which is empty.
+    numbers: Vec<u32>,
+    rows: Vec<u32>,
+}
+
+impl<'a> Filling<'a> {
+    fn new(sides: &Sides<'a>, l4: &L4Shape<'_>) -> Self {
+        let destination = sides.destination;
+        let mut blocks = Rows::new(BLOCK_CELLS);
+        let empty = blocks.number_of(&[EMPTY_PROGRAM; BLOCK_CELLS]);
+        debug_assert_eq!(empty, EMPTY_BLOCK);
+        Self {
+            destination,
+            programs: Programs::new(l4.classes, l4.no_rule, sides.ranks_max),
+            blocks,
+            blocks_a_row: destination.set_of_column.len().div_ceil(BLOCK_CELLS),
+            merged: HashMap::new(),
         }
-        self.ranks[at].push(rule.rank);
-        self.closed[at] = rule.l4 == L4Matches::ANY;
     }
 
-    /// Returns the cells written, and empties the row.
-    fn take(&mut self) -> Vec<(u32, Vec<u32>)> {
-        let touched = std::mem::take(&mut self.touched);
-        let cell = |column: u32| {
-            self.closed[column as usize] = false;
-            (column, std::mem::take(&mut self.ranks[column as usize]))
-        };
-        touched.into_iter().map(cell).collect()
+    /// Returns the rows of the atoms that rules name as their source.
+    fn atom_rows(
+        &mut self,
+        rules: &[RankedRule],
+        sides: &Sides<'_>,
+        l4: &L4Shape<'_>,
+    ) -> Result<AtomRows, CompileError> {
+        let mut sorted = rules.to_vec();
+        sorted.sort_unstable_by_key(|rule| (rule.source, rule.destination, rule.rank));
+        let mut numbers = vec![0; sides.atoms as usize];
+        let mut rows = vec![EMPTY_BLOCK; self.blocks_a_row];
+        let mut count = 1;
+        let mut budget = ATOM_CELLS_MAX;
+        let mut cells = vec![EMPTY_PROGRAM; sides.atoms as usize];
+        for of_source in sorted.chunk_by(|a, b| a.source == b.source) {
+            budget = budget.checked_sub(self.destination.sets.len()).ok_or(CompileError::AtomCells)?;
+            for of_pair in of_source.chunk_by(|a, b| a.destination == b.destination) {
+                let held = of_pair.iter().map(|rule| (rule.rank, l4.matches.classes[rule.l4 as usize].as_slice()));
+                cells[of_pair[0].destination as usize] = self.programs.program(held)?;
+            }
+            self.push_atom_row(&cells, &mut rows)?;
+            numbers[of_source[0].source as usize] = count;
+            count += 1;
+            of_source.iter().for_each(|rule| cells[rule.destination as usize] = EMPTY_PROGRAM);
+        }
+        Ok(AtomRows { numbers, rows })
     }
-}
 
-/// Blocks of cells, equal ones once.
-struct Blocks {
-    cells: Vec<u32>,
-    places: HashMap<[u32; BLOCK_CELLS], u32>,
-}
-
-impl Blocks {
-    fn new() -> Self {
-        Self { cells: Vec::new(), places: HashMap::new() }
+    /// Adds the row of an atom, whose programs are given for each atom of the destination side.
+    fn push_atom_row(&mut self, cells: &[u32], rows: &mut Vec<u32>) -> Result<(), CompileError> {
+        let mut of_set = Vec::with_capacity(self.destination.sets.len());
+        of_set.push(EMPTY_PROGRAM);
+        for (atom, smaller) in self.destination.sets.links() {
+            of_set.push(self.programs.merge(of_set[smaller as usize], cells[atom as usize])?);
+        }
+        let mut block = [EMPTY_PROGRAM; BLOCK_CELLS];
+        for sets in self.destination.set_of_column.chunks(BLOCK_CELLS) {
+            block.fill(EMPTY_PROGRAM);
+            for (cell, set) in block.iter_mut().zip(sets) {
+                *cell = of_set[*set as usize];
+            }
+            rows.push(self.blocks.number_of(&block));
+        }
+        Ok(())
     }
 
-    /// Returns where a block begins.
-    fn place(&mut self, cells: &[u32]) -> u32 {
-        let mut block = [0; BLOCK_CELLS];
-        block.copy_from_slice(cells);
-        *self.places.entry(block).or_insert_with(|| {
-            self.cells.extend(block);
-            index_u32(self.cells.len() - BLOCK_CELLS)
-        })
+    /// Returns the rows of all sets, put together from those of atoms.
+    fn set_rows(&mut self, sets: &SetTree, atoms: &AtomRows) -> Result<Vec<u32>, CompileError> {
+        let width = self.blocks_a_row;
+        let mut rows = Vec::with_capacity(sets.len() * width);
+        rows.resize(width, EMPTY_BLOCK);
+        for (atom, smaller) in sets.links() {
+            let own = atoms.numbers[atom as usize] as usize * width;
+            let beside = smaller as usize * width;
+            if own == 0 || smaller == NOTHING {
+                rows.extend_from_slice(&atoms.rows[own..][..width]);
+                if own == 0 {
+                    rows.truncate(rows.len() - width);
+                    rows.extend_from_within(beside..beside + width);
+                }
+                continue;
+            }
+            for at in 0..width {
+                let merged = self.merge(atoms.rows[own + at], rows[beside + at])?;
+                rows.push(merged);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Returns the block that says what two blocks say together.
+    fn merge(&mut self, a: u32, b: u32) -> Result<u32, CompileError> {
+        if a == b || b == EMPTY_BLOCK {
+            return Ok(a);
+        }
+        if a == EMPTY_BLOCK {
+            return Ok(b);
+        }
+        let pair = (a.min(b), a.max(b));
+        if let Some(block) = self.merged.get(&pair) {
+            return Ok(*block);
+        }
+        let mut block = [EMPTY_PROGRAM; BLOCK_CELLS];
+        for (at, cell) in block.iter_mut().enumerate() {
+            let (a, b) = (self.blocks.row(a)[at], self.blocks.row(b)[at]);
+            *cell = self.programs.merge(a, b)?;
+        }
+        let number = self.blocks.number_of(&block);
+        self.merged.insert(pair, number);
+        Ok(number)
     }
 }

@@ -144,12 +144,12 @@ impl Kinds {
         }
         let peers: BTreeSet<&[Prefix]> = sides(policy).filter_map(peer_of).collect();
         let of_segment = |segment: &SegmentId| {
-            let mut seen: HashSet<(u32, Vec<GroupId>, Vec<bool>)> = HashSet::new();
+            let mut seen: HashSet<([u32; 2], Vec<GroupId>, Vec<bool>)> = HashSet::new();
             let is_new = |address: &&IpAddr| {
-                let class = classifier.class_of(*segment, **address);
+                let classes = classifier.classes_of(*segment, **address);
                 let groups = policy.groups_of(*segment, **address);
                 let inside = |peer: &&[Prefix]| peer.iter().any(|prefix| prefix.contains(**address));
-                seen.insert((class, groups, peers.iter().map(inside).collect()))
+                seen.insert((classes, groups, peers.iter().map(inside).collect()))
             };
             let kinds: Vec<IpAddr> = candidates.iter().filter(is_new).copied().collect();
             let (ipv4, ipv6) = kinds.into_iter().partition(IpAddr::is_ipv4);

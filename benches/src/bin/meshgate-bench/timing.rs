@@ -18,6 +18,10 @@ pub struct Timing {
     /// Repetitions, of which the median counts
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub repetitions: u16,
+    /// Begin each repetition when a line comes in on standard input, print "turn: MILLIONS_A_SECOND" behind it, and end with
+    /// the input: so that a script alternates two programs
+    #[arg(long, conflicts_with = "repetitions")]
+    pub in_turns: bool,
 }
 
 /// Reads how long a repetition takes.
@@ -34,19 +38,33 @@ impl Timing {
     pub fn nanoseconds_per_item(&self, items: usize, mut round: impl FnMut()) -> Spread {
         // The first rounds find cold caches and untouched pages.
         round();
-        let values = (0..self.repetitions).map(|_| {
-            let began = thread_time();
-            let mut rounds = 0u32;
-            loop {
-                round();
-                rounds += 1;
-                let taken = thread_time().saturating_sub(began).as_secs_f64();
-                if taken >= self.seconds {
-                    return taken * 1e9 / (f64::from(rounds) * items as f64);
-                }
+        if !self.in_turns {
+            return Spread::of((0..self.repetitions).map(|_| self.once(items, &mut round)).collect());
+        }
+        println!("ready");
+        let mut values = Vec::new();
+        for _ in std::io::stdin().lines().map_while(Result::ok) {
+            values.push(self.once(items, &mut round));
+            println!("turn: {:.3}", 1e3 / values[values.len() - 1]);
+        }
+        if values.is_empty() {
+            values.push(self.once(items, &mut round));
+        }
+        Spread::of(values)
+    }
+
+    /// Returns the time of one item in one repetition.
+    fn once(&self, items: usize, round: &mut impl FnMut()) -> f64 {
+        let began = thread_time();
+        let mut rounds = 0u32;
+        loop {
+            round();
+            rounds += 1;
+            let taken = thread_time().saturating_sub(began).as_secs_f64();
+            if taken >= self.seconds {
+                return taken * 1e9 / (f64::from(rounds) * items as f64);
             }
-        });
-        Spread::of(values.collect())
+        }
     }
 }
 

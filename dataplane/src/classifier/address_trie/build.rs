@@ -2,6 +2,8 @@
 
 use super::super::classes::Run;
 use super::*;
+use arrayvec::ArrayVec;
+use hashbrown::HashMap;
 
 /// Nodes that a row may have for each stretch.
 const ROW_NODES_PER_STRETCH: usize = 4;
@@ -21,6 +23,7 @@ pub(in super::super) struct TrieBuilder {
     nodes: HashMap<Vec<Stretch>, Reference>,
     /// The page of each list of references; that of one reference stands for all of a page.
     pages: HashMap<Vec<Reference>, u32>,
+    tables: HashMap<RootTable, u32>,
 }
 
 impl TrieBuilder {
@@ -29,8 +32,8 @@ impl TrieBuilder {
         self.trie
     }
 
-    /// Adds the trie of one family of one segment and returns its root. The runs cover every key: the first begins at 0,
-    /// each ends where the next begins. Skips are for IPv6.
+    /// Adds the trie of one side of one family of one segment and returns its root. The runs cover every key: the first begins
+    /// at 0, each ends where the next begins. Skips are for IPv6.
     pub(in super::super) fn add(&mut self, runs: &[Run], is_ipv6: bool) -> Result<Root, CompileError> {
         let mut stretches = self.stretches(runs, Within { first: 0, depth: 0 }, is_ipv6)?;
         // A walk takes its first step without asking whether it is over.
@@ -39,17 +42,21 @@ impl TrieBuilder {
                 stretch.to = self.row(&[Stretch { first: 0, to: stretch.to }])?;
             }
         }
-        let root = Root(index_u32(self.trie.pages.len()));
+        let mut table = [0; PAGE];
         let mut rest = stretches.as_slice();
-        for first in (0..=u16::MAX).step_by(PAGE) {
+        for (page, first) in table.iter_mut().zip((0..=u16::MAX).step_by(PAGE)) {
             rest = &rest[rest.iter().skip(1).take_while(|next| next.first <= first).count()..];
-            let page = self.page(rest, first);
-            self.trie.pages.push(page);
+            *page = self.page(rest, first);
         }
-        Ok(root)
+        let tables = &mut self.trie.tables;
+        let number = *self.tables.entry(table).or_insert_with(|| {
+            tables.push(table);
+            index_u32(tables.len() - 1)
+        });
+        Ok(Root(number))
     }
 
-    /// Returns where the page of a root table begins whose first digit is given. The stretches are those from there on.
+    /// Returns the page of a root table whose first digit is given. The stretches are those from there on.
     fn page(&mut self, stretches: &[Stretch], first: u16) -> u32 {
         const { assert!(PAGE == 0x100) };
         let last = first | 0xff;
@@ -65,11 +72,10 @@ impl TrieBuilder {
             };
             (first..=last).map(of_digit).collect()
         };
-        let roots = &mut self.trie.roots;
+        let pages = &mut self.trie.pages;
         *self.pages.entry(key).or_insert_with_key(|references| {
-            let begins = index_u32(roots.len());
-            roots.extend(references.iter().cycle().take(PAGE));
-            begins
+            pages.push(std::array::from_fn(|digit| references[digit % references.len()]));
+            index_u32(pages.len() - 1)
         })
     }
 
@@ -179,13 +185,9 @@ impl TrieBuilder {
             }
             &children
         };
-        let before = index_u32(self.trie.references.len());
-        self.trie.references.extend(stretches.iter().map(|stretch| stretch.to));
-        let mut lasts = [i16::MAX; NODE_LASTS];
-        for (last, next) in lasts.iter_mut().zip(&stretches[1..]) {
-            *last = ((next.first - 1) ^ ORDER).cast_signed();
-        }
-        Ok(Node { lasts, before })
+        let lasts: ArrayVec<u16, NODE_LASTS> = stretches[1..].iter().map(|next| next.first - 1).collect();
+        let references: ArrayVec<Reference, { NODE_LASTS + 1 }> = stretches.iter().map(|one| one.to).collect();
+        Ok(Node::new(&lasts, &references))
     }
 }
 
