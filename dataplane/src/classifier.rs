@@ -54,13 +54,14 @@
 //! # Layout
 //! ```text
 //! root_of_segment: [u16]       segment number -> place in roots
-//! roots:           [v4, v6]    where the pages of the root tables begin
-//! trie.pages:      [u32]       upper byte -> page; trie.roots: [reference] 256 a page
-//! trie.nodes:      68 bytes    { lasts [i16; 32], before u32 }
-//! trie.references: [u32]       class, nodes or skip
-//! columns:         [u32]       for each class its rows of the matrix; for each class its columns
-//! matrix.rows:     [u32]       where the block of sixteen destination columns begins
-//! matrix.cells:    64 bytes    sixteen programs a block: where their ranks begin
+//! roots:           v4, v6      root tables of source addresses and of destination addresses
+//! trie.tables:     [page; 256] upper byte -> page
+//! trie.pages:      [u32; 256]  second byte -> reference
+//! trie.nodes:      64 bytes    { lasts [i16; 10], references [u32; 11] }: class, nodes or skip
+//! columns:         [u32]       for each list of columns where its rows begin, or its destination columns; a class that
+//!                              has one column is that column
+//! matrix.rows:     [u16]       the block of 32 destination columns
+//! matrix.blocks:   64 bytes    32 programs
 //! programs.ranks:  [u16]       for each program the rank of each L4 class
 //! ends:            [Decision]  one a rank
 //! ```

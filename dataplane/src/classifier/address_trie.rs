@@ -256,7 +256,7 @@ mod tests {
         let is_ipv6 = runs[0].0.contains(':');
         let runs: Vec<Run> =
             runs.iter().map(|(text, class)| Run { first: key(text), class: *class }).collect();
-        let mut trie = TrieBuilder::default();
+        let mut trie = TrieBuilder::new(100);
         trie.add(&[Run { first: 0, class: 99 }], false).unwrap();
         let root = trie.add(&runs, is_ipv6).unwrap();
         (trie.finish(), root)
@@ -332,7 +332,7 @@ mod tests {
                     [Run { first: own, class: 1 + number(i) }, Run { first: own + width, class: 0 }]
                 }))
                 .collect();
-            let mut builder = TrieBuilder::default();
+            let mut builder = TrieBuilder::new(100);
             let root = builder.add(&runs, is_ipv6).unwrap();
             let trie = builder.finish();
             let class_at = |key: u128| {
@@ -368,7 +368,7 @@ mod tests {
                     runs.push(Run { first: *first, class });
                 }
             }
-            let mut builder = TrieBuilder::default();
+            let mut builder = TrieBuilder::new(100);
             let root = builder.add(&runs, is_ipv6).unwrap();
             let trie = builder.finish();
             for run in &runs {
@@ -390,7 +390,7 @@ mod tests {
         let runs: Vec<Run> = (0..65_536u128)
             .flat_map(|i| [Run { first: i << 112, class: 0 }, Run { first: i << 112 | 7 << 104, class: 1 }])
             .collect();
-        let mut builder = TrieBuilder::default();
+        let mut builder = TrieBuilder::new(100);
         builder.add(&runs, false).unwrap();
         let trie = builder.finish();
         assert_eq!((trie.nodes.len(), trie.pages.len(), trie.tables.len()), (1, 1, 1));

@@ -41,7 +41,7 @@ pub(super) const NOTHING: u32 = 0;
 /// How much the compiler may spend on merging atoms into columns. A larger budget never changes an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnBudget {
-    /// Cells of the matrix, empty ones included. Sixteen of them take at least four bytes.
+    /// Cells of the matrix, empty ones included. 32 of them take at least two bytes.
     pub cells_max: u64,
     /// Steps that compiling takes: cells of rows of single atoms, and blocks of merged ones.
     pub steps_max: u64,
@@ -56,7 +56,7 @@ impl ColumnBudget {
 }
 
 impl Default for ColumnBudget {
-    /// Returns a budget of 8 MiB of blocks' numbers, 4 MiB of programs and some hundred milliseconds.
+    /// Returns a budget of 2 MiB of blocks' numbers, 4 MiB of programs and some hundred milliseconds.
     fn default() -> Self {
         Self { cells_max: 1 << 25, steps_max: 1 << 26, ranks_max: 1 << 21 }
     }
@@ -207,8 +207,8 @@ impl Cost {
         let lists = usize::from(source.per_class > 1) + usize::from(destination.per_class > 1);
         // In steps of a nanosecond or so: a cell is three loads, of which the first is far away where there are many blocks.
         let distance = match blocks {
-            0..0x8000 => 4,
-            0x8000..0x8_0000 => 6,
+            0..0x1_0000 => 4,
+            0x1_0000..0x8_0000 => 6,
             _ => 9,
         };
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
@@ -266,7 +266,7 @@ impl Forms {
         let mut made = None;
         for (source, destination) in others {
             match compile(&self.sources[*source], &self.destinations[*destination], budget.ranks_max) {
-                Err(CompileError::ProgramRanks) => {}
+                Err(CompileError::ProgramRanks | CompileError::Numbers) => {}
                 result => {
                     (made, chosen) = (Some(result?), (*source, *destination));
                     break;

@@ -5,7 +5,7 @@ use super::classes::{Atoms, Claims, Classes, FIRST_GROUP, Run};
 use super::columns::{ColumnBudget, Forms};
 use super::l4_class::{L4_CLASSES_MAX, L4Classes, L4Matches};
 use super::l4_program::PROGRAM_RANKS_MAX;
-use super::matrix::{ATOM_CELLS_MAX, BLOCKS_MAX, L4Shape, RankedRule, Sides, WholeMatrix};
+use super::matrix::{ATOM_CELLS_MAX, BLOCKS_MAX, L4Shape, NUMBERS_MAX, RankedRule, Sides, WholeMatrix};
 use super::store::Rows;
 use super::{ClassColumns, Classifier, Roots};
 use meshgate_policy::limits::{ENDPOINTS_MAX, GROUPS_MAX, GROUPS_PER_ENDPOINT_MAX, RULES_MAX};
@@ -55,6 +55,9 @@ pub enum CompileError {
     /// The columns of both sides make too large a matrix.
     #[error("the matrix of columns needs more blocks than BLOCKS_MAX, {BLOCKS_MAX}")]
     Blocks,
+    /// The cells differ in too many ways.
+    #[error("the cells name more programs, or are of more blocks, than NUMBERS_MAX, {NUMBERS_MAX}")]
+    Numbers,
     /// Too many addresses on either side are told apart by too many rules.
     #[error("the rows of all sources have more cells than ATOM_CELLS_MAX, {ATOM_CELLS_MAX}")]
     AtomCells,
@@ -79,23 +82,19 @@ pub(super) fn compile(policy: &Policy, budget: ColumnBudget) -> Result<Classifie
         forms.first_that_fits(budget, |source, destination, ranks_max| {
             let sides = Sides { source, destination, atoms: atoms.count(), ranks_max };
             let of = |rules: &[RankedRule]| WholeMatrix::compile(rules, &sides, &l4);
-            Ok((of(&enforced)?, if shadow.is_empty() { None } else { Some(of(&shadow)?) }))
+            if shadow.is_empty() {
+                let ([enforced], rows) = WholeMatrix::finish([of(&enforced)?])?;
+                return Ok((enforced, None, rows));
+            }
+            let ([enforced, shadow], rows) = WholeMatrix::finish([of(&enforced)?, of(&shadow)?])?;
+            Ok((enforced, Some(shadow), rows))
         })?;
-    let (enforced, shadow, row_of_column) = match matrices {
-        (enforced, None) => {
-            let ([enforced], rows) = WholeMatrix::finish([enforced]);
-            (enforced, None, rows)
-        }
-        (enforced, Some(shadow)) => {
-            let ([enforced, shadow], rows) = WholeMatrix::finish([enforced, shadow]);
-            (enforced, Some(shadow), rows)
-        }
-    };
+    let (enforced, shadow, row_of_column) = matrices;
     let columns_count = [source.set_of_column.len(), destination.set_of_column.len()];
     let rows = source.of_class.iter().map(|column| row_of_column[*column as usize]).collect();
     let (source, source_leaves) = side(source.per_class, rows);
     let (destination, destination_leaves) = side(destination.per_class, destination.of_class);
-    let mut trie = TrieBuilder::default();
+    let mut trie = TrieBuilder::new(runs.count());
     let roots = runs.roots(&mut trie, [&source_leaves, &destination_leaves])?;
     Ok(Classifier {
         roots,
@@ -165,6 +164,11 @@ impl SegmentRuns {
             runs.push(claims.runs(Some(segment), classes)?);
         }
         Ok(Self { runs, root_of_segment })
+    }
+
+    /// Returns how many there are.
+    fn count(&self) -> usize {
+        self.runs.as_flattened().iter().map(Vec::len).sum()
     }
 
     /// Fills the tries of both sides, whose leaves say what is given for each class, and returns the roots.

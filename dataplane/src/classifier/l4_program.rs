@@ -1,13 +1,13 @@
 //! L4 programs: L4 class -> rank of the winning rule, as a tree of dense tables.
 //!
 //! A program has one entry a class: the rank of the first of its rules that holds the class. Up to 256 classes are one
-//! **leaf**, which a cell names by where its ranks begin, so that one addition and one load give the rank. A policy that
-//! tells more classes apart has leaves of 64, of which more are equal, and pages of 64 references above them. Equal leaves and pages are stored once, so equal
+//! **leaf**, so that one addition and one load give the rank. A policy that tells more classes apart has leaves of 64, of
+//! which more are equal, and pages of 64 references above them. Equal leaves and pages are stored once, so equal
 //! cells share their program and unequal ones share what they have in common; above all the leaf on which no rule wins.
 //!
 //! ```text
-//! levels = 0:  program = leaf              ranks[program + class]
-//! levels = 1:  program = page of leaves    ranks[pages[program + class / 64 % 64] + class % 64]
+//! levels = 0:  program = leaf              ranks[program * classes + class]
+//! levels = 1:  program = page of leaves    ranks[pages[program * 64 + class / 64 % 64] + class % 64]
 //! ```
 //!
 //! All programs of a classifier have the same number of levels, so that the loop over them is foreseen.
@@ -36,6 +36,8 @@ pub(super) struct L4Programs {
     pages: Vec<u32>,
     /// Pages above a leaf.
     levels: u32,
+    /// Ranks or references of a program.
+    width: u32,
     /// The bits of a class that a leaf looks at.
     leaf_mask: u32,
 }
@@ -44,7 +46,7 @@ impl L4Programs {
     /// Returns the rank that a program gives to a class.
     #[inline]
     pub(super) fn rank(&self, program: u32, class: u32) -> u16 {
-        let mut place = program;
+        let mut place = program * self.width;
         for level in (0..self.levels).rev() {
             let reference = class >> ((level + 1) * PAGE_BITS);
             place = self.pages[place as usize + reference as usize % PAGE_REFERENCES];
@@ -182,17 +184,18 @@ impl Programs {
         Ok(program)
     }
 
-    /// Returns the programs that cells name, in the form that is looked up, and writes into the cells where they stand in it.
+    /// Returns the programs that cells name, in the form that is looked up, and writes into the cells which of them they name.
     pub(super) fn finish<'a>(self, cells: impl Iterator<Item = &'a mut u32>) -> (L4Programs, usize) {
         let leaf_mask = if self.levels == 0 { u32::MAX } else { (1 << PAGE_BITS) - 1 };
-        let mut kept = L4Programs { ranks: Vec::new(), pages: Vec::new(), levels: self.levels, leaf_mask };
+        let width = index_u32(if self.levels == 0 { self.leaf_classes } else { PAGE_REFERENCES });
+        let mut kept = L4Programs { ranks: Vec::new(), pages: Vec::new(), levels: self.levels, width, leaf_mask };
         let mut places = HashMap::new();
         let empty = self.copy(self.levels, EMPTY_PROGRAM, &mut kept, &mut places);
         debug_assert_eq!(empty, EMPTY_PROGRAM);
         let mut count = 1;
         for cell in cells {
             count += usize::from(!places.contains_key(&(self.levels, *cell)));
-            *cell = self.copy(self.levels, *cell, &mut kept, &mut places);
+            *cell = self.copy(self.levels, *cell, &mut kept, &mut places) / width;
         }
         (kept, count)
     }

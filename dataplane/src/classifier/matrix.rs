@@ -1,11 +1,11 @@
 //! The matrix: (source column, destination column) -> L4 program.
 //!
 //! Most cells are empty: of 215 x 215 pairs of groups 2,000 rules name at most 2,000, and the diagonal holds
-//! membership. A row is cut into **blocks** of sixteen cells, one cache line; equal blocks are stored once, and nearly
+//! membership. A row is cut into **blocks** of 32 cells, one cache line; equal blocks are stored once, and nearly
 //! all reads of an empty cell hit the same line. Rows that are equal block by block are stored once too.
 //!
 //! ```text
-//! rows[row + destination column / 16] -> blocks [destination column % 16] -> program
+//! rows[row + destination column / 32] -> blocks [destination column % 32] -> program
 //! ```
 //!
 //! # How it is filled
@@ -29,10 +29,13 @@ use super::l4_program::{EMPTY_PROGRAM, L4Programs, Programs};
 use super::store::Rows;
 use hashbrown::HashMap;
 
-/// Cells of one block: program numbers of four bytes, one cache line.
-pub(super) const BLOCK_CELLS: usize = 16;
-/// Block numbers of all rows together: 2^26 of four bytes are 256 MB. 10,000 x 10,000 single-group columns take a
-/// tenth of it.
+/// Cells of one block: program numbers of two bytes, one cache line.
+pub(super) const BLOCK_CELLS: usize = 32;
+/// Blocks that differ, and programs: their numbers have two bytes. Where no two groups share a column, a policy within its
+/// limits cannot have more: each rule and each membership is one program in one cell.
+pub(super) const NUMBERS_MAX: usize = 1 << 16;
+/// Block numbers of all rows together: 2^26 of two bytes are 128 MB. 10,000 x 10,000 single-group columns take a
+/// twentieth of it.
 pub(super) const BLOCKS_MAX: usize = 1 << 26;
 /// Cells of the rows of all single atoms while compiling. 2^30 take a few seconds; a policy beyond that would keep a host
 /// busy for minutes.
@@ -43,9 +46,9 @@ const EMPTY_BLOCK: u32 = 0;
 /// The cells of one kind of rules, enforced or shadow.
 #[derive(Debug)]
 pub(super) struct Matrix {
-    /// The block of each sixteen columns, row by row.
-    rows: Vec<u32>,
-    blocks: Vec<[u32; BLOCK_CELLS]>,
+    /// The block of each 32 columns, row by row.
+    rows: Vec<u16>,
+    blocks: Vec<[u16; BLOCK_CELLS]>,
     /// The programs that cells name.
     pub(super) programs: L4Programs,
     programs_count: usize,
@@ -92,8 +95,8 @@ impl Matrix {
     #[inline(always)]
     pub(super) fn program(&self, row: u32, destination: u32) -> u32 {
         let column = destination as usize;
-        let block = self.rows[row as usize + column / BLOCK_CELLS] as usize;
-        self.blocks[block][column % BLOCK_CELLS]
+        let block = usize::from(self.rows[row as usize + column / BLOCK_CELLS]);
+        self.blocks[block][column % BLOCK_CELLS].into()
     }
 
     /// Returns the best rank that any pair of these rows and destination columns has for an L4 class. What lists are filled up
@@ -153,7 +156,9 @@ impl WholeMatrix {
 
     /// Returns the matrices with every row that is the same in all of them once, and where the row of each source column
     /// begins.
-    pub(super) fn finish<const N: usize>(matrices: [Self; N]) -> ([Matrix; N], Vec<u32>) {
+    pub(super) fn finish<const N: usize>(
+        matrices: [Self; N],
+    ) -> Result<([Matrix; N], Vec<u32>), CompileError> {
         let blocks_a_row = matrices.iter().map(|matrix| matrix.blocks_a_row).max().unwrap_or(1);
         let columns = matrices.first().map_or(0, |matrix| matrix.rows.len() / blocks_a_row);
         let mut distinct = Rows::new(N * blocks_a_row);
@@ -171,11 +176,12 @@ impl WholeMatrix {
             }
             begins.push(index_u32(number * blocks_a_row));
         }
-        (matrices.map(|matrix| matrix.keep(&kept)), begins)
+        let matrices = matrices.map(|matrix| matrix.keep(&kept)).into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok((matrices.try_into().unwrap_or_else(|_| unreachable!("as many came out")), begins))
     }
 
     /// Returns the matrix with these rows, and of blocks and programs what they need.
-    fn keep(self, kept: &[usize]) -> Matrix {
+    fn keep(self, kept: &[usize]) -> Result<Matrix, CompileError> {
         let mut blocks: Vec<[u32; BLOCK_CELLS]> = Vec::new();
         let mut numbers = HashMap::new();
         let mut rows = Vec::with_capacity(kept.len() * self.blocks_a_row);
@@ -183,15 +189,20 @@ impl WholeMatrix {
         for column in kept {
             for block in &self.rows[column * self.blocks_a_row..][..self.blocks_a_row] {
                 let cells = self.blocks.row(*block);
-                cells_count += cells.iter().filter(|program| **program != EMPTY_PROGRAM).count();
-                rows.push(*numbers.entry(*block).or_insert_with(|| {
+                let number = numbers.entry(*block).or_insert_with(|| {
                     blocks.push(std::array::from_fn(|at| cells[at]));
-                    index_u32(blocks.len() - 1)
-                }));
+                    let filled = cells.iter().filter(|program| **program != EMPTY_PROGRAM).count();
+                    (u16::try_from(blocks.len() - 1), filled)
+                });
+                rows.push(number.0.map_err(|_| CompileError::Numbers)?);
+                cells_count += number.1;
             }
         }
-        let (programs, programs_count) = self.programs.finish(blocks.as_flattened_mut().iter_mut());
-        Matrix { rows, blocks, programs, programs_count, cells_count }
+        let mut cells = blocks.into_flattened();
+        let (programs, programs_count) = self.programs.finish(cells.iter_mut());
+        let cells: Result<Vec<u16>, _> = cells.into_iter().map(u16::try_from).collect();
+        let blocks = cells.map_err(|_| CompileError::Numbers)?.as_chunks().0.to_vec();
+        Ok(Matrix { rows, blocks, programs, programs_count, cells_count })
     }
 }
 

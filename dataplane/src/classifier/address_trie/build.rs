@@ -5,8 +5,12 @@ use super::*;
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
 
-/// Nodes that a row may have for each stretch.
-const ROW_NODES_PER_STRETCH: usize = 4;
+/// Nodes that a row may have for each stretch where there are many, and where all fit into the second-level cache anyway.
+const ROW_NODES_PER_STRETCH: [usize; 2] = [4, 32];
+/// Runs of all tries up to which there are few.
+const FEW_RUNS: usize = 1 << 12;
+/// Of so many stretches one may be in a node that cannot hold it.
+const CROWDED_SHARE: usize = 32;
 
 /// A stretch of a digit's values that have one reference; it ends where the next one begins.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,6 +23,8 @@ struct Stretch {
 #[derive(Default)]
 pub(in super::super) struct TrieBuilder {
     trie: AddressTrie,
+    /// Nodes that a row may have for each stretch.
+    nodes_per_stretch: usize,
     /// The nodes of each list of stretches met so far.
     nodes: HashMap<Vec<Stretch>, Reference>,
     /// The page of each list of references; that of one reference stands for all of a page.
@@ -27,6 +33,12 @@ pub(in super::super) struct TrieBuilder {
 }
 
 impl TrieBuilder {
+    /// Returns a builder of tries that will have about that many runs.
+    pub(in super::super) fn new(runs: usize) -> Self {
+        let nodes_per_stretch = ROW_NODES_PER_STRETCH[usize::from(runs <= FEW_RUNS)];
+        Self { nodes_per_stretch, ..Self::default() }
+    }
+
     /// Returns the tries.
     pub(in super::super) fn finish(self) -> AddressTrie {
         self.trie
@@ -146,7 +158,7 @@ impl TrieBuilder {
         if let Some(row) = self.nodes.get(stretches) {
             return Ok(*row);
         }
-        let bits = row_bits(stretches);
+        let bits = row_bits(stretches, self.nodes_per_stretch);
         let shift = DIGIT_BITS - bits;
         // Children are stored before the row, whose nodes must stand side by side.
         let mut row = Vec::with_capacity(1 << bits);
@@ -191,22 +203,19 @@ impl TrieBuilder {
     }
 }
 
-/// Returns how many upper bits of the digit should choose a node: as few as leave no node too many stretches, as long as the
-/// row is not many times longer than what it holds.
-fn row_bits(stretches: &[Stretch]) -> u32 {
-    let fits = |bits: u32| {
-        let shift = DIGIT_BITS - bits;
-        let numbers = stretches[1..].iter().map(|stretch| stretch.first.checked_shr(shift).unwrap_or(0));
-        let mut count = 0;
-        let mut of = None;
-        numbers.into_iter().all(|number| {
-            count = if of == Some(number) { count + 1 } else { 1 };
-            of = Some(number);
-            count <= NODE_LASTS
-        })
-    };
-    let longest = (ROW_NODES_PER_STRETCH * stretches.len()).ilog2().min(DIGIT_BITS - 4);
-    (0..=longest).find(|bits| fits(*bits)).unwrap_or(longest)
+/// Returns how many upper bits of the digit should choose a node: as few as leave hardly any stretch in a node that cannot hold
+/// it, as long as the row is not many times longer than what it holds.
+fn row_bits(stretches: &[Stretch], nodes_per_stretch: usize) -> u32 {
+    let longest = (nodes_per_stretch * stretches.len()).ilog2().min(DIGIT_BITS - 4);
+    (0..longest).find(|bits| crowded(stretches, *bits) * CROWDED_SHARE <= stretches.len()).unwrap_or(longest)
+}
+
+/// Returns how many stretches begin in nodes that are too many for one, if so many upper bits of the digit choose it.
+fn crowded(stretches: &[Stretch], bits: u32) -> usize {
+    let shift = DIGIT_BITS - bits;
+    let number = |stretch: &Stretch| stretch.first.checked_shr(shift).unwrap_or(0);
+    let of_nodes = stretches[1..].chunk_by(|a, b| number(a) == number(b)).map(<[Stretch]>::len);
+    of_nodes.filter(|count| *count > NODE_LASTS).sum()
 }
 
 fn leaf(class: u32) -> Reference {
