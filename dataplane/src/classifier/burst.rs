@@ -69,14 +69,28 @@ impl Classifier {
         let (rows, columns) =
             (self.columns[0].places.as_chunks::<ROWS>().0, self.columns[1].places.as_chunks::<COLUMNS>().0);
         let matrix: &Matrix = &self.enforced;
-        let mut programs = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
-        for (programs, [source, destination]) in programs.iter_mut().zip(classes) {
+        // Each of these steps has one load that may be far away, and none waits for another one's.
+        let mut cells = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
+        for (cells, [source, destination]) in cells.iter_mut().zip(classes) {
             let (rows, columns) = (places(rows, *source), places(columns, *destination));
-            *programs = rows.map(|row| columns.map(|column| matrix.program(row, column)));
+            for (cells, row) in cells.iter_mut().zip(rows) {
+                for (cell, column) in cells.iter_mut().zip(columns) {
+                    *cell = matrix.cell(row, column);
+                }
+            }
+        }
+        let mut programs = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
+        for (programs, cells) in programs.iter_mut().zip(&cells).take(classes.len()) {
+            for (program, cell) in programs.as_flattened_mut().iter_mut().zip(cells.as_flattened()) {
+                *program = matrix.program(*cell);
+            }
         }
         for ((programs, l4), rank) in programs.iter().zip(l4).zip(ranks).take(classes.len()) {
-            let ranks = programs.as_flattened().iter().map(|program| matrix.programs.rank(*program, *l4));
-            *rank = Rank(ranks.fold(u16::MAX, u16::min));
+            let mut best = u16::MAX;
+            for program in programs.as_flattened() {
+                best = best.min(matrix.programs.rank(*program, *l4));
+            }
+            *rank = Rank(best);
         }
     }
 

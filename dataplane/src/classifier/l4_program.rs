@@ -44,9 +44,9 @@ pub(super) struct L4Programs {
 
 impl L4Programs {
     /// Returns the rank that a program gives to a class.
-    #[inline]
-    pub(super) fn rank(&self, program: u32, class: u32) -> u16 {
-        let mut place = program * self.width;
+    #[inline(always)]
+    pub(super) fn rank(&self, program: u16, class: u32) -> u16 {
+        let mut place = u32::from(program) * self.width;
         for level in (0..self.levels).rev() {
             let reference = class >> ((level + 1) * PAGE_BITS);
             place = self.pages[place as usize + reference as usize % PAGE_REFERENCES];
@@ -247,7 +247,7 @@ mod tests {
             for class in 0..classes {
                 let kind = class % 7;
                 let expected = [if kind < 5 { kind } else { 99 }, if kind == 2 { 2 } else { 99 }, 99];
-                let found = cells.map(|program| programs.rank(program, class.into()));
+                let found = cells.map(|program| programs.rank(program as u16, class.into()));
                 assert_eq!(found, expected, "class {class} of {classes}");
             }
         }

@@ -48,7 +48,8 @@ const EMPTY_BLOCK: u32 = 0;
 pub(super) struct Matrix {
     /// The block of each 32 columns, row by row.
     rows: Vec<u16>,
-    blocks: Vec<[u16; BLOCK_CELLS]>,
+    /// The programs of all blocks.
+    cells: Vec<u16>,
     /// The programs that cells name.
     pub(super) programs: L4Programs,
     programs_count: usize,
@@ -91,22 +92,28 @@ pub(super) struct L4Shape<'a> {
 }
 
 impl Matrix {
-    /// Returns the program of the cell in the row that begins there and in this destination column.
+    /// Returns the place of the cell in the row that begins there and in this destination column.
     #[inline(always)]
-    pub(super) fn program(&self, row: u32, destination: u32) -> u32 {
+    pub(super) fn cell(&self, row: u32, destination: u32) -> u32 {
         let column = destination as usize;
-        let block = usize::from(self.rows[row as usize + column / BLOCK_CELLS]);
-        self.blocks[block][column % BLOCK_CELLS].into()
+        let block = u32::from(self.rows[row as usize + column / BLOCK_CELLS]);
+        block << BLOCK_CELLS.ilog2() | destination % (1 << BLOCK_CELLS.ilog2())
+    }
+
+    /// Returns the program of a cell.
+    #[inline(always)]
+    pub(super) fn program(&self, cell: u32) -> u16 {
+        self.cells[cell as usize]
     }
 
     /// Returns the best rank that any pair of these rows and destination columns has for an L4 class. What lists are filled up
     /// with is left out: where there are many columns a class, most have few.
     #[inline]
     pub(super) fn best_rank(&self, rows: &[u32], columns: &[u32], l4: u32) -> u16 {
-        let mut best = self.programs.rank(EMPTY_PROGRAM, l4);
+        let mut best = self.programs.rank(0, l4);
         for row in rows.iter().take_while(|row| **row != FIRST_ROW) {
             for column in columns.iter().take_while(|column| **column != super::columns::FILLING) {
-                best = best.min(self.programs.rank(self.program(*row, *column), l4));
+                best = best.min(self.programs.rank(self.program(self.cell(*row, *column)), l4));
             }
         }
         best
@@ -119,7 +126,7 @@ impl Matrix {
 
     /// Returns the bytes that cells and programs take.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(self.rows.as_slice()) + size_of_val(self.blocks.as_slice()) + self.programs.bytes()
+        size_of_val(self.rows.as_slice()) + size_of_val(self.cells.as_slice()) + self.programs.bytes()
     }
 }
 
@@ -201,8 +208,8 @@ impl WholeMatrix {
         let mut cells = blocks.into_flattened();
         let (programs, programs_count) = self.programs.finish(cells.iter_mut());
         let cells: Result<Vec<u16>, _> = cells.into_iter().map(u16::try_from).collect();
-        let blocks = cells.map_err(|_| CompileError::Numbers)?.as_chunks().0.to_vec();
-        Ok(Matrix { rows, blocks, programs, programs_count, cells_count })
+        let cells = cells.map_err(|_| CompileError::Numbers)?;
+        Ok(Matrix { rows, cells, programs, programs_count, cells_count })
     }
 }
 
