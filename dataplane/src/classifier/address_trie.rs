@@ -7,6 +7,9 @@
 //! instruction, and what it finds is counted, not branched on.
 //!
 //! ```text
+//! reference of a root table, u64
+//!                   shift(8) last(16) first(16) place(24): node at place + min((digit - first) >> shift, last)
+//!
 //! reference, u32    1 class                           a leaf
 //!                   01 place in skips                 digits that are compared at once
 //!                   001 shift(5) place(24) of nodes   the same digit once more
@@ -21,14 +24,16 @@
 //! ```
 //!
 //! Where more than ten places lie on a digit, the reference names a row of nodes, which the upper bits of the digit choose
-//! from. A row is at most four times as long as there are places; where they are so crowded that this does not separate
-//! them, a node leads to more nodes for the same digit, as in a B-tree.
+//! from; behind a root table, the upper bits of its distance from where most places lie (`build/window`). A row is at most some
+//! times as long as there are places; where they are so crowded that this does not separate them, a node leads to more nodes
+//! for the same digit, as in a B-tree.
 //!
 //! (A node that covers eight bits by a bitmap and finds the reference by counting its bits, as Poptrie does (Asai and Ohara,
 //! SIGCOMM 2015), takes two steps where this takes one, and each of them reads two cache lines where this reads one.)
 //!
-//! Where all that differs below a reference lies behind the same digits, and everything else is of one class, a chain of
-//! nodes would follow, five of them in an IPv6 prefix of a few hosts. A **skip** stands for the chain and compares those
+//! The first two digits of an IPv6 address are looked up as those of an IPv4 address are. Where all that differs below lies
+//! behind the same digits, and everything else is of one class, a chain of nodes would follow, four of them in a prefix of a
+//! few hosts. A **skip** stands for the chain and compares those
 //! digits at once.
 //!
 //! What a leaf says is chosen by the caller: the source side and the destination side have roots of their own, since rules
@@ -60,6 +65,8 @@ const SKIP_BITS_MIN: u32 = 2 * DIGIT_BITS;
 /// Nodes of all tries together. 2^22 nodes of 64 bytes are 268 MB, enough for 200,000 endpoints with five scattered IPv6
 /// addresses each.
 pub(super) const TRIE_NODES_MAX: usize = 1 << 22;
+/// Bits that choose a node of a row at most.
+const ROW_BITS_MAX: u32 = DIGIT_BITS - 3;
 const _: () = assert!(NODE_REFERENCES + NODE_LASTS + 1 == NODE_WORDS);
 
 /// Marks a reference to a class.
@@ -97,10 +104,47 @@ impl Reference {
         self.0 >= LEAF
     }
 
+    /// Returns whether the same digit is looked at once more.
+    #[inline]
+    pub(super) fn is_same_digit(self) -> bool {
+        self.0 & (LEAF | SKIP | SAME_DIGIT) == SAME_DIGIT
+    }
+
+    /// Returns what is left of a key whose second digit led here.
+    #[inline]
+    pub(super) fn rest_of(self, key: u128) -> u128 {
+        key << if self.is_same_digit() { DIGIT_BITS } else { 2 * DIGIT_BITS }
+    }
+
     /// Returns the class of a leaf.
     #[inline]
     pub(super) fn class(self) -> u32 {
         self.0 & !LEAF
+    }
+}
+
+/// A row of nodes that a root table leads to, and how its nodes are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct RootReference(u64);
+
+impl RootReference {
+    const FIRST_AT: u32 = SHIFT_AT;
+    const LAST_AT: u32 = Self::FIRST_AT + 16;
+    const SHIFT_AT: u32 = Self::LAST_AT + 16;
+
+    /// Returns the reference to the row at that place, of which the node with the number `last` is the last one.
+    fn new(place: u32, first: u16, last: u32, shift: u32) -> Self {
+        let [place, first, last, shift] = [place, first.into(), last, shift].map(u64::from);
+        Self(place | first << Self::FIRST_AT | last << Self::LAST_AT | shift << Self::SHIFT_AT)
+    }
+
+    /// Returns the place of a digit's node.
+    #[inline(always)]
+    fn node(self, digit: u16) -> u32 {
+        let first = (self.0 >> Self::FIRST_AT & 0xffff) as u16;
+        let last = (self.0 >> Self::LAST_AT & 0xffff) as u32;
+        let number = u32::from(digit.wrapping_sub(first)).wrapping_shr((self.0 >> Self::SHIFT_AT) as u32);
+        (self.0 as u32 & PLACE) + number.min(last)
     }
 }
 
@@ -154,6 +198,10 @@ struct Skip {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Root(u32);
 
+/// The place of a node.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct NodePlace(u32);
+
 /// The pages of a root table, one for each upper byte.
 pub(super) type RootTable = [u32; PAGE];
 
@@ -161,8 +209,7 @@ pub(super) type RootTable = [u32; PAGE];
 #[derive(Debug, Default)]
 pub(super) struct AddressTrie {
     tables: Vec<RootTable>,
-    /// Pages of references, never leaves.
-    pages: Vec<[Reference; PAGE]>,
+    pages: Vec<[RootReference; PAGE]>,
     nodes: Vec<Node>,
     skips: Vec<Skip>,
 }
@@ -182,11 +229,17 @@ impl AddressTrie {
         &self.tables[root.0 as usize]
     }
 
-    /// Returns where the first digit of a key leads to: never to a leaf.
+    /// Returns the node that the first two digits of a key lead to.
     #[inline(always)]
-    pub(super) fn start(&self, table: &RootTable, digit: u16) -> Reference {
-        let page = &self.pages[table[usize::from(digit >> 8)] as usize];
-        page[usize::from(digit & 0xff)]
+    pub(super) fn start(&self, table: &RootTable, digits: u32) -> NodePlace {
+        let page = &self.pages[table[(digits >> 24) as usize] as usize];
+        NodePlace(page[(digits >> 16 & 0xff) as usize].node((digits & 0xffff) as u16))
+    }
+
+    /// Returns where the second digit leads to from its node.
+    #[inline(always)]
+    pub(super) fn first_step(&self, from: NodePlace, digit: u16) -> Reference {
+        self.nodes[from.0 as usize].reference(digit)
     }
 
     /// Returns where a digit leads to from nodes.
@@ -209,8 +262,7 @@ impl AddressTrie {
     pub(super) fn step_or_skip(&self, from: Reference, rest: u128) -> (Reference, u128) {
         if from.0 & SKIP == 0 {
             let to = self.step(from, (rest >> (KEY_BITS - DIGIT_BITS)) as u16);
-            let is_same = !to.is_leaf() && to.0 & SAME_DIGIT != 0 && to.0 & SKIP == 0;
-            return (to, if is_same { rest } else { rest << DIGIT_BITS });
+            return (to, if to.is_same_digit() { rest } else { rest << DIGIT_BITS });
         }
         let skip = &self.skips[(from.0 & !SKIP) as usize];
         if (rest ^ skip.expected) >> (KEY_BITS - skip.bits) == 0 {
@@ -223,8 +275,14 @@ impl AddressTrie {
     /// Returns the class of an address.
     pub(super) fn class_of(&self, root: Root, address: IpAddr) -> u32 {
         let key = key_of(address);
-        let mut at = self.start(self.table(root), (key >> (KEY_BITS - DIGIT_BITS)) as u16);
-        let mut rest = key << DIGIT_BITS;
+        let digits = (key >> (KEY_BITS - 2 * DIGIT_BITS)) as u32;
+        let first = self.first_step(self.start(self.table(root), digits), (digits & 0xffff) as u16);
+        self.walk_on(first, key)
+    }
+
+    /// Returns the class of a key whose second digit led here.
+    fn walk_on(&self, mut at: Reference, key: u128) -> u32 {
+        let mut rest = at.rest_of(key);
         while !at.is_leaf() {
             (at, rest) = self.step_or_skip(at, rest);
         }
@@ -264,8 +322,9 @@ mod tests {
 
     fn steps(trie: &AddressTrie, root: Root, address: IpAddr) -> usize {
         let key = key_of(address);
-        let first = trie.start(trie.table(root), (key >> 112) as u16);
-        let (mut at, mut rest, mut steps) = (first, key << DIGIT_BITS, 0);
+        let digits = (key >> 96) as u32;
+        let mut at = trie.first_step(trie.start(trie.table(root), digits), digits as u16);
+        let (mut rest, mut steps) = (key << (2 * DIGIT_BITS), 1);
         while !at.is_leaf() {
             (at, rest) = trie.step_or_skip(at, rest);
             steps += 1;
@@ -293,16 +352,16 @@ mod tests {
     }
 
     #[test]
-    fn a_few_hosts_of_an_ipv6_prefix_are_two_steps_behind_the_root() {
+    fn a_few_hosts_of_an_ipv6_prefix_are_three_steps_behind_the_root() {
         let (trie, root) = trie(&[("::", 0), ("fd00::1:0", 1), ("fd00::1:1", 2), ("fd00::1:2", 0)]);
         for (address, class, expected) in [
-            ("fd00::ffff", 0, 1),
-            ("fd00::1:0", 1, 2),
-            ("fd00::1:1", 2, 2),
-            ("fd00::1:2", 0, 2),
+            ("fd00::ffff", 0, 2),
+            ("fd00::1:0", 1, 3),
+            ("fd00::1:1", 2, 3),
+            ("fd00::1:2", 0, 3),
             ("fd00:1::1:0", 0, 1),
             ("fc01::1:0", 0, 1),
-            ("fd00::2:0", 0, 1),
+            ("fd00::2:0", 0, 2),
         ] {
             let address = address.parse().unwrap();
             let found = (trie.class_of(root, address), steps(&trie, root, address));

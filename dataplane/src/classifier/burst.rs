@@ -4,18 +4,18 @@
 //! loads in flight instead of one, and a miss of one packet costs the others little. No step has a branch that depends on a
 //! packet, but for what is rare: IPv6 among IPv4, and addresses that need more than one step behind the root.
 
-use super::address_trie::{AddressTrie, DIGIT_BITS, KEY_BITS, Reference, RootTable, key_of};
+use super::address_trie::{AddressTrie, KEY_BITS, NodePlace, Reference, RootTable, key_of};
 use super::matrix::Matrix;
 use super::{BURST_KEYS, Classifier, Judgement, KeyClasses, Rank, Roots};
 use meshgate_policy::PolicyKey;
 use std::net::IpAddr;
 
-/// The lower digit of an IPv4 address.
+/// The second digit of an IPv4 address.
 const LOWER: u32 = 0xffff;
 
 /// Where the walks of a burst's addresses have come to: source and destination of each packet.
 type Walks = [[Reference; 2]; BURST_KEYS];
-/// The lower digits of IPv4 addresses.
+/// The second digits of addresses.
 type Digits = [[u16; 2]; BURST_KEYS];
 
 impl Classifier {
@@ -108,40 +108,67 @@ impl Classifier {
     #[inline]
     fn walk(&self, keys: &[PolicyKey]) -> Walks {
         debug_assert!(keys.len() <= BURST_KEYS, "the caller cuts longer lists");
-        let mut walks = [[Reference::default(); 2]; BURST_KEYS];
+        let mut nodes = [[NodePlace::default(); 2]; BURST_KEYS];
         let mut digits = [[0; 2]; BURST_KEYS];
-        if self.begin(keys, &mut walks, &mut digits) {
-            finish_mixed(&self.trie, keys, &mut walks);
-        } else {
-            finish_ipv4(&self.trie, &mut walks[..keys.len()], &digits);
+        let mut walks = [[Reference::default(); 2]; BURST_KEYS];
+        let has_ipv6 = self.begin(keys, &mut nodes, &mut digits);
+        let mut open = Open::default();
+        first_steps(&self.trie, &nodes[..keys.len()], &digits, &mut walks, &mut open);
+        if open.count > 0 {
+            if has_ipv6 {
+                finish_mixed(&self.trie, keys, &mut walks, &open);
+            } else {
+                finish_ipv4(&self.trie, &digits, &mut walks, open);
+            }
         }
         walks
     }
 
-    /// Takes all walks to what the root tables say; returns whether there is IPv6 among them.
+    /// Writes which nodes all addresses lead to from the root tables, and their second digits; returns whether there is IPv6
+    /// among them.
     #[inline(never)]
-    fn begin(&self, keys: &[PolicyKey], walks: &mut Walks, digits: &mut Digits) -> bool {
+    fn begin(&self, keys: &[PolicyKey], nodes: &mut [[NodePlace; 2]], digits: &mut Digits) -> bool {
         let mut roots = Roots::default();
         let mut tables: [&RootTable; 2] = roots.ipv4.map(|root| self.trie.table(root));
         let mut segment = None;
-        let mut is_mixed = false;
-        for ((key, walks), digits) in keys.iter().zip(walks).zip(digits) {
+        let mut has_ipv6 = false;
+        for ((key, nodes), digits) in keys.iter().zip(nodes).zip(digits) {
             if segment != Some(key.segment) {
                 (segment, roots) = (Some(key.segment), self.roots(key.segment));
                 tables = roots.ipv4.map(|root| self.trie.table(root));
             }
             if let (IpAddr::V4(source), IpAddr::V4(destination)) = (key.source, key.destination) {
                 let (source, destination) = (source.to_bits(), destination.to_bits());
-                walks[0] = self.trie.start(tables[0], (source >> DIGIT_BITS) as u16);
-                digits[0] = (source & LOWER) as u16;
-                walks[1] = self.trie.start(tables[1], (destination >> DIGIT_BITS) as u16);
-                digits[1] = (destination & LOWER) as u16;
+                *nodes = [self.trie.start(tables[0], source), self.trie.start(tables[1], destination)];
+                *digits = [(source & LOWER) as u16, (destination & LOWER) as u16];
             } else {
-                is_mixed = true;
-                *walks = begin_mixed(&self.trie, roots, key);
+                has_ipv6 = true;
+                (*nodes, *digits) = begin_ipv6(&self.trie, roots, key);
             }
         }
-        is_mixed
+        has_ipv6
+    }
+}
+
+/// The packets of which a walk goes on.
+struct Open {
+    /// Their numbers.
+    packets: [u8; BURST_KEYS],
+    count: usize,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self { packets: [0; BURST_KEYS], count: 0 }
+    }
+}
+
+impl Open {
+    /// Adds a packet; one whose walks are over is written over by the next one.
+    #[inline(always)]
+    fn add(&mut self, packet: u8, walks: [Reference; 2]) {
+        self.packets[self.count % BURST_KEYS] = packet;
+        self.count += usize::from(!walks[0].and(walks[1]).is_leaf());
     }
 }
 
@@ -151,54 +178,63 @@ fn places<const N: usize>(lists: &[[u32; N]], class: Reference) -> [u32; N] {
     if N == 1 { [class.class(); N] } else { lists[class.class() as usize] }
 }
 
-/// Returns where both addresses of a packet lead to from the root tables.
+/// Returns the nodes that both addresses of a packet lead to from the root tables, and their second digits.
 #[cold]
 #[inline(never)]
-fn begin_mixed(trie: &AddressTrie, roots: Roots, key: &PolicyKey) -> [Reference; 2] {
-    let begin = |address: IpAddr, side: usize| {
-        let table = trie.table(roots.of(address)[side]);
-        trie.start(table, (key_of(address) >> (KEY_BITS - DIGIT_BITS)) as u16)
-    };
-    [begin(key.source, 0), begin(key.destination, 1)]
+fn begin_ipv6(trie: &AddressTrie, roots: Roots, key: &PolicyKey) -> ([NodePlace; 2], [u16; 2]) {
+    let digits = [key.source, key.destination].map(|address| (key_of(address) >> (KEY_BITS - 32)) as u32);
+    let [source, destination] = [roots.of(key.source)[0], roots.of(key.destination)[1]];
+    let nodes =
+        [trie.start(trie.table(source), digits[0]), trie.start(trie.table(destination), digits[1])];
+    (nodes, digits.map(|digits| (digits & LOWER) as u16))
+}
+
+/// Writes where all walks lead to in the step behind the root tables, and of which packets any is not over then.
+#[inline(never)]
+fn first_steps(
+    trie: &AddressTrie,
+    nodes: &[[NodePlace; 2]],
+    digits: &Digits,
+    walks: &mut Walks,
+    open: &mut Open,
+) {
+    for (((nodes, digits), at), packet) in nodes.iter().zip(digits).zip(walks).zip(0u8..) {
+        *at = [trie.first_step(nodes[0], digits[0]), trie.first_step(nodes[1], digits[1])];
+        open.add(packet, *at);
+    }
 }
 
 /// Takes walks of IPv4 addresses to their leaves.
 #[inline(never)]
-fn finish_ipv4(trie: &AddressTrie, walks: &mut [[Reference; 2]], digits: &Digits) {
-    // Numbers of the packets of which a walk goes on. One whose walks are over is written over.
-    let mut open = [0u8; BURST_KEYS];
-    let mut count = 0;
-    for ((at, digits), packet) in walks.iter_mut().zip(digits).zip(0u8..) {
-        *at = [trie.step(at[0], digits[0]), trie.step(at[1], digits[1])];
-        open[count % BURST_KEYS] = packet;
-        count += usize::from(!at[0].and(at[1]).is_leaf());
-    }
-    while count > 0 {
-        for place in 0..std::mem::take(&mut count) {
-            let packet = open[place % BURST_KEYS];
-            let (at, digits) = (&mut walks[usize::from(packet)], &digits[usize::from(packet) % BURST_KEYS]);
+fn finish_ipv4(trie: &AddressTrie, digits: &Digits, walks: &mut Walks, mut open: Open) {
+    while open.count > 0 {
+        for place in 0..std::mem::take(&mut open.count) {
+            let packet = open.packets[place % BURST_KEYS];
+            let number = usize::from(packet) % BURST_KEYS;
+            let (at, digits) = (&mut walks[number], digits[number]);
             *at = [trie.step_unless_leaf(at[0], digits[0]), trie.step_unless_leaf(at[1], digits[1])];
-            open[count % BURST_KEYS] = packet;
-            count += usize::from(!at[0].and(at[1]).is_leaf());
+            open.add(packet, *at);
         }
     }
 }
 
 /// Takes walks of addresses of both families to their leaves.
 #[inline(never)]
-fn finish_mixed(trie: &AddressTrie, keys: &[PolicyKey], walks: &mut Walks) {
+fn finish_mixed(trie: &AddressTrie, keys: &[PolicyKey], walks: &mut Walks, open: &Open) {
     let mut rests = [[0u128; 2]; BURST_KEYS];
-    for (rests, key) in rests.iter_mut().zip(keys) {
-        // Of an IPv4 address the second digit is looked at again only where a step led to the same digit once more.
-        *rests = [key.source, key.destination].map(|address| key_of(address) << DIGIT_BITS);
+    let packets = &open.packets[..open.count.min(BURST_KEYS)];
+    for packet in packets.iter().map(|packet| usize::from(*packet)) {
+        let keys = [keys[packet].source, keys[packet].destination].map(key_of);
+        rests[packet] = [walks[packet][0].rest_of(keys[0]), walks[packet][1].rest_of(keys[1])];
     }
-    let walks = &mut walks.as_flattened_mut()[..2 * keys.len()];
     loop {
         let mut is_over = true;
-        for (at, rest) in walks.iter_mut().zip(rests.as_flattened_mut()) {
-            if !at.is_leaf() {
-                (*at, *rest) = trie.step_or_skip(*at, *rest);
-                is_over &= at.is_leaf();
+        for packet in packets.iter().map(|packet| usize::from(*packet)) {
+            for (at, rest) in walks[packet].iter_mut().zip(&mut rests[packet]) {
+                if !at.is_leaf() {
+                    (*at, *rest) = trie.step_or_skip(*at, *rest);
+                    is_over &= at.is_leaf();
+                }
             }
         }
         if is_over {

@@ -1,22 +1,23 @@
 //! Building the address trie from the runs of each segment and family.
 
+mod window;
+
 use super::super::classes::Run;
 use super::*;
 use arrayvec::ArrayVec;
 use hashbrown::HashMap;
+use window::Window;
 
 /// Nodes that a row may have for each stretch where there are many, and where all fit into the second-level cache anyway.
 const ROW_NODES_PER_STRETCH: [usize; 2] = [4, 32];
 /// Runs of all tries up to which there are few.
 const FEW_RUNS: usize = 1 << 12;
-/// Of so many stretches one may be in a node that cannot hold it.
-const CROWDED_SHARE: usize = 32;
 
 /// A stretch of a digit's values that have one reference; it ends where the next one begins.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Stretch {
+struct Stretch<R = Reference> {
     first: u16,
-    to: Reference,
+    to: R,
 }
 
 /// A trie that grows.
@@ -25,10 +26,11 @@ pub(in super::super) struct TrieBuilder {
     trie: AddressTrie,
     /// Nodes that a row may have for each stretch.
     nodes_per_stretch: usize,
-    /// The nodes of each list of stretches met so far.
-    nodes: HashMap<Vec<Stretch>, Reference>,
+    /// The rows of each list of stretches met so far, behind a root table and below.
+    root_rows: HashMap<Vec<Stretch>, RootReference>,
+    rows: HashMap<Vec<Stretch>, Reference>,
     /// The page of each list of references; that of one reference stands for all of a page.
-    pages: HashMap<Vec<Reference>, u32>,
+    pages: HashMap<Vec<RootReference>, u32>,
     tables: HashMap<RootTable, u32>,
 }
 
@@ -47,13 +49,8 @@ impl TrieBuilder {
     /// Adds the trie of one side of one family of one segment and returns its root. The runs cover every key: the first begins
     /// at 0, each ends where the next begins. Skips are for IPv6.
     pub(in super::super) fn add(&mut self, runs: &[Run], is_ipv6: bool) -> Result<Root, CompileError> {
-        let mut stretches = self.stretches(runs, Within { first: 0, depth: 0 }, is_ipv6)?;
-        // A walk takes its first step without asking whether it is over.
-        for stretch in &mut stretches {
-            if stretch.to.is_leaf() {
-                stretch.to = self.row(&[Stretch { first: 0, to: stretch.to }])?;
-            }
-        }
+        let all = Within { first: 0, depth: 0 };
+        let stretches = self.stretches(runs, all, |trie, runs, within| trie.root_row(runs, within, is_ipv6))?;
         let mut table = [0; PAGE];
         let mut rest = stretches.as_slice();
         for (page, first) in table.iter_mut().zip((0..=u16::MAX).step_by(PAGE)) {
@@ -69,11 +66,11 @@ impl TrieBuilder {
     }
 
     /// Returns the page of a root table whose first digit is given. The stretches are those from there on.
-    fn page(&mut self, stretches: &[Stretch], first: u16) -> u32 {
+    fn page(&mut self, stretches: &[Stretch<RootReference>], first: u16) -> u32 {
         const { assert!(PAGE == 0x100) };
         let last = first | 0xff;
         let here = stretches.iter().take_while(|stretch| stretch.first <= last).count();
-        // Nearly all pages of most tables are of one stretch, and there are two tables for each of thousands of segments.
+        // Nearly all pages of most tables are of one stretch, and there are four tables for each of thousands of segments.
         let key = if here == 1 {
             vec![stretches[0].to]
         } else {
@@ -91,39 +88,36 @@ impl TrieBuilder {
         })
     }
 
-    /// Returns the stretches of the digit behind the bits that keys have in common; the runs are those that meet them.
-    fn stretches(
+    /// Returns the stretches of the digit behind the bits that keys have in common; the runs are those that meet them. What
+    /// decides below a value of the digit is made by `below`.
+    fn stretches<R: Copy + PartialEq>(
         &mut self,
         runs: &[Run],
         within: Within,
-        may_skip: bool,
-    ) -> Result<Vec<Stretch>, CompileError> {
+        mut below: impl FnMut(&mut Self, &[Run], Within) -> Result<R, CompileError>,
+    ) -> Result<Vec<Stretch<R>>, CompileError> {
         let depth = within.depth + DIGIT_BITS;
         let mut stretches = Vec::new();
-        let mut add = |first: u128, to: Reference| {
+        let mut add = |first: u128, to: R| {
             let first = ((first >> (KEY_BITS - depth)) & 0xffff) as u16;
             // What was thought to begin here does not, if something else does.
-            stretches.pop_if(|last: &mut Stretch| last.first == first);
+            stretches.pop_if(|last: &mut Stretch<R>| last.first == first);
             if stretches.last().is_none_or(|last| last.to != to) {
                 stretches.push(Stretch { first, to });
             }
         };
-        add(within.first, leaf(runs[0].class));
+        add(within.first, below(self, &runs[..1], Within { depth, ..within })?);
         let mut at = 1;
         while at < runs.len() {
             let of_digit =
                 Within { first: runs[at].first & !(u128::MAX.checked_shr(depth).unwrap_or(0)), depth };
             let last = of_digit.last();
             let end = at + runs[at..].iter().take_while(|run| run.first <= last).count();
-            if end == at + 1 && runs[at].first == of_digit.first {
-                add(of_digit.first, leaf(runs[at].class));
-            } else {
-                // The run that holds the digit's first key, and those that begin inside.
-                let begins = if runs[at].first == of_digit.first { at } else { at - 1 };
-                add(of_digit.first, self.reference(&runs[begins..end], of_digit, may_skip)?);
-                if last < within.last() {
-                    add(last + 1, leaf(runs[end - 1].class));
-                }
+            // The run that holds the digit's first key, and those that begin inside.
+            let begins = if runs[at].first == of_digit.first { at } else { at - 1 };
+            add(of_digit.first, below(self, &runs[begins..end], of_digit)?);
+            if end > begins + 1 && last < within.last() {
+                add(last + 1, below(self, &runs[end - 1..end], of_digit)?);
             }
             at = end;
         }
@@ -136,7 +130,8 @@ impl TrieBuilder {
         let Some(last) = inside.last() else { return Ok(leaf(around.class)) };
         let bits = if may_skip && last.class == around.class { within.bits_before(inside) } else { 0 };
         if bits < SKIP_BITS_MIN {
-            let stretches = self.stretches(runs, within, may_skip)?;
+            let stretches =
+                self.stretches(runs, within, |trie, runs, within| trie.reference(runs, within, may_skip))?;
             return self.row(&stretches);
         }
         let depth = within.depth + bits;
@@ -153,30 +148,47 @@ impl TrieBuilder {
         Ok(Reference(SKIP | index_u32(self.trie.skips.len() - 1)))
     }
 
-    /// Returns the row of nodes for a whole digit.
-    fn row(&mut self, stretches: &[Stretch]) -> Result<Reference, CompileError> {
-        if let Some(row) = self.nodes.get(stretches) {
+    /// Returns the row of nodes that decides the keys with the same first digit.
+    fn root_row(&mut self, runs: &[Run], within: Within, may_skip: bool) -> Result<RootReference, CompileError> {
+        let stretches =
+            self.stretches(runs, within, |trie, runs, within| trie.reference(runs, within, may_skip))?;
+        if let Some(row) = self.root_rows.get(&stretches) {
             return Ok(*row);
         }
-        let bits = row_bits(stretches, self.nodes_per_stretch);
-        let shift = DIGIT_BITS - bits;
-        // Children are stored before the row, whose nodes must stand side by side.
-        let mut row = Vec::with_capacity(1 << bits);
-        let mut rest = stretches;
-        for number in 0..1u32 << bits {
-            let (first, end) = (number << shift, (number + 1) << shift);
-            rest = &rest[rest.iter().skip(1).take_while(|next| u32::from(next.first) <= first).count()..];
-            let inside = rest.iter().take_while(|next| u32::from(next.first) < end).count();
-            row.push(self.node(&rest[..inside])?);
+        let window = Window::choose(&stretches, self.nodes_per_stretch);
+        let mut row = Vec::with_capacity(window.nodes() as usize);
+        for number in 0..window.inside {
+            let first = u32::from(window.first) + (number << window.shift);
+            row.push(self.node(meeting(&stretches, first, first + (1 << window.shift)))?);
         }
+        if window.has_outside() {
+            row.push(self.node(&window.outside(&stretches))?);
+        }
+        let reference = RootReference::new(self.push_row(row)?, window.first, window.nodes() - 1, window.shift);
+        self.root_rows.insert(stretches, reference);
+        Ok(reference)
+    }
+
+    /// Returns the row of nodes for a whole digit.
+    fn row(&mut self, stretches: &[Stretch]) -> Result<Reference, CompileError> {
+        if let Some(row) = self.rows.get(stretches) {
+            return Ok(*row);
+        }
+        let shift = DIGIT_BITS - row_bits(stretches, self.nodes_per_stretch);
+        let mut row = Vec::with_capacity(1 << (DIGIT_BITS - shift));
+        for first in (0..1 << DIGIT_BITS).step_by(1 << shift) {
+            row.push(self.node(meeting(stretches, first, first + (1 << shift)))?);
+        }
+        let row = Reference(shift << SHIFT_AT | self.push_row(row)?);
+        self.rows.insert(stretches.to_vec(), row);
+        Ok(row)
+    }
+
+    /// Stores nodes side by side, and returns the place of the first.
+    fn push_row(&mut self, row: Vec<Node>) -> Result<u32, CompileError> {
         let place = index_u32(self.trie.nodes.len());
         self.trie.nodes.extend(row);
-        if self.trie.nodes.len() > TRIE_NODES_MAX {
-            return Err(CompileError::TrieNodes);
-        }
-        let row = Reference(shift << SHIFT_AT | place);
-        self.nodes.insert(stretches.to_vec(), row);
-        Ok(row)
+        if self.trie.nodes.len() > TRIE_NODES_MAX { Err(CompileError::TrieNodes) } else { Ok(place) }
     }
 
     /// Returns a node that decides between stretches, of which the first one has begun already.
@@ -203,19 +215,23 @@ impl TrieBuilder {
     }
 }
 
-/// Returns how many upper bits of the digit should choose a node: as few as leave hardly any stretch in a node that cannot hold
-/// it, as long as the row is not many times longer than what it holds.
-fn row_bits(stretches: &[Stretch], nodes_per_stretch: usize) -> u32 {
-    let longest = (nodes_per_stretch * stretches.len()).ilog2().min(DIGIT_BITS - 4);
-    (0..longest).find(|bits| crowded(stretches, *bits) * CROWDED_SHARE <= stretches.len()).unwrap_or(longest)
+/// Returns the stretches that meet values of the digit from `first` to before `end`.
+fn meeting(stretches: &[Stretch], first: u32, end: u32) -> &[Stretch] {
+    let begins = stretches.partition_point(|stretch| u32::from(stretch.first) <= first) - 1;
+    let ends = stretches.partition_point(|stretch| u32::from(stretch.first) < end);
+    &stretches[begins..ends]
 }
 
-/// Returns how many stretches begin in nodes that are too many for one, if so many upper bits of the digit choose it.
-fn crowded(stretches: &[Stretch], bits: u32) -> usize {
-    let shift = DIGIT_BITS - bits;
-    let number = |stretch: &Stretch| stretch.first.checked_shr(shift).unwrap_or(0);
-    let of_nodes = stretches[1..].chunk_by(|a, b| number(a) == number(b)).map(<[Stretch]>::len);
-    of_nodes.filter(|count| *count > NODE_LASTS).sum()
+/// Returns how many upper bits of the digit should choose a node: as few as leave no node too many places, as long as the row is
+/// not many times longer than what it holds.
+fn row_bits(stretches: &[Stretch], nodes_per_stretch: usize) -> u32 {
+    let longest = (nodes_per_stretch * stretches.len()).ilog2().min(ROW_BITS_MAX);
+    (0..longest).find(|bits| is_uncrowded(&stretches[1..], DIGIT_BITS - bits)).unwrap_or(longest)
+}
+
+/// Returns whether no node has too many places where each has so many values of the digit.
+fn is_uncrowded(places: &[Stretch], shift: u32) -> bool {
+    places.chunk_by(|a, b| u32::from(a.first) >> shift == u32::from(b.first) >> shift).all(|one| one.len() <= NODE_LASTS)
 }
 
 fn leaf(class: u32) -> Reference {
