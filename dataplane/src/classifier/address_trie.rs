@@ -89,6 +89,8 @@ const _: () = assert!(TRIE_NODES_MAX <= PLACE as usize);
 pub(super) struct Reference(u32);
 
 impl Reference {
+    /// What is a leaf as long as it was taken together with leaves only.
+    pub(super) const ALL_LEAVES: Self = Self(u32::MAX);
     /// The first node, whatever the digit.
     const FIRST_NODE: Self = Self(DIGIT_BITS << SHIFT_AT);
 

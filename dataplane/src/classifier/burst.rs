@@ -13,6 +13,26 @@ use std::net::IpAddr;
 /// The second digit of an IPv4 address.
 const LOWER: u32 = 0xffff;
 
+/// Packets that a step takes at once, so that counting them costs less.
+const QUAD: usize = 4;
+
+/// Returns how many quads so many packets are; what lies behind them in the last one is looked up for nothing.
+fn quads_of(packets: usize) -> usize {
+    packets.div_ceil(QUAD)
+}
+
+/// Returns the quads of a burst.
+#[inline(always)]
+fn quads<T>(burst: &[T; BURST_KEYS]) -> &[[T; QUAD]] {
+    burst.as_chunks().0
+}
+
+/// Returns the same, to be written.
+#[inline(always)]
+fn quads_mut<T>(burst: &mut [T; BURST_KEYS]) -> &mut [[T; QUAD]] {
+    burst.as_chunks_mut().0
+}
+
 /// Where the walks of a burst's addresses have come to: source and destination of each packet.
 type Walks = [[Reference; 2]; BURST_KEYS];
 /// The second digits of addresses.
@@ -22,14 +42,15 @@ impl Classifier {
     /// Writes what decides each of at most [`BURST_KEYS`] packets; those beyond the shorter of the two lists are left out.
     pub(super) fn rank_burst(&self, keys: &[PolicyKey], ranks: &mut [Rank]) {
         let walks = self.walk(keys);
-        self.rank_walks(&walks[..keys.len()], &self.l4_classes_of(keys), ranks);
+        let count = keys.len().min(ranks.len());
+        self.rank_walks(&walks, &self.l4_classes_of(keys), &mut ranks[..count]);
     }
 
     /// Judges at most [`BURST_KEYS`] packets; those beyond the shorter of the two lists are left out.
     pub(super) fn judge_burst(&self, keys: &[PolicyKey], judgements: &mut [Judgement]) {
         let (walks, l4) = (self.walk(keys), self.l4_classes_of(keys));
         let mut ranks = [Rank::default(); BURST_KEYS];
-        self.rank_walks(&walks[..keys.len()], &l4, &mut ranks);
+        self.rank_walks(&walks, &l4, &mut ranks[..keys.len()]);
         for (at, judgement) in judgements.iter_mut().enumerate().take(keys.len()) {
             let [source, destination] = walks[at].map(Reference::class);
             *judgement = self.judgement(ranks[at], KeyClasses { source, destination, l4: l4[at] });
@@ -37,19 +58,19 @@ impl Classifier {
     }
 
     /// Writes what decides packets whose classes are known.
-    fn rank_walks(&self, classes: &[[Reference; 2]], l4: &[u32; BURST_KEYS], ranks: &mut [Rank]) {
+    fn rank_walks(&self, walks: &Walks, l4: &[u32; BURST_KEYS], ranks: &mut [Rank]) {
         // What is the same for every packet is known to the compiler in the usual cases.
         match [self.columns[0].per_class, self.columns[1].per_class] {
-            [1, 1] => self.ranks_of::<1, 1>(classes, l4, ranks),
-            [1, 2] => self.ranks_of::<1, 2>(classes, l4, ranks),
-            [2, 1] => self.ranks_of::<2, 1>(classes, l4, ranks),
-            [2, 2] => self.ranks_of::<2, 2>(classes, l4, ranks),
-            [1, 4] => self.ranks_of::<1, 4>(classes, l4, ranks),
-            [4, 1] => self.ranks_of::<4, 1>(classes, l4, ranks),
-            [3, 3] => self.ranks_of::<3, 3>(classes, l4, ranks),
-            [4, 4] => self.ranks_of::<4, 4>(classes, l4, ranks),
+            [1, 1] => self.ranks_of::<1, 1>(walks, l4, ranks),
+            [1, 2] => self.ranks_of::<1, 2>(walks, l4, ranks),
+            [2, 1] => self.ranks_of::<2, 1>(walks, l4, ranks),
+            [2, 2] => self.ranks_of::<2, 2>(walks, l4, ranks),
+            [1, 4] => self.ranks_of::<1, 4>(walks, l4, ranks),
+            [4, 1] => self.ranks_of::<4, 1>(walks, l4, ranks),
+            [3, 3] => self.ranks_of::<3, 3>(walks, l4, ranks),
+            [4, 4] => self.ranks_of::<4, 4>(walks, l4, ranks),
             _ => {
-                for ((walks, l4), rank) in classes.iter().zip(l4).zip(ranks) {
+                for ((walks, l4), rank) in walks.iter().zip(l4).zip(ranks) {
                     let [source, destination] = walks.map(Reference::class);
                     *rank = self.rank(&self.enforced, KeyClasses { source, destination, l4: *l4 });
                 }
@@ -62,7 +83,7 @@ impl Classifier {
     #[inline(never)]
     fn ranks_of<const ROWS: usize, const COLUMNS: usize>(
         &self,
-        classes: &[[Reference; 2]],
+        walks: &Walks,
         l4: &[u32; BURST_KEYS],
         ranks: &mut [Rank],
     ) {
@@ -71,21 +92,26 @@ impl Classifier {
         let matrix: &Matrix = &self.enforced;
         // Each of these steps has one load that may be far away, and none waits for another one's.
         let mut cells = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
-        for (cells, [source, destination]) in cells.iter_mut().zip(classes) {
-            let (rows, columns) = (places(rows, *source), places(columns, *destination));
-            for (cells, row) in cells.iter_mut().zip(rows) {
-                for (cell, column) in cells.iter_mut().zip(columns) {
-                    *cell = matrix.cell(row, column);
+        for (cells, walks) in quads_mut(&mut cells).iter_mut().zip(quads(walks)).take(quads_of(ranks.len())) {
+            for at in 0..QUAD {
+                let [source, destination] = walks[at];
+                let (rows, columns) = (places(rows, source), places(columns, destination));
+                for (cells, row) in cells[at].iter_mut().zip(rows) {
+                    for (cell, column) in cells.iter_mut().zip(columns) {
+                        *cell = matrix.cell(row, column);
+                    }
                 }
             }
         }
         let mut programs = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
-        for (programs, cells) in programs.iter_mut().zip(&cells).take(classes.len()) {
-            for (program, cell) in programs.as_flattened_mut().iter_mut().zip(cells.as_flattened()) {
+        let each = quads_mut(&mut programs).iter_mut().zip(quads(&cells)).take(quads_of(ranks.len()));
+        for (programs, cells) in each {
+            let cells = cells.as_flattened().as_flattened();
+            for (program, cell) in programs.as_flattened_mut().as_flattened_mut().iter_mut().zip(cells) {
                 *program = matrix.program(*cell);
             }
         }
-        for ((programs, l4), rank) in programs.iter().zip(l4).zip(ranks).take(classes.len()) {
+        for ((programs, l4), rank) in programs.iter().zip(l4).zip(ranks) {
             let mut best = u16::MAX;
             for program in programs.as_flattened() {
                 best = best.min(matrix.programs.rank(*program, *l4));
@@ -112,9 +138,8 @@ impl Classifier {
         let mut digits = [[0; 2]; BURST_KEYS];
         let mut walks = [[Reference::default(); 2]; BURST_KEYS];
         let has_ipv6 = self.begin(keys, &mut nodes, &mut digits);
-        let mut open = Open::default();
-        first_steps(&self.trie, &nodes[..keys.len()], &digits, &mut walks, &mut open);
-        if open.count > 0 {
+        if !first_steps(&self.trie, &nodes, &digits, &mut walks, keys.len()) {
+            let open = Open::of(&walks[..keys.len()]);
             if has_ipv6 {
                 finish_mixed(&self.trie, keys, &mut walks, &open);
             } else {
@@ -157,13 +182,14 @@ struct Open {
     count: usize,
 }
 
-impl Default for Open {
-    fn default() -> Self {
-        Self { packets: [0; BURST_KEYS], count: 0 }
-    }
-}
-
 impl Open {
+    /// Returns those of all packets.
+    fn of(walks: &[[Reference; 2]]) -> Self {
+        let mut open = Self { packets: [0; BURST_KEYS], count: 0 };
+        walks.iter().zip(0..).for_each(|(walks, packet)| open.add(packet, *walks));
+        open
+    }
+
     /// Adds a packet; one whose walks are over is written over by the next one.
     #[inline(always)]
     fn add(&mut self, packet: u8, walks: [Reference; 2]) {
@@ -189,19 +215,25 @@ fn begin_ipv6(trie: &AddressTrie, roots: Roots, key: &PolicyKey) -> ([NodePlace;
     (nodes, digits.map(|digits| (digits & LOWER) as u16))
 }
 
-/// Writes where all walks lead to in the step behind the root tables, and of which packets any is not over then.
+/// Writes where the walks of so many packets lead to in the step behind the root tables; returns whether all are over then.
 #[inline(never)]
 fn first_steps(
     trie: &AddressTrie,
-    nodes: &[[NodePlace; 2]],
+    nodes: &[[NodePlace; 2]; BURST_KEYS],
     digits: &Digits,
     walks: &mut Walks,
-    open: &mut Open,
-) {
-    for (((nodes, digits), at), packet) in nodes.iter().zip(digits).zip(walks).zip(0u8..) {
-        *at = [trie.first_step(nodes[0], digits[0]), trie.first_step(nodes[1], digits[1])];
-        open.add(packet, *at);
+    packets: usize,
+) -> bool {
+    let mut all = Reference::ALL_LEAVES;
+    let quads = quads(nodes).iter().zip(quads(digits)).zip(quads_mut(walks)).take(quads_of(packets));
+    for ((nodes, digits), walks) in quads {
+        for at in 0..QUAD {
+            let (nodes, digits) = (nodes[at], digits[at]);
+            walks[at] = [trie.first_step(nodes[0], digits[0]), trie.first_step(nodes[1], digits[1])];
+            all = all.and(walks[at][0]).and(walks[at][1]);
+        }
     }
+    all.is_leaf()
 }
 
 /// Takes walks of IPv4 addresses to their leaves.

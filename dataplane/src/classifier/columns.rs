@@ -56,9 +56,9 @@ impl ColumnBudget {
 }
 
 impl Default for ColumnBudget {
-    /// Returns a budget of 2 MiB of blocks' numbers, 4 MiB of programs and some hundred milliseconds.
+    /// Returns a budget of 2 MiB of blocks' numbers, 8 MiB of programs and some hundred milliseconds.
     fn default() -> Self {
-        Self { cells_max: 1 << 25, steps_max: 1 << 26, ranks_max: 1 << 21 }
+        Self { cells_max: 1 << 25, steps_max: 1 << 26, ranks_max: 1 << 22 }
     }
 }
 
