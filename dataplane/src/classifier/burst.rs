@@ -124,7 +124,13 @@ impl Classifier {
     #[inline(never)]
     fn l4_classes_of(&self, keys: &[PolicyKey]) -> [u32; BURST_KEYS] {
         let mut classes = [0; BURST_KEYS];
-        for (key, class) in keys.iter().zip(&mut classes) {
+        let (quads, rest) = keys.as_chunks::<QUAD>();
+        for (keys, classes) in quads.iter().zip(quads_mut(&mut classes)) {
+            for (key, class) in keys.iter().zip(classes) {
+                *class = self.l4_classes.class_of(key.l4);
+            }
+        }
+        for (key, class) in rest.iter().zip(&mut classes[keys.len() - rest.len()..]) {
             *class = self.l4_classes.class_of(key.l4);
         }
         classes
