@@ -23,7 +23,7 @@ fn check(path: &Path) -> Result<(usize, bool), String> {
         policy.check(case, &judgement.decision).map_err(|error| error.to_string())?;
         policy.check_shadow(case, judgement.shadow.as_ref()).map_err(|error| error.to_string())?;
     }
-    let budget = ProofBudget { pairs_max: PAIRS_MAX, samples: 2_000, seed: 1 };
+    let budget = ProofBudget { steps_max: PAIRS_MAX * 64, draws: 44, seed: 1 };
     let proof = classifier.prove(&policy.policy, budget).map_err(|difference| difference.to_string())?;
     Ok((file.cases.len(), proof.exhaustive))
 }

@@ -62,7 +62,7 @@ fn compiled(policy: &Policy, keys: &[PolicyKey]) -> Classifier {
         judgements.reverse();
         classifier.classify_burst(keys, &mut judgements);
         assert!(judgements == alone, "a burst is judged unlike its packets");
-        let budget = ProofBudget { pairs_max: 10_000, samples: 500, seed: 1 };
+        let budget = ProofBudget { steps_max: 1_000_000, draws: 23, seed: 1 };
         classifier.prove(policy, budget).unwrap_or_else(|difference| panic!("{difference}"));
     }
     let [first, _] = forms;

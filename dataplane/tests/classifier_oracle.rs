@@ -137,7 +137,7 @@ fn the_proof_finds_no_difference_in_small_policies() {
     for seed in 0..60 {
         let policy = generator::policy(&mut Random::new(seed));
         let classifier = Classifier::compile(&policy).unwrap();
-        let budget = ProofBudget { pairs_max: 20_000, samples: 500, seed };
+        let budget = ProofBudget { steps_max: 1_600_000, draws: 23, seed };
         let proof = classifier.prove(&policy, budget).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         exhaustive += u32::from(proof.exhaustive);
         packets += proof.packets;
@@ -155,7 +155,7 @@ fn the_proof_finds_a_classifier_of_another_policy() {
         let Some(rule) = other.rules.iter_mut().find(|rule| !rule.shadow) else { continue };
         rule.id.0 += 1;
         let classifier = Classifier::compile(&other).unwrap();
-        let budget = ProofBudget { pairs_max: 1, samples: 4_000, seed };
+        let budget = ProofBudget { steps_max: 1, draws: 64, seed };
         found += u32::from(classifier.prove(&policy, budget).is_err());
     }
     assert!(found >= 20, "a changed rule was found in {found} policies only");

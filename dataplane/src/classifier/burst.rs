@@ -63,11 +63,19 @@ impl Classifier {
         match [self.columns[0].per_class, self.columns[1].per_class] {
             [1, 1] => self.ranks_of::<1, 1>(walks, l4, ranks),
             [1, 2] => self.ranks_of::<1, 2>(walks, l4, ranks),
+            [1, 3] => self.ranks_of::<1, 3>(walks, l4, ranks),
+            [1, 4] => self.ranks_of::<1, 4>(walks, l4, ranks),
             [2, 1] => self.ranks_of::<2, 1>(walks, l4, ranks),
             [2, 2] => self.ranks_of::<2, 2>(walks, l4, ranks),
-            [1, 4] => self.ranks_of::<1, 4>(walks, l4, ranks),
-            [4, 1] => self.ranks_of::<4, 1>(walks, l4, ranks),
+            [2, 3] => self.ranks_of::<2, 3>(walks, l4, ranks),
+            [2, 4] => self.ranks_of::<2, 4>(walks, l4, ranks),
+            [3, 1] => self.ranks_of::<3, 1>(walks, l4, ranks),
+            [3, 2] => self.ranks_of::<3, 2>(walks, l4, ranks),
             [3, 3] => self.ranks_of::<3, 3>(walks, l4, ranks),
+            [3, 4] => self.ranks_of::<3, 4>(walks, l4, ranks),
+            [4, 1] => self.ranks_of::<4, 1>(walks, l4, ranks),
+            [4, 2] => self.ranks_of::<4, 2>(walks, l4, ranks),
+            [4, 3] => self.ranks_of::<4, 3>(walks, l4, ranks),
             [4, 4] => self.ranks_of::<4, 4>(walks, l4, ranks),
             _ => {
                 for ((walks, l4), rank) in walks.iter().zip(l4).zip(ranks) {
@@ -216,8 +224,7 @@ fn places<const N: usize>(lists: &[[u32; N]], class: Reference) -> [u32; N] {
 fn begin_ipv6(trie: &AddressTrie, roots: Roots, key: &PolicyKey) -> ([NodePlace; 2], [u16; 2]) {
     let digits = [key.source, key.destination].map(|address| (key_of(address) >> (KEY_BITS - 32)) as u32);
     let [source, destination] = [roots.of(key.source)[0], roots.of(key.destination)[1]];
-    let nodes =
-        [trie.start(trie.table(source), digits[0]), trie.start(trie.table(destination), digits[1])];
+    let nodes = [trie.start(trie.table(source), digits[0]), trie.start(trie.table(destination), digits[1])];
     (nodes, digits.map(|digits| (digits & LOWER) as u16))
 }
 

@@ -5,11 +5,12 @@
 //! of their first address; a stack holds those that are open, each with the union of its own atoms and those around
 //! it. What comes out is a list of runs: from this address on, this class.
 
-use super::address_trie::key_of;
+use super::address_trie::{index_u32, key_of};
 use super::compile::CompileError;
+use hashbrown::HashMap;
 use meshgate_policy::limits::GROUPS_PER_ENDPOINT_MAX;
-use meshgate_policy::{GroupId, Policy, Prefix, SegmentId, Side};
-use std::collections::{BTreeMap, HashMap};
+use meshgate_policy::{EndpointId, GroupId, Policy, Prefix, SegmentId, Side};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Number of an atom.
@@ -74,19 +75,20 @@ impl<'a> Atoms<'a> {
     }
 }
 
-/// A prefix and an atom that holds its addresses.
+/// A prefix, and atoms that hold its addresses.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
     is_ipv6: bool,
     first: u128,
     length: u8,
-    atom: Atom,
+    /// Where the atoms begin among all, and how many there are.
+    atoms: (u32, u32),
 }
 
 impl Claim {
-    fn new(prefix: Prefix, atom: Atom) -> Self {
+    fn new(prefix: Prefix, atoms: (u32, u32)) -> Self {
         let address = prefix.address();
-        Self { is_ipv6: address.is_ipv6(), first: key_of(address), length: prefix.length(), atom }
+        Self { is_ipv6: address.is_ipv6(), first: key_of(address), length: prefix.length(), atoms }
     }
 
     /// Returns the last key of the prefix.
@@ -100,38 +102,63 @@ pub(super) struct Claims {
     /// Peers of group rules and multicast addresses: they hold in every segment.
     everywhere: Vec<Claim>,
     by_segment: BTreeMap<SegmentId, Vec<Claim>>,
+    /// The atoms of all claims.
+    atoms: Vec<Atom>,
 }
 
 impl Claims {
     /// Returns the claims of a policy.
     pub(super) fn collect(policy: &Policy, atoms: &Atoms<'_>) -> Self {
-        let multicast = ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"]
-            .map(|text| text.parse::<Prefix>().expect("the text is a prefix"));
-        let mut everywhere: Vec<Claim> = multicast.map(|prefix| Claim::new(prefix, MULTICAST)).into();
+        let mut claims = Self { everywhere: Vec::new(), by_segment: BTreeMap::new(), atoms: Vec::new() };
+        for text in ["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"] {
+            let prefix = text.parse().expect("the text is a prefix");
+            let claim = Claim::new(prefix, claims.keep(&[MULTICAST]));
+            claims.everywhere.push(claim);
+        }
         for (prefixes, atom) in &atoms.peers {
-            everywhere.extend(prefixes.iter().map(|prefix| Claim::new(*prefix, *atom)));
+            let atoms = claims.keep(&[*atom]);
+            claims.everywhere.extend(prefixes.iter().map(|prefix| Claim::new(*prefix, atoms)));
         }
-        let mut by_segment: BTreeMap<SegmentId, Vec<Claim>> = BTreeMap::new();
-        let mut claim = |segment, prefix, atom| {
-            by_segment.entry(segment).or_default().push(Claim::new(prefix, atom));
-        };
-        for endpoint in &policy.endpoints {
-            for address in &endpoint.addresses {
-                claim(endpoint.segment, Prefix::host(*address), CLAIMED);
-            }
+        claims.claim_endpoints(policy);
+        for (group, atom) in
+            policy.groups.iter().zip(FIRST_GROUP..).filter(|(group, _)| !group.prefixes.is_empty())
+        {
+            let atoms = claims.keep(&[atom, CLAIMED]);
+            let prefixes = group.prefixes.iter().map(|prefix| Claim::new(*prefix, atoms));
+            claims.by_segment.entry(group.segment).or_default().extend(prefixes);
         }
+        claims
+    }
+
+    /// Claims the addresses of all endpoints for their groups.
+    fn claim_endpoints(&mut self, policy: &Policy) {
+        // Looked through for every member of every group, numbers are better close together.
+        let ids: Vec<EndpointId> = policy.endpoints.iter().map(|endpoint| endpoint.id).collect();
+        let mut atoms_of: Vec<Vec<Atom>> = vec![Vec::new(); ids.len()];
         for (group, atom) in policy.groups.iter().zip(FIRST_GROUP..) {
-            for prefix in &group.prefixes {
-                claim(group.segment, *prefix, atom);
-                claim(group.segment, *prefix, CLAIMED);
-            }
-            for endpoint in group.endpoints.iter().filter_map(|id| policy.endpoint(*id)) {
-                for address in &endpoint.addresses {
-                    claim(endpoint.segment, Prefix::host(*address), atom);
-                }
+            for at in group.endpoints.iter().filter_map(|id| ids.binary_search(id).ok()) {
+                atoms_of[at].push(atom);
             }
         }
-        Self { everywhere, by_segment }
+        for same in (0..policy.endpoints.len())
+            .collect::<Vec<_>>()
+            .chunk_by(|a, b| policy.endpoints[*a].segment == policy.endpoints[*b].segment)
+        {
+            let mut hosts = Vec::with_capacity(same.len());
+            for at in same {
+                atoms_of[*at].push(CLAIMED);
+                let atoms = self.keep(&atoms_of[*at]);
+                let addresses = policy.endpoints[*at].addresses.iter();
+                hosts.extend(addresses.map(|address| Claim::new(Prefix::host(*address), atoms)));
+            }
+            self.by_segment.entry(policy.endpoints[same[0]].segment).or_default().extend(hosts);
+        }
+    }
+
+    /// Keeps the atoms of a claim, and returns where.
+    fn keep(&mut self, atoms: &[Atom]) -> (u32, u32) {
+        self.atoms.extend_from_slice(atoms);
+        (index_u32(self.atoms.len() - atoms.len()), index_u32(atoms.len()))
     }
 
     /// Returns the segments that claim anything of their own.
@@ -149,19 +176,74 @@ impl Claims {
         let mut claims: Vec<Claim> =
             self.everywhere.iter().chain(own.into_iter().flatten()).copied().collect();
         claims.sort_unstable();
-        claims.dedup();
         let (ipv4, ipv6) = claims.split_at(claims.partition_point(|claim| !claim.is_ipv6));
-        let runs = |claims, is_ipv6| {
-            let runs = sweep(claims);
-            let class = |(first, atoms): (u128, Vec<Atom>)| {
-                let crowded =
-                    || CompileError::GroupsPerAddress { address: address_of(first, is_ipv6), segment };
-                Ok(Run { first, class: classes.class_of(&atoms).ok_or_else(crowded)? })
-            };
-            runs.into_iter().map(class).collect::<Result<Vec<Run>, CompileError>>()
+        let mut runs = |claims, is_ipv6| {
+            self.sweep(claims, classes).map_err(|first| CompileError::GroupsPerAddress {
+                address: address_of(first, is_ipv6),
+                segment,
+            })
         };
-        let mut runs = runs;
         Ok([runs(ipv4, false)?, runs(ipv6, true)?])
+    }
+
+    /// Returns where the class changes along the claims of one family, which are sorted; or an address that is in too many
+    /// groups. The first place is 0.
+    fn sweep(&self, claims: &[Claim], classes: &mut Classes) -> Result<Vec<Run>, u128> {
+        let outside = classes.class_of(&[]).ok_or(0u128)?;
+        let mut runs = Runs(vec![Run { first: 0, class: outside }]);
+        // Open prefixes, innermost last; each holds the atoms of all around it.
+        let mut open = vec![Open { last: u128::MAX, class: outside, atoms: Vec::new() }];
+        let mut atoms = Vec::new();
+        for same in claims.chunk_by(|a, b| (a.first, a.length) == (b.first, b.length)) {
+            let (first, last) = (same[0].first, same[0].last());
+            runs.close(&mut open, first);
+            atoms.clear();
+            atoms.extend(open.last().into_iter().flat_map(|around| &around.atoms));
+            for claim in same {
+                let (begins, count) = claim.atoms;
+                atoms.extend_from_slice(&self.atoms[begins as usize..][..count as usize]);
+            }
+            atoms.sort_unstable();
+            atoms.dedup();
+            let class = classes.class_of(&atoms).ok_or(first)?;
+            runs.begin(first, class);
+            // Inside a single address nothing begins.
+            let atoms = if first == last { Vec::new() } else { atoms.clone() };
+            open.push(Open { last, class, atoms });
+        }
+        runs.close(&mut open, u128::MAX);
+        Ok(runs.0)
+    }
+}
+
+/// A prefix that the sweep is in.
+struct Open {
+    last: u128,
+    class: u32,
+    /// Its atoms and those of all around it.
+    atoms: Vec<Atom>,
+}
+
+/// The runs of one family of one segment, while they are found.
+struct Runs(Vec<Run>);
+
+impl Runs {
+    /// Begins a run; nothing is known yet behind it.
+    fn begin(&mut self, first: u128, class: u32) {
+        match self.0.last_mut() {
+            Some(last) if last.first == first => last.class = class,
+            Some(last) if last.class == class => {}
+            _ => self.0.push(Run { first, class }),
+        }
+    }
+
+    /// Closes the open prefixes that end before `first`, beginning behind each what lies around it.
+    fn close(&mut self, open: &mut Vec<Open>, first: u128) {
+        while let Some(inner) = open.pop_if(|inner| inner.last < first) {
+            if let Some(around) = open.last() {
+                self.begin(inner.last + 1, around.class);
+            }
+        }
     }
 }
 
@@ -171,38 +253,6 @@ fn address_of(key: u128, is_ipv6: bool) -> IpAddr {
         IpAddr::V6(key.into())
     } else {
         IpAddr::V4(u32::try_from(key >> 96).expect("32 bits are left").into())
-    }
-}
-
-/// Returns where the set of atoms changes along the claims of one family, which are sorted. The first place is 0.
-fn sweep(claims: &[Claim]) -> Vec<(u128, Vec<Atom>)> {
-    let mut runs: Vec<(u128, Vec<Atom>)> = vec![(0, Vec::new())];
-    // Open prefixes, innermost last; each holds the atoms of all around it.
-    let mut open: Vec<(u128, Vec<Atom>)> = vec![(u128::MAX, Vec::new())];
-    let mut begin = |first: u128, atoms: Vec<Atom>| match runs.last_mut() {
-        Some(last) if last.0 == first => last.1 = atoms,
-        Some(last) if last.1 == atoms => {}
-        _ => runs.push((first, atoms)),
-    };
-    for same in claims.chunk_by(|a, b| (a.first, a.length) == (b.first, b.length)) {
-        let (first, last) = (same[0].first, same[0].last());
-        close(&mut open, first, &mut begin);
-        let mut atoms = open.last().map(|around| around.1.clone()).unwrap_or_default();
-        atoms.extend(same.iter().map(|claim| claim.atom));
-        atoms.sort_unstable();
-        atoms.dedup();
-        begin(first, atoms.clone());
-        open.push((last, atoms));
-    }
-    close(&mut open, u128::MAX, &mut begin);
-    runs
-}
-
-/// Closes the open prefixes that end before `first`, beginning behind each what lies around it.
-fn close(open: &mut Vec<(u128, Vec<Atom>)>, first: u128, begin: &mut impl FnMut(u128, Vec<Atom>)) {
-    while let Some(inner) = open.pop_if(|inner| inner.0 < first) {
-        let around = open.last().map(|around| around.1.clone()).unwrap_or_default();
-        begin(inner.0 + 1, around);
     }
 }
 
@@ -228,8 +278,11 @@ impl Classes {
         FIRST_GROUP..self.first_peer
     }
 
-    /// Returns the class of addresses with these atoms as swept, or nothing if they are in too many groups.
+    /// Returns the class of addresses with these atoms as swept, which are sorted, or nothing if they are in too many groups.
     fn class_of(&mut self, swept: &[Atom]) -> Option<u32> {
+        if let Some(class) = self.numbers.get(swept) {
+            return Some(*class);
+        }
         let mut atoms = vec![ANY];
         if !swept.contains(&CLAIMED) && !swept.contains(&MULTICAST) {
             atoms.push(EXTERNAL);
@@ -239,11 +292,8 @@ impl Classes {
         if atoms.iter().filter(|atom| groups.contains(atom)).count() > GROUPS_PER_ENDPOINT_MAX {
             return None;
         }
-        if let Some(class) = self.numbers.get(&atoms) {
-            return Some(*class);
-        }
-        let class = u32::try_from(self.atoms.len()).expect("classes are at most addresses that differ");
-        self.numbers.insert(atoms.clone(), class);
+        let class = index_u32(self.atoms.len());
+        self.numbers.insert(swept.to_vec(), class);
         self.atoms.push(atoms);
         Some(class)
     }

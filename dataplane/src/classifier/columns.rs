@@ -45,6 +45,8 @@ pub struct ColumnBudget {
     pub cells_max: u64,
     /// Steps that compiling takes: cells of rows of single atoms, and blocks of merged ones.
     pub steps_max: u64,
+    /// Cells that may be merged, for each rule and each class: most of what compiling a form takes.
+    pub merges_max: usize,
     /// Ranks of all programs, two bytes each. How many programs come out of merging shows only on the way, so that a form may
     /// be given up for the next one.
     pub ranks_max: usize,
@@ -52,18 +54,19 @@ pub struct ColumnBudget {
 
 impl ColumnBudget {
     /// Merges as little as there is to merge.
-    pub const NONE: Self = Self { cells_max: 0, steps_max: 0, ranks_max: 0 };
+    pub const NONE: Self = Self { cells_max: 0, steps_max: 0, merges_max: 0, ranks_max: 0 };
 }
 
 impl Default for ColumnBudget {
     /// Returns a budget of 2 MiB of blocks' numbers, 8 MiB of programs and some hundred milliseconds.
     fn default() -> Self {
-        Self { cells_max: 1 << 25, steps_max: 1 << 26, ranks_max: 1 << 22 }
+        Self { cells_max: 1 << 25, steps_max: 1 << 26, merges_max: 64, ranks_max: 1 << 22 }
     }
 }
 
 /// Sets of atoms, each made of one that stands before it and one atom more, so that what is known of the former needs not be
 /// found out again.
+#[derive(Clone)]
 pub(super) struct SetTree {
     /// What was added to which set, for each set but [`NOTHING`] from 1 on.
     links: Vec<(Atom, u32)>,
@@ -97,6 +100,7 @@ impl SetTree {
 }
 
 /// The columns of one side, and those of each class.
+#[derive(Clone)]
 pub(super) struct Columns {
     /// Columns of each class.
     pub(super) per_class: usize,
@@ -230,10 +234,26 @@ pub(super) struct Forms {
     destinations: Vec<Columns>,
     /// Places of pairs of forms, those to be tried first at the front.
     order: Vec<(usize, usize)>,
+    /// Rules and classes.
+    size: usize,
+}
+
+/// What one pair of forms may take.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Cells merged.
+    pub(super) merges: usize,
+    /// Ranks of all programs.
+    pub(super) ranks: usize,
+}
+
+impl Limits {
+    /// What cannot be avoided.
+    const NONE: Self = Self { merges: usize::MAX, ranks: PROGRAM_RANKS_MAX };
 }
 
 impl Forms {
-    /// Returns the forms of both sides: first those within the budget, the fastest first, then the smallest.
+    /// Returns the forms of both sides: first those within the budget, the fastest first, then that which merges least.
     pub(super) fn weigh(classes: &Classes, atoms: u32, rules: &[RankedRule], budget: ColumnBudget) -> Self {
         let mut is_source = vec![false; atoms as usize];
         let mut is_destination = is_source.clone();
@@ -242,16 +262,22 @@ impl Forms {
             is_destination[rule.destination as usize] = true;
         }
         let source = OneSide::new(classes, &is_source);
-        let (sources, destinations) = (source.forms(), OneSide::new(classes, &is_destination).forms());
+        let sources = source.forms();
+        // Where all groups stand on both sides, which is usual, both are the same.
+        let destinations = if is_source == is_destination {
+            sources.clone()
+        } else {
+            OneSide::new(classes, &is_destination).forms()
+        };
         let pairs = (0..sources.len()).flat_map(|s| (0..destinations.len()).map(move |d| (s, d)));
-        let mut costs: Vec<(Cost, (usize, usize))> = pairs
-            .map(|(s, d)| (Cost::of(&sources[s], &destinations[d], source.atoms), (s, d)))
-            .collect();
-        let smallest = costs.iter().min_by_key(|(cost, _)| cost.cells.max(cost.steps)).map(|(_, pair)| *pair);
+        let mut costs: Vec<(Cost, (usize, usize))> =
+            pairs.map(|(s, d)| (Cost::of(&sources[s], &destinations[d], source.atoms), (s, d))).collect();
+        // Where nothing is merged, programs are no more than rules.
+        let unmerged = (sources.len() - 1, destinations.len() - 1);
         costs.retain(|(cost, _)| cost.is_within(budget));
         costs.sort_by_key(|(cost, _)| (cost.reading, cost.cells));
-        let order = costs.into_iter().map(|(_, pair)| pair).chain(smallest).collect();
-        Self { sources, destinations, order }
+        let order = costs.into_iter().map(|(_, pair)| pair).chain([unmerged]).collect();
+        Self { sources, destinations, order, size: rules.len() + classes.atoms.len() }
     }
 
     /// Returns what `compile` makes of the first pair of forms that it does not refuse as too large, and that pair; the last one
@@ -259,13 +285,14 @@ impl Forms {
     pub(super) fn first_that_fits<T>(
         mut self,
         budget: ColumnBudget,
-        mut compile: impl FnMut(&Columns, &Columns, usize) -> Result<T, CompileError>,
+        mut compile: impl FnMut(&Columns, &Columns, Limits) -> Result<T, CompileError>,
     ) -> Result<(T, [Columns; 2]), CompileError> {
         let Some((last, others)) = self.order.split_last() else { unreachable!("every side has a form") };
+        let limits = Limits { merges: budget.merges_max.saturating_mul(self.size), ranks: budget.ranks_max };
         let mut chosen = *last;
         let mut made = None;
         for (source, destination) in others {
-            match compile(&self.sources[*source], &self.destinations[*destination], budget.ranks_max) {
+            match compile(&self.sources[*source], &self.destinations[*destination], limits) {
                 Err(CompileError::ProgramRanks | CompileError::Numbers) => {}
                 result => {
                     (made, chosen) = (Some(result?), (*source, *destination));
@@ -275,7 +302,7 @@ impl Forms {
         }
         let made = match made {
             Some(made) => made,
-            None => compile(&self.sources[last.0], &self.destinations[last.1], PROGRAM_RANKS_MAX)?,
+            None => compile(&self.sources[last.0], &self.destinations[last.1], Limits::NONE)?,
         };
         Ok((made, [self.sources.swap_remove(chosen.0), self.destinations.swap_remove(chosen.1)]))
     }

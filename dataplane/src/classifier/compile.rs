@@ -79,8 +79,8 @@ pub(super) fn compile(policy: &Policy, budget: ColumnBudget) -> Result<Classifie
     let l4 = L4Shape { matches: &l4_matches, classes: l4_classes.count(), no_rule };
     let forms = Forms::weigh(&classes, atoms.count(), &all_rules, budget);
     let (matrices, [source, destination]) =
-        forms.first_that_fits(budget, |source, destination, ranks_max| {
-            let sides = Sides { source, destination, atoms: atoms.count(), ranks_max };
+        forms.first_that_fits(budget, |source, destination, limits| {
+            let sides = Sides { source, destination, atoms: atoms.count(), limits };
             let of = |rules: &[RankedRule]| WholeMatrix::compile(rules, &sides, &l4);
             if shadow.is_empty() {
                 let ([enforced], rows) = WholeMatrix::finish([of(&enforced)?])?;

@@ -188,7 +188,8 @@ impl Programs {
     pub(super) fn finish<'a>(self, cells: impl Iterator<Item = &'a mut u32>) -> (L4Programs, usize) {
         let leaf_mask = if self.levels == 0 { u32::MAX } else { (1 << PAGE_BITS) - 1 };
         let width = index_u32(if self.levels == 0 { self.leaf_classes } else { PAGE_REFERENCES });
-        let mut kept = L4Programs { ranks: Vec::new(), pages: Vec::new(), levels: self.levels, width, leaf_mask };
+        let mut kept =
+            L4Programs { ranks: Vec::new(), pages: Vec::new(), levels: self.levels, width, leaf_mask };
         let mut places = HashMap::new();
         let empty = self.copy(self.levels, EMPTY_PROGRAM, &mut kept, &mut places);
         debug_assert_eq!(empty, EMPTY_PROGRAM);
@@ -239,7 +240,8 @@ mod tests {
             let of = |rank: u32| (rank, held[rank as usize].as_slice());
             let all = programs.program((0..5).map(of)).unwrap();
             let few = programs.program([of(2)].into_iter()).unwrap();
-            let parts = [programs.program((2..5).map(of)).unwrap(), programs.program((0..3).map(of)).unwrap()];
+            let parts =
+                [programs.program((2..5).map(of)).unwrap(), programs.program((0..3).map(of)).unwrap()];
             assert_eq!(programs.merge(parts[0], parts[1]), Ok(all), "{classes} classes");
             let mut cells = [all, few, EMPTY_PROGRAM];
             let (programs, count) = programs.finish(cells.iter_mut());

@@ -22,7 +22,7 @@
 //! merging with what is empty costs nothing.
 
 use super::address_trie::index_u32;
-use super::columns::{Columns, NOTHING, SetTree};
+use super::columns::{Columns, Limits, NOTHING, SetTree};
 use super::compile::CompileError;
 use super::l4_class::L4Matches;
 use super::l4_program::{EMPTY_PROGRAM, L4Programs, Programs};
@@ -77,8 +77,8 @@ pub(super) struct Sides<'a> {
     pub(super) destination: &'a Columns,
     /// How many atoms there are.
     pub(super) atoms: u32,
-    /// Most ranks that all programs may have.
-    pub(super) ranks_max: usize,
+    /// What it may take to merge them.
+    pub(super) limits: Limits,
 }
 
 /// What every matrix of a policy shares.
@@ -183,7 +183,8 @@ impl WholeMatrix {
             }
             begins.push(index_u32(number * blocks_a_row));
         }
-        let matrices = matrices.map(|matrix| matrix.keep(&kept)).into_iter().collect::<Result<Vec<_>, _>>()?;
+        let matrices =
+            matrices.map(|matrix| matrix.keep(&kept)).into_iter().collect::<Result<Vec<_>, _>>()?;
         Ok((matrices.try_into().unwrap_or_else(|_| unreachable!("as many came out")), begins))
     }
 
@@ -222,6 +223,8 @@ struct Filling<'a> {
     blocks_a_row: usize,
     /// What merging two blocks gave.
     merged: HashMap<(u32, u32), u32>,
+    /// Cells that may still be merged.
+    merges_left: usize,
 }
 
 /// The rows of single atoms.
@@ -239,10 +242,11 @@ impl<'a> Filling<'a> {
         debug_assert_eq!(empty, EMPTY_BLOCK);
         Self {
             destination,
-            programs: Programs::new(l4.classes, l4.no_rule, sides.ranks_max),
+            programs: Programs::new(l4.classes, l4.no_rule, sides.limits.ranks),
             blocks,
             blocks_a_row: destination.set_of_column.len().div_ceil(BLOCK_CELLS),
             merged: HashMap::new(),
+            merges_left: sides.limits.merges,
         }
     }
 
@@ -263,7 +267,8 @@ impl<'a> Filling<'a> {
         for of_source in sorted.chunk_by(|a, b| a.source == b.source) {
             budget = budget.checked_sub(self.destination.sets.len()).ok_or(CompileError::AtomCells)?;
             for of_pair in of_source.chunk_by(|a, b| a.destination == b.destination) {
-                let held = of_pair.iter().map(|rule| (rule.rank, l4.matches.classes[rule.l4 as usize].as_slice()));
+                let held =
+                    of_pair.iter().map(|rule| (rule.rank, l4.matches.classes[rule.l4 as usize].as_slice()));
                 cells[of_pair[0].destination as usize] = self.programs.program(held)?;
             }
             self.push_atom_row(&cells, &mut rows)?;
@@ -328,6 +333,7 @@ impl<'a> Filling<'a> {
         if let Some(block) = self.merged.get(&pair) {
             return Ok(*block);
         }
+        self.merges_left = self.merges_left.checked_sub(BLOCK_CELLS).ok_or(CompileError::ProgramRanks)?;
         let mut block = [EMPTY_PROGRAM; BLOCK_CELLS];
         for (at, cell) in block.iter_mut().enumerate() {
             let (a, b) = (self.blocks.row(a)[at], self.blocks.row(b)[at]);

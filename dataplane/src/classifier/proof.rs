@@ -7,14 +7,16 @@
 //! only if the policy *and* the compiled form take them for one, so that a class that holds too much shows.
 //!
 //! Where the pairs are more than the budget, packets are drawn at the boundaries of rules and groups instead, from a
-//! seed, and the proof says so.
+//! seed, and the proof says so. Which groups hold an address is what takes long in a large policy, so the sources and
+//! destinations of few packets are all paired with each other.
 
 use super::{BURST_KEYS, Classifier, Judgement};
+use hashbrown::{HashMap, HashSet};
 use meshgate_policy::generate::{self, Rng};
 use meshgate_policy::{
     GroupId, L4Key, L4Match, Policy, PolicyKey, Prefix, Protocol, RuleId, SegmentId, Side,
 };
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// Addresses, counted once a segment, up to which kinds are looked for. Each is asked for its groups by linear scan;
@@ -24,19 +26,19 @@ const CANDIDATES_MAX: usize = 4_096;
 /// How much a proof may compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProofBudget {
-    /// Packets up to which every pair of kinds is compared.
-    pub pairs_max: u64,
-    /// Packets drawn where there are more pairs.
-    pub samples: u32,
+    /// Rules that may be asked, over all packets, for every pair of kinds to be compared: a few nanoseconds each.
+    pub steps_max: u64,
+    /// Packets drawn where there are more pairs; their sources and destinations make the square of it.
+    pub draws: u32,
     /// Seed of the draw.
     pub seed: u64,
 }
 
 impl Default for ProofBudget {
-    /// Returns a budget of about a second: a linear scan takes some microseconds for a small policy, of which all
-    /// pairs fit, and some hundred for a large one.
+    /// Returns a budget of some ten milliseconds for a policy of which all pairs fit, and of less than a fifth of what
+    /// compiling takes for a large one.
     fn default() -> Self {
-        Self { pairs_max: 200_000, samples: 2_000, seed: 1 }
+        Self { steps_max: 1 << 23, draws: 24, seed: 1 }
     }
 }
 
@@ -65,20 +67,34 @@ impl Classifier {
     /// Compares the classifier with the policy it was compiled from: every pair of kinds of addresses with every kind
     /// of L4 key if the budget allows, else a sample.
     pub fn prove(&self, policy: &Policy, budget: ProofBudget) -> Result<Proof, Difference> {
-        let comparison = Comparison::new(self, policy);
-        match Kinds::find(self, policy).filter(|kinds| kinds.pairs() <= budget.pairs_max) {
+        let mut comparison = Comparison::new(self, policy);
+        let steps_of_a_packet =
+            u64::try_from(1 + policy.rules.len() + policy.groups.len()).unwrap_or(u64::MAX);
+        let pairs_max = budget.steps_max / steps_of_a_packet;
+        match Kinds::find(self, policy).filter(|kinds| kinds.pairs() <= pairs_max) {
             Some(kinds) => {
                 let packets = comparison.run(kinds.keys())?;
                 Ok(Proof { packets, exhaustive: true })
             }
             None => {
                 let mut rng = Rng::new(budget.seed);
-                let keys = (0..budget.samples).map(|_| generate::packet(policy, &mut rng));
-                let packets = comparison.run(keys)?;
+                let drawn: Vec<PolicyKey> =
+                    (0..budget.draws).map(|_| generate::packet(policy, &mut rng)).collect();
+                let packets = comparison.run(crossed(&drawn))?;
                 Ok(Proof { packets, exhaustive: false })
             }
         }
     }
+}
+
+/// Returns the packets themselves, and those from the source of each to the destination of each other one in its segment.
+fn crossed(drawn: &[PolicyKey]) -> impl Iterator<Item = PolicyKey> {
+    drawn.iter().flat_map(move |from| {
+        let fits = move |to: &&PolicyKey| {
+            to.segment == from.segment && to.destination.is_ipv4() == from.source.is_ipv4()
+        };
+        drawn.iter().filter(fits).map(move |to| PolicyKey { destination: to.destination, l4: to.l4, ..*from })
+    })
 }
 
 /// The two forms of one policy, side by side.
@@ -88,16 +104,19 @@ struct Comparison<'a> {
     /// Place of each rule in the policy.
     places: HashMap<RuleId, u32>,
     has_shadow: bool,
+    /// The groups of each address met so far.
+    groups: HashMap<(SegmentId, IpAddr), Vec<GroupId>>,
 }
 
 impl<'a> Comparison<'a> {
     fn new(classifier: &'a Classifier, policy: &'a Policy) -> Self {
         let places = policy.rules.iter().map(|rule| rule.id).zip(0..).collect();
-        Self { classifier, policy, places, has_shadow: policy.rules.iter().any(|rule| rule.shadow) }
+        let has_shadow = policy.rules.iter().any(|rule| rule.shadow);
+        Self { classifier, policy, places, has_shadow, groups: HashMap::new() }
     }
 
     /// Compares all keys, alone and in bursts, and returns how many there were.
-    fn run(&self, keys: impl Iterator<Item = PolicyKey>) -> Result<u64, Difference> {
+    fn run(&mut self, keys: impl Iterator<Item = PolicyKey>) -> Result<u64, Difference> {
         let mut keys = keys.peekable();
         let mut packets = 0;
         while keys.peek().is_some() {
@@ -113,13 +132,20 @@ impl<'a> Comparison<'a> {
         Ok(packets)
     }
 
-    fn compare(&self, key: &PolicyKey, judged: [Judgement; 2]) -> Result<(), Difference> {
-        let decision = self.policy.decide(key);
+    fn compare(&mut self, key: &PolicyKey, judged: [Judgement; 2]) -> Result<(), Difference> {
+        let ends = [key.source, key.destination].map(|address| (key.segment, address));
+        for (segment, address) in ends {
+            let groups = || self.policy.groups_of(segment, address);
+            self.groups.entry((segment, address)).or_insert_with(groups);
+        }
+        let groups = ends.map(|end| self.groups[&end].as_slice());
+        let decision = self.policy.decide_between(key, groups);
+        let shadow = || self.policy.decide_shadow_between(key, groups);
         let decided = Judgement {
             decision,
             rule_index: decision.rule.and_then(|id| self.places.get(&id).copied()),
             // Without shadow rules both scans take the same rules, so that they cannot differ.
-            shadow: if self.has_shadow { self.policy.decide_shadow(key) } else { None },
+            shadow: if self.has_shadow { shadow() } else { None },
         };
         match judged.into_iter().find(|judged| *judged != decided) {
             Some(judged) => Err(Difference { key: *key, decided: decided.into(), judged: judged.into() }),

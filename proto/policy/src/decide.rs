@@ -122,17 +122,34 @@ pub struct ShadowDecision {
 impl Policy {
     /// Returns the verdict of stages 5 to 7.
     pub fn decide(&self, key: &PolicyKey) -> Decision {
-        self.decide_with(key, |rule| !rule.shadow)
+        let [source, destination] = self.groups_of_both(key);
+        self.decide_between(key, [&source, &destination])
+    }
+
+    /// Returns the same where it is known which groups hold the source and the destination, as [`Self::groups_of`] says: for
+    /// those who ask about many packets between few addresses.
+    pub fn decide_between(&self, key: &PolicyKey, groups: [&[GroupId]; 2]) -> Decision {
+        self.decide_with(key, groups, |rule| !rule.shadow)
     }
 
     /// Returns what would be decided with every shadow rule enforced, if a shadow rule is what decides then and the
     /// action differs from the enforced one.
     pub fn decide_shadow(&self, key: &PolicyKey) -> Option<ShadowDecision> {
-        let enforced = self.decide(key);
-        let decision = self.decide_with(key, |_| true);
+        let [source, destination] = self.groups_of_both(key);
+        self.decide_shadow_between(key, [&source, &destination])
+    }
+
+    /// Returns the same where it is known which groups hold the source and the destination.
+    pub fn decide_shadow_between(&self, key: &PolicyKey, groups: [&[GroupId]; 2]) -> Option<ShadowDecision> {
+        let enforced = self.decide_between(key, groups);
+        let decision = self.decide_with(key, groups, |_| true);
         let rule = decision.rule?;
         (decision.rule != enforced.rule && decision.action != enforced.action)
             .then_some(ShadowDecision { decision, rule })
+    }
+
+    fn groups_of_both(&self, key: &PolicyKey) -> [Vec<GroupId>; 2] {
+        [key.source, key.destination].map(|address| self.groups_of(key.segment, address))
     }
 
     /// Returns whether the rule matches the packet, whatever its mode and whatever stands before it.
@@ -157,27 +174,51 @@ impl Policy {
 
     /// Returns the groups that hold the address, built-in ones included, in order of their numbers.
     pub fn groups_of(&self, segment: SegmentId, address: IpAddr) -> Vec<GroupId> {
+        // Whose address it is, is asked once, not once a member of every group.
+        let owners: Vec<EndpointId> = self.owners(segment, address).map(|owner| owner.id).collect();
+        let holds = |group: &&crate::Group| {
+            (group.segment == segment && group.prefixes.iter().any(|prefix| prefix.contains(address)))
+                || owners.iter().any(|owner| group.endpoints.contains(owner))
+        };
         let built_in = [GroupId::ANY, GroupId::EXTERNAL, GroupId::MULTICAST];
-        let all = built_in.into_iter().chain(self.groups.iter().map(|group| group.id));
-        all.filter(|group| self.is_member(*group, segment, address)).collect()
+        let built_in = built_in.into_iter().filter(|group| self.is_member(*group, segment, address));
+        built_in.chain(self.groups.iter().filter(holds).map(|group| group.id)).collect()
     }
 
     /// Returns the endpoint that owns the address.
     pub fn endpoint_of(&self, segment: SegmentId, address: IpAddr) -> Option<&Endpoint> {
-        self.endpoints.iter().find(|e| e.segment == segment && e.addresses.contains(&address))
+        self.owners(segment, address).next()
     }
 
-    fn decide_with(&self, key: &PolicyKey, takes_part: impl Fn(&Rule) -> bool) -> Decision {
+    /// Returns the endpoints that own the address: one at most in a policy that was resolved.
+    fn owners(&self, segment: SegmentId, address: IpAddr) -> impl Iterator<Item = &Endpoint> {
+        self.endpoints.iter().filter(move |e| e.segment == segment && e.addresses.contains(&address))
+    }
+
+    fn decide_with(
+        &self,
+        key: &PolicyKey,
+        [source, destination]: [&[GroupId]; 2],
+        takes_part: impl Fn(&Rule) -> bool,
+    ) -> Decision {
         let decision =
             |stage, action, rule, group| Decision { version: self.version, stage, action, rule, group };
-        if let Some(rule) = self.rules.iter().find(|rule| takes_part(rule) && self.rule_matches(rule, key)) {
+        let holds = |groups: &[GroupId], side: &Side, address| match side {
+            Side::Group(group) => groups.contains(group),
+            Side::Prefixes(prefixes) => prefixes.iter().any(|prefix| prefix.contains(address)),
+        };
+        let matches = |rule: &&Rule| {
+            takes_part(rule)
+                && rule.l4.matches(key.l4)
+                && holds(source, &rule.source, key.source)
+                && holds(destination, &rule.destination, key.destination)
+        };
+        if let Some(rule) = self.rules.iter().find(matches) {
             return decision(Stage::Rules, rule.action, Some(rule.id), None);
         }
         let common = |intra: IntraGroup| {
             self.groups.iter().find(|group| {
-                group.intra_group == intra
-                    && self.is_member(group.id, key.segment, key.source)
-                    && self.is_member(group.id, key.segment, key.destination)
+                group.intra_group == intra && source.contains(&group.id) && destination.contains(&group.id)
             })
         };
         if let Some(group) = common(IntraGroup::Deny) {

@@ -4,10 +4,12 @@
 
 mod classbench;
 mod classify;
+mod groups;
+mod product;
 mod timing;
 
 use clap::{Parser, Subcommand};
-use meshgate_dataplane::classifier::CompileError;
+use meshgate_dataplane::classifier::{CompileError, Difference};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +26,10 @@ struct Arguments {
 enum What {
     /// Look-ups in a ClassBench set
     Classify(classify::Classify),
+    /// Look-ups in a policy of overlapping groups, between endpoints drawn uniformly
+    Groups(groups::Groups),
+    /// The same with few and with many rules
+    RulesFlat(groups::RulesFlat),
 }
 
 /// Why nothing was measured, or what was measured is wrong.
@@ -37,6 +43,8 @@ enum BenchError {
     SourcePort(PathBuf, usize),
     #[error("the policy cannot be compiled: {0}")]
     Compile(CompileError),
+    #[error("the compiled policy is wrong: {0}")]
+    Difference(Difference),
     #[error("{0} headers judged unlike a linear scan, {1} unlike the trace expects")]
     Mismatches(usize, usize),
 }
@@ -44,6 +52,8 @@ enum BenchError {
 fn main() -> ExitCode {
     let result = match Arguments::parse().what {
         What::Classify(classify) => classify.run(),
+        What::Groups(groups) => groups.run(),
+        What::RulesFlat(rules_flat) => rules_flat.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

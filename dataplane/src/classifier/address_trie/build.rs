@@ -50,7 +50,8 @@ impl TrieBuilder {
     /// at 0, each ends where the next begins. Skips are for IPv6.
     pub(in super::super) fn add(&mut self, runs: &[Run], is_ipv6: bool) -> Result<Root, CompileError> {
         let all = Within { first: 0, depth: 0 };
-        let stretches = self.stretches(runs, all, |trie, runs, within| trie.root_row(runs, within, is_ipv6))?;
+        let stretches =
+            self.stretches(runs, all, |trie, runs, within| trie.root_row(runs, within, is_ipv6))?;
         let mut table = [0; PAGE];
         let mut rest = stretches.as_slice();
         for (page, first) in table.iter_mut().zip((0..=u16::MAX).step_by(PAGE)) {
@@ -149,7 +150,12 @@ impl TrieBuilder {
     }
 
     /// Returns the row of nodes that decides the keys with the same first digit.
-    fn root_row(&mut self, runs: &[Run], within: Within, may_skip: bool) -> Result<RootReference, CompileError> {
+    fn root_row(
+        &mut self,
+        runs: &[Run],
+        within: Within,
+        may_skip: bool,
+    ) -> Result<RootReference, CompileError> {
         let stretches =
             self.stretches(runs, within, |trie, runs, within| trie.reference(runs, within, may_skip))?;
         if let Some(row) = self.root_rows.get(&stretches) {
@@ -164,7 +170,8 @@ impl TrieBuilder {
         if window.has_outside() {
             row.push(self.node(&window.outside(&stretches))?);
         }
-        let reference = RootReference::new(self.push_row(row)?, window.first, window.nodes() - 1, window.shift);
+        let reference =
+            RootReference::new(self.push_row(row)?, window.first, window.nodes() - 1, window.shift);
         self.root_rows.insert(stretches, reference);
         Ok(reference)
     }
@@ -210,7 +217,8 @@ impl TrieBuilder {
             &children
         };
         let lasts: ArrayVec<u16, NODE_LASTS> = stretches[1..].iter().map(|next| next.first - 1).collect();
-        let references: ArrayVec<Reference, { NODE_LASTS + 1 }> = stretches.iter().map(|one| one.to).collect();
+        let references: ArrayVec<Reference, { NODE_LASTS + 1 }> =
+            stretches.iter().map(|one| one.to).collect();
         Ok(Node::new(&lasts, &references))
     }
 }
@@ -231,7 +239,9 @@ fn row_bits(stretches: &[Stretch], nodes_per_stretch: usize) -> u32 {
 
 /// Returns whether no node has too many places where each has so many values of the digit.
 fn is_uncrowded(places: &[Stretch], shift: u32) -> bool {
-    places.chunk_by(|a, b| u32::from(a.first) >> shift == u32::from(b.first) >> shift).all(|one| one.len() <= NODE_LASTS)
+    places
+        .chunk_by(|a, b| u32::from(a.first) >> shift == u32::from(b.first) >> shift)
+        .all(|one| one.len() <= NODE_LASTS)
 }
 
 fn leaf(class: u32) -> Reference {
