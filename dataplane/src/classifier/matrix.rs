@@ -106,12 +106,12 @@ impl Matrix {
         self.cells[cell as usize]
     }
 
-    /// Returns the best rank that any pair of these rows and destination columns has for an L4 class. What lists are filled up
-    /// with is left out: where there are many columns a class, most have few.
+    /// Returns the best rank that any pair of these rows and destination columns has for an L4 class. Empty rows, and what lists
+    /// are filled up with, are left out: where there are many columns a class, most have few.
     #[inline]
     pub(super) fn best_rank(&self, rows: &[u32], columns: &[u32], l4: u32) -> u16 {
         let mut best = self.programs.rank(0, l4);
-        for row in rows.iter().take_while(|row| **row != FIRST_ROW) {
+        for row in rows.iter().filter(|row| **row != FIRST_ROW) {
             for column in columns.iter().take_while(|column| **column != super::columns::FILLING) {
                 best = best.min(self.programs.rank(self.program(self.cell(*row, *column)), l4));
             }
