@@ -14,7 +14,9 @@
 //! # Refinements, and what each costs
 //! 1. **Ask for the groups of an address once, not once a rule.** A packet's addresses are in the same groups whatever
 //!    the rule. Every distinct set of groups and peers that any address is in becomes a *class*, and a trie leads from
-//!    address to class (`address_trie`, `classes`). Costs a table that is built anew with each version.
+//!    address to class (`classes`, `address_trie`). Source and destination have roots of their own: rules tell other
+//!    addresses apart on either side, and what no rule of a side tells apart is one class there. Costs a table that is
+//!    built anew with each version.
 //! 2. **Ask for the port once.** Ports, types and protocols that no rule tells apart are one *L4 class* (`l4_class`).
 //!    Costs 65,536 points a protocol that rules name by port, stored as pages of which few differ.
 //! 3. **Find rules by the pair of groups.** A cell (source column, destination column) names a *program*: for each L4
@@ -24,17 +26,22 @@
 //! 4. **Choose columns.** A class need not list its groups one by one: a column may stand for several, its rules merged
 //!    beforehand (`columns`). Many columns a class are many reads of a small matrix; one column a class is a single read of
 //!    one that has a row for every class. All classes of a side have the same number of columns, so that the loop is the same
-//!    for every packet.
-//! 5. **Make membership and the default rules.** A group whose members may talk is a rule from the group to itself, for
+//!    for every packet. What merging costs in memory shows only while it is done, so a form that grows too large is given up
+//!    for the next one.
+//! 5. **Put merged cells together from their parts.** A rule from everywhere meets every row; to write it into all its cells
+//!    would take minutes where thousands of such rules overlap. The programs of pairs of single groups are written, as many
+//!    as there are rules, and those of larger sets are merged from them, block by block, every pair once (`matrix`).
+//! 6. **Make membership and the default rules.** A group whose members may talk is a rule from the group to itself, for
 //!    every L4 class, ranked behind all real rules: groups that deny first, then those that allow, each in the order of
 //!    their numbers; the default's rank is the last one, and stands in every empty program. Stages 6 and 7 need no step
 //!    of their own.
-//! 6. **Let the loads of a burst overlap, and branch on nothing that a packet says.** See `burst`. A branch that is foreseen
-//!    wrongly costs as much as twenty loads from the cache; so the address of a node's slot is found by comparing all its
-//!    places and counting, walks that are over drop out of a list by being written over, and protocols with and without
-//!    ports go through the same tables.
-//! 7. **Say as little as possible.** What decides a packet is a *rank* of two bytes; the decision that it stands for is looked
-//!    up where it is needed.
+//! 7. **Let the loads of a burst overlap, and branch on nothing that a packet says.** See `burst`. A branch that is foreseen
+//!    wrongly costs as much as twenty loads from the cache; so the reference of a digit is found by comparing all places of a
+//!    node and counting, and protocols with and without ports go through the same tables. Each step has one load that may be
+//!    far away: a processor keeps some two hundred instructions in flight, and those that wait for a load which itself waits
+//!    take the room of others (three loads in one loop took twice as long as three loops).
+//! 8. **Say as little as possible.** What decides a packet is a *rank* of two bytes; the decision that it stands for is looked
+//!    up where it is needed. Blocks, cells and ranks are numbers of two bytes, nodes are one cache line.
 //!
 //! ```text
 //! source      --trie--> class --> columns (rows)  --+

@@ -28,6 +28,7 @@ pub mod live;
 pub mod meter;
 pub mod metrics;
 pub mod packet;
+pub mod processor;
 pub mod published;
 mod queues;
 pub mod reject;

@@ -3,7 +3,7 @@
 
 use clap::Parser;
 use meshgate_dataplane::config::Config;
-use meshgate_dataplane::{doctor, live, replay, topology_commands};
+use meshgate_dataplane::{doctor, live, processor, replay, topology_commands};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -66,6 +66,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    processor::check()?;
     if let Some(capture) = &arguments.inventory {
         return Ok(replay::inventory(capture, &mut std::io::stdout().lock())?);
     }

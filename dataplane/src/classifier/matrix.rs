@@ -40,6 +40,9 @@ pub(super) const BLOCKS_MAX: usize = 1 << 26;
 /// Cells of the rows of all single atoms while compiling. 2^30 take a few seconds; a policy beyond that would keep a host
 /// busy for minutes.
 pub(super) const ATOM_CELLS_MAX: usize = 1 << 30;
+/// A form is given up early if merging goes on to take so many times what it may, judged by one of so many sets.
+const FORESEEN_TIMES: usize = 3;
+const FORESEEN_SHARE: usize = 32;
 /// The block that is empty.
 const EMPTY_BLOCK: u32 = 0;
 
@@ -264,7 +267,10 @@ impl<'a> Filling<'a> {
         let mut count = 1;
         let mut budget = ATOM_CELLS_MAX;
         let mut cells = vec![EMPTY_PROGRAM; sides.atoms as usize];
-        for of_source in sorted.chunk_by(|a, b| a.source == b.source) {
+        let sources = sorted.chunk_by(|a, b| a.source == b.source).count();
+        let merges_before = self.merges_left;
+        for (done, of_source) in (1..).zip(sorted.chunk_by(|a, b| a.source == b.source)) {
+            self.foresee(merges_before, done, sources)?;
             budget = budget.checked_sub(self.destination.sets.len()).ok_or(CompileError::AtomCells)?;
             for of_pair in of_source.chunk_by(|a, b| a.destination == b.destination) {
                 let held =
@@ -283,9 +289,13 @@ impl<'a> Filling<'a> {
     fn push_atom_row(&mut self, cells: &[u32], rows: &mut Vec<u32>) -> Result<(), CompileError> {
         let mut of_set = Vec::with_capacity(self.destination.sets.len());
         of_set.push(EMPTY_PROGRAM);
+        let mut merges = 0;
         for (atom, smaller) in self.destination.sets.links() {
-            of_set.push(self.programs.merge(of_set[smaller as usize], cells[atom as usize])?);
+            let (beside, own) = (of_set[smaller as usize], cells[atom as usize]);
+            merges += usize::from(beside != EMPTY_PROGRAM && own != EMPTY_PROGRAM);
+            of_set.push(self.programs.merge(beside, own)?);
         }
+        self.merges_left = self.merges_left.checked_sub(merges).ok_or(CompileError::ProgramRanks)?;
         let mut block = [EMPTY_PROGRAM; BLOCK_CELLS];
         for sets in self.destination.set_of_column.chunks(BLOCK_CELLS) {
             block.fill(EMPTY_PROGRAM);
@@ -302,7 +312,9 @@ impl<'a> Filling<'a> {
         let width = self.blocks_a_row;
         let mut rows = Vec::with_capacity(sets.len() * width);
         rows.resize(width, EMPTY_BLOCK);
-        for (atom, smaller) in sets.links() {
+        let merges_before = self.merges_left;
+        for (done, (atom, smaller)) in (1..).zip(sets.links()) {
+            self.foresee(merges_before, done, sets.len())?;
             let own = atoms.numbers[atom as usize] as usize * width;
             let beside = smaller as usize * width;
             if own == 0 || smaller == NOTHING {
@@ -319,6 +331,13 @@ impl<'a> Filling<'a> {
             }
         }
         Ok(rows)
+    }
+
+    /// Refuses to go on where the merges of so many rows of all let expect that there will be far too many.
+    fn foresee(&self, merges_before: usize, done: usize, rows: usize) -> Result<(), CompileError> {
+        let merges = merges_before - self.merges_left;
+        let is_foreseen = merges / done / FORESEEN_TIMES > merges_before / rows;
+        if is_foreseen && done > rows / FORESEEN_SHARE { Err(CompileError::ProgramRanks) } else { Ok(()) }
     }
 
     /// Returns the block that says what two blocks say together.
