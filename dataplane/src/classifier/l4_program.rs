@@ -189,8 +189,11 @@ impl Programs {
     pub(super) fn finish<'a>(self, cells: impl Iterator<Item = &'a mut u32>) -> (L4Programs, usize) {
         let leaf_mask = if self.levels == 0 { u32::MAX } else { (1 << PAGE_BITS) - 1 };
         let width = index_u32(if self.levels == 0 { self.leaf_classes } else { PAGE_REFERENCES });
-        let mut kept =
-            Kept { leaves: Rows::new(self.leaf_classes), pages: Rows::new(PAGE_REFERENCES), places: HashMap::new() };
+        let mut kept = Kept {
+            leaves: Rows::new(self.leaf_classes),
+            pages: Rows::new(PAGE_REFERENCES),
+            places: HashMap::new(),
+        };
         let empty = kept.place_of(&self, self.levels, EMPTY_PROGRAM);
         debug_assert_eq!(empty, EMPTY_PROGRAM);
         let mut programs: HashSet<u32> = HashSet::from([EMPTY_PROGRAM]);

@@ -7,9 +7,11 @@ mod classify;
 mod groups;
 mod product;
 mod timing;
+mod update;
 
 use clap::{Parser, Subcommand};
 use meshgate_dataplane::classifier::{CompileError, Difference};
+use meshgate_dataplane::subscriber::ApplyError;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,6 +32,8 @@ enum What {
     Groups(groups::Groups),
     /// The same with few and with many rules
     RulesFlat(groups::RulesFlat),
+    /// What a change of one rule takes until it could be published
+    Update(update::Update),
 }
 
 /// Why nothing was measured, or what was measured is wrong.
@@ -43,6 +47,8 @@ enum BenchError {
     SourcePort(PathBuf, usize),
     #[error("the policy cannot be compiled: {0}")]
     Compile(CompileError),
+    #[error(transparent)]
+    Apply(ApplyError),
     #[error("the compiled policy is wrong: {0}")]
     Difference(Difference),
     #[error("{0} headers judged unlike a linear scan, {1} unlike the trace expects")]
@@ -54,6 +60,7 @@ fn main() -> ExitCode {
         What::Classify(classify) => classify.run(),
         What::Groups(groups) => groups.run(),
         What::RulesFlat(rules_flat) => rules_flat.run(),
+        What::Update(update) => update.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
