@@ -4,8 +4,8 @@
  *
  * RULES is a filter set in ClassBench format, source ports and flags ignored; TRACE has a header a line, SRC DST SPORT DPORT
  * PROTO in decimal. With -p both files hold pairs of groups instead: RULES has lines SOURCE DESTINATION PROTO FIRST LAST,
- * a protocol of 256 standing for all, TRACE has lines SOURCE DESTINATION PROTO DPORT, and as many of them make one packet as
- * its first line says.
+ * a protocol of 256 standing for all, TRACE has lines SOURCE DESTINATION PROTO DPORT, and its first line says how many
+ * packets these look-ups are for.
  *
  * All methods and batches that the processor has are tried; the best of them is timed once for each line on standard input,
  * for SECONDS of this thread's processor time, and "turn: MLOOKUPS" is printed. The first line printed says what was built.
@@ -151,11 +151,11 @@ static void read_pairs(FILE *file, struct rules *rules)
 
 static void read_trace(FILE *file, bool is_pairs, struct keys *keys)
 {
-	unsigned source, destination, source_port = 0, port, protocol, a_packet = 1;
+	unsigned source, destination, source_port = 0, port, protocol, packets = 0;
 	char line[LINE_BYTES];
 
-	if (is_pairs && (!fgets(line, sizeof(line), file) || sscanf(line, "%u", &a_packet) != 1 || !a_packet))
-		fail("TRACE does not begin with the look-ups of a packet");
+	if (is_pairs && (!fgets(line, sizeof(line), file) || sscanf(line, "%u", &packets) != 1 || !packets))
+		fail("TRACE does not begin with the number of packets");
 	while (fgets(line, sizeof(line), file)) {
 		struct key *key;
 
@@ -171,7 +171,7 @@ static void read_trace(FILE *file, bool is_pairs, struct keys *keys)
 		key->source_port = htons(source_port);
 		key->destination_port = htons(port);
 	}
-	keys->packets = keys->count / a_packet;
+	keys->packets = is_pairs ? packets : keys->count;
 	keys->pointers = malloc(keys->count * sizeof(*keys->pointers));
 	keys->results = malloc(keys->count * sizeof(*keys->results));
 	if (!keys->pointers || !keys->results || !keys->count)

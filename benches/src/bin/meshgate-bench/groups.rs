@@ -1,15 +1,19 @@
 //! Look-ups in policies of product shape.
 
 use crate::BenchError;
+use crate::pairs;
 use crate::product::{self, Shape};
 use crate::timing::{Spread, Timing, thread_time};
 use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, ProofBudget, Rank};
 use meshgate_policy::{GroupId, Policy, PolicyKey};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// Packets looked up.
 const PACKETS: usize = 65_536;
+/// Of these so many are written as pairs of groups.
+const PAIRED: usize = 16_384;
 /// Of these so many are compared with the linear scan.
 const COMPARED: usize = 500;
 
@@ -18,6 +22,10 @@ const COMPARED: usize = 500;
 pub struct Groups {
     #[command(flatten)]
     shape: Shape,
+    /// Also write the policy as rules between pairs of groups, pairs.rules, and the packets as pairs of groups, pairs.trace,
+    /// into this folder: what a classifier that knows no groups is given
+    #[arg(long, value_name = "FOLDER")]
+    pairs: Option<PathBuf>,
     #[command(flatten)]
     timing: Timing,
 }
@@ -98,6 +106,9 @@ impl Groups {
     /// Runs it and prints what came out.
     pub fn run(&self) -> Result<(), BenchError> {
         let compiled = Compiled::of(self.shape)?;
+        if let Some(folder) = &self.pairs {
+            pairs::write(folder, &product::policy(self.shape), &compiled.keys[..PAIRED])?;
+        }
         let spread = compiled.timed(&self.timing);
         let footprint = compiled.classifier.footprint();
         let Shape { endpoints, groups, rules, seed } = self.shape;

@@ -5,6 +5,7 @@
 mod classbench;
 mod classify;
 mod groups;
+mod pairs;
 mod product;
 mod timing;
 mod update;
@@ -41,6 +42,8 @@ enum What {
 enum BenchError {
     #[error("{path}: {1}", path = .0.display())]
     Unreadable(PathBuf, std::io::Error),
+    #[error("{path}: {1}", path = .0.display())]
+    Unwritable(PathBuf, std::io::Error),
     #[error("{path}: line {1}: {2}", path = .0.display())]
     Line(PathBuf, usize, &'static str),
     #[error("{path}: line {1} names source ports, which rules have none of: --ignore-source-port takes such lines without", path = .0.display())]
