@@ -312,6 +312,11 @@ impl FlowTable {
         u32::try_from(self.slab.len()).expect("made from a u32")
     }
 
+    /// Returns how many bytes of memory the table takes, all of them from the start.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.heads.as_slice()) + size_of_val(self.slab.as_slice()) + self.wheel.bytes()
+    }
+
     /// Returns the hash of a key.
     pub fn hash_of(&self, key: &FlowKey) -> u64 {
         self.hash.flow(key)

@@ -19,6 +19,11 @@ impl Queues {
         Self { next: linked_to_self.clone(), previous: linked_to_self, members_max }
     }
 
+    /// Returns how many bytes of memory the queues take.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.next.as_slice()) + size_of_val(self.previous.as_slice())
+    }
+
     /// Makes a number that is in no queue the youngest of one.
     pub(crate) fn push(&mut self, queue: u32, member: u32) {
         debug_assert_eq!(self.next[member as usize], member, "a number is in one queue at most");
