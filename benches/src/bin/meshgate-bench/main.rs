@@ -5,6 +5,7 @@
 mod classbench;
 mod classify;
 mod timing;
+mod worker;
 
 use clap::{Parser, Subcommand};
 use meshgate_dataplane::classifier::CompileError;
@@ -24,6 +25,8 @@ struct Arguments {
 enum What {
     /// Look-ups in a ClassBench set
     Classify(classify::Classify),
+    /// The whole worker: known flows, new ones, refused packets
+    Worker(worker::Worker),
 }
 
 /// Why nothing was measured, or what was measured is wrong.
@@ -39,11 +42,14 @@ enum BenchError {
     Compile(CompileError),
     #[error("{0} headers judged unlike a linear scan, {1} unlike the trace expects")]
     Mismatches(usize, usize),
+    #[error(transparent)]
+    Worker(#[from] worker::WorkerError),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().what {
         What::Classify(classify) => classify.run(),
+        What::Worker(worker) => worker.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
