@@ -43,7 +43,7 @@ pub struct TrackerConfig {
 }
 
 /// Where the flow of a packet is to be looked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct FlowPlace {
     key: FlowKey,
     /// The side that sent the packet.
