@@ -56,7 +56,7 @@ pub use tcp::{Connection, Step, TcpState};
 pub use timeouts::Timeouts;
 
 use crate::timing_wheel::TimingWheel;
-use af_xdp::{prefetch, prefetch_whole};
+use af_xdp::{collect_in_huge_pages, prefetch, prefetch_whole};
 use standing::{NONE, Rank, STANDINGS};
 
 /// Most flows a table may be made for: indexes are 32 bits and one value is the end of a list.
@@ -135,8 +135,8 @@ impl FlowTable {
             standing: Standing::default(),
         };
         Self {
-            heads: vec![NONE; flows_max.next_power_of_two() as usize],
-            slab: (0..flows_max).map(slot).collect(),
+            heads: collect_in_huge_pages(std::iter::repeat_n(NONE, flows_max.next_power_of_two() as usize)),
+            slab: collect_in_huge_pages((0..flows_max).map(slot)),
             free: 0,
             live: 0,
             ranks: [Rank::EMPTY; STANDINGS],
