@@ -3,7 +3,7 @@
 //! They are circular and linked through two arrays, with an entry for each queue behind those of the members, so that a
 //! member leaves its queue without knowing which one it is in.
 
-use af_xdp::collect_in_huge_pages;
+use af_xdp::{collect_in_huge_pages, prefetch};
 
 /// Queues over the numbers from 0 to a fixed capacity. A number is in one queue at most.
 pub(crate) struct Queues {
@@ -24,6 +24,12 @@ impl Queues {
     /// Returns how many bytes of memory the queues take.
     pub(crate) fn bytes(&self) -> usize {
         size_of_val(self.next.as_slice()) + size_of_val(self.previous.as_slice())
+    }
+
+    /// Asks for the memory of a member's links, without waiting for it.
+    pub(crate) fn prefetch(&self, member: u32) {
+        prefetch(&self.next[member as usize]);
+        prefetch(&self.previous[member as usize]);
     }
 
     /// Makes a number that is in no queue the youngest of one.

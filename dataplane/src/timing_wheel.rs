@@ -34,6 +34,11 @@ impl TimingWheel {
         self.buckets.bytes()
     }
 
+    /// Asks for the memory that stopping the timer touches first.
+    pub fn prefetch(&self, timer: u32) {
+        self.buckets.prefetch(timer);
+    }
+
     /// Makes the timer due at `at_ns` or, if that is further away, after [`REVISIT_MAX_NS`]. It may be running.
     pub fn schedule(&mut self, timer: u32, at_ns: u64) {
         self.cancel(timer);

@@ -175,6 +175,7 @@ impl Tracker {
         if let Room::InsteadOf(other, standing) = self.table.room_for(flow.state.standing()) {
             self.count_evicted(standing);
             self.end(other, EndReason::Evicted);
+            self.table.prefetch_oldest(standing);
         }
         let has_room = self.table.room_for(flow.state.standing()) == Room::Free;
         let Some(index) = has_room.then(|| self.table.insert(flow)).flatten() else {
