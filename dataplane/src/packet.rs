@@ -92,32 +92,52 @@ pub struct Packet {
 }
 
 impl Packet {
+    /// The place of a packet that has not been read.
+    pub(crate) const UNREAD: Self = Self {
+        source_mac: Mac([0; 6]),
+        destination_mac: Mac([0; 6]),
+        tags: TagsInFrame { tags: Tags::Untagged, bytes: 0, priority: 0 },
+        l3_offset: 0,
+        content: Content::Other(0),
+    };
+
     /// Reads the frame whose first buffer is `head` and which has `whole_bytes` in all its buffers together.
     ///
     /// All headers must lie in the head. Payload may lie behind it; see [`Checksum::Beyond`].
-    #[inline]
     pub fn parse(head: &[u8], whole_bytes: usize, context: ParseContext) -> Result<Self, DropReason> {
+        let mut packet = Self::UNREAD;
+        packet.read(head, whole_bytes, context)?;
+        Ok(packet)
+    }
+
+    /// Reads a frame as [`Self::parse`] does, to where the packet stays. A packet is large, and was in part written a
+    /// moment ago: copying it would cost more than reading it. After an error what stands here means nothing.
+    #[inline]
+    pub(crate) fn read(
+        &mut self,
+        head: &[u8],
+        whole_bytes: usize,
+        context: ParseContext,
+    ) -> Result<(), DropReason> {
         let head = &head[..head.len().min(whole_bytes)];
         let ethernet =
             etherparse::Ethernet2HeaderSlice::from_slice(head).map_err(|_| DropReason::Truncated)?;
         let (tags, ethertype) = tags::read(head)?;
         let l3_offset = ETHERNET_BYTES + usize::from(tags.bytes);
         let frame = Frame { head, whole_bytes, l3_offset };
-        let content = match ethertype {
-            ETHERTYPE_ARP => Content::Arp(arp::read(frame.l3())?),
-            ETHERTYPE_IPV4 => Content::Ip(transport::read(&ipv4::read(&frame)?, context)?),
-            ETHERTYPE_IPV6 => Content::Ip(transport::read(&ipv6::read(&frame)?, context)?),
-            0..=LENGTH_FIELD_MAX => Content::Other(0),
-            ETHERTYPE_MIN.. => Content::Other(ethertype),
+        self.source_mac = Mac(ethernet.source());
+        self.destination_mac = Mac(ethernet.destination());
+        self.tags = tags;
+        self.l3_offset = frame.l3_offset_u16();
+        match ethertype {
+            ETHERTYPE_ARP => self.content = Content::Arp(arp::read(frame.l3())?),
+            ETHERTYPE_IPV4 => transport::read(&ipv4::read(&frame)?, context, &mut self.content)?,
+            ETHERTYPE_IPV6 => transport::read(&ipv6::read(&frame)?, context, &mut self.content)?,
+            0..=LENGTH_FIELD_MAX => self.content = Content::Other(0),
+            ETHERTYPE_MIN.. => self.content = Content::Other(ethertype),
             _ => return Err(DropReason::BadHeader),
-        };
-        Ok(Self {
-            source_mac: Mac(ethernet.source()),
-            destination_mac: Mac(ethernet.destination()),
-            tags,
-            l3_offset: frame.l3_offset_u16(),
-            content,
-        })
+        }
+        Ok(())
     }
 
     /// Returns the IP packet, if the frame carries one.

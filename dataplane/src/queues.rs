@@ -3,6 +3,8 @@
 //! They are circular and linked through two arrays, with an entry for each queue behind those of the members, so that a
 //! member leaves its queue without knowing which one it is in.
 
+use af_xdp::{collect_in_huge_pages, prefetch};
+
 /// Queues over the numbers from 0 to a fixed capacity. A number is in one queue at most.
 pub(crate) struct Queues {
     /// Next younger member of the same queue. A number outside points at itself.
@@ -15,8 +17,19 @@ pub(crate) struct Queues {
 impl Queues {
     /// Returns so many empty queues for numbers below `members_max`.
     pub(crate) fn new(queues: u32, members_max: u32) -> Self {
-        let linked_to_self: Vec<u32> = (0..members_max + queues).collect();
-        Self { next: linked_to_self.clone(), previous: linked_to_self, members_max }
+        let linked_to_self = || collect_in_huge_pages(0..members_max + queues);
+        Self { next: linked_to_self(), previous: linked_to_self(), members_max }
+    }
+
+    /// Returns how many bytes of memory the queues take.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.next.as_slice()) + size_of_val(self.previous.as_slice())
+    }
+
+    /// Asks for the memory of a member's links, without waiting for it.
+    pub(crate) fn prefetch(&self, member: u32) {
+        prefetch(&self.next[member as usize]);
+        prefetch(&self.previous[member as usize]);
     }
 
     /// Makes a number that is in no queue the youngest of one.

@@ -73,25 +73,27 @@ impl Switch {
         if is_link_control(mac) {
             return Err(DropReason::LinkControl);
         }
-        let uplinks = bindings.uplinks(ingress.segment);
+        // Which uplinks there are is asked for where it matters: most frames go from endpoint to endpoint.
+        let uplinks = || bindings.uplinks(ingress.segment);
         self.learn(bindings, ingress, packet.source_mac, now_ns);
         if mac.is_group() {
             return flood(bindings.members(ingress.segment).without(ingress.device));
         }
         let learned = || self.learned.device_of(ingress.segment, mac, now_ns);
-        let is_uplink = |device: &u16| uplinks.contains(*device);
+        let is_uplink = |device: &u16| uplinks().contains(*device);
         match bindings.device_of(ingress.segment, mac).or_else(|| learned().filter(is_uplink)) {
             Some(device) if device == ingress.device => Err(DropReason::Hairpin),
             Some(device) => Ok(Egress::Device(device)),
-            None => flood(uplinks.without(ingress.device)),
+            None => flood(uplinks().without(ingress.device)),
         }
     }
 
     /// Learns a MAC that came in by an uplink. With one uplink there is nothing to learn: unknown frames go there.
     fn learn(&self, bindings: &Bindings, ingress: Ingress, mac: Mac, now_ns: u64) {
         let is_uplink = bindings.role(ingress.device) == Some(Role::Uplink);
-        let has_choice = bindings.uplinks(ingress.segment).len() > 1;
-        if is_uplink && has_choice && !mac.is_group() && bindings.device_of(ingress.segment, mac).is_none() {
+        let has_choice = || bindings.uplinks(ingress.segment).len() > 1;
+        if is_uplink && has_choice() && !mac.is_group() && bindings.device_of(ingress.segment, mac).is_none()
+        {
             self.learned.note(ingress.segment, mac, ingress.device, now_ns);
         }
     }

@@ -29,6 +29,16 @@ impl TimingWheel {
         Self { buckets: Queues::new(BUCKETS, timers_max), tick: now_ns / TICK_NS }
     }
 
+    /// Returns how many bytes of memory the wheel takes.
+    pub fn bytes(&self) -> usize {
+        self.buckets.bytes()
+    }
+
+    /// Asks for the memory that stopping the timer touches first.
+    pub fn prefetch(&self, timer: u32) {
+        self.buckets.prefetch(timer);
+    }
+
     /// Makes the timer due at `at_ns` or, if that is further away, after [`REVISIT_MAX_NS`]. It may be running.
     pub fn schedule(&mut self, timer: u32, at_ns: u64) {
         self.cancel(timer);

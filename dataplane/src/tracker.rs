@@ -43,7 +43,7 @@ pub struct TrackerConfig {
 }
 
 /// Where the flow of a packet is to be looked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct FlowPlace {
     key: FlowKey,
     /// The side that sent the packet.
@@ -175,6 +175,7 @@ impl Tracker {
         if let Room::InsteadOf(other, standing) = self.table.room_for(flow.state.standing()) {
             self.count_evicted(standing);
             self.end(other, EndReason::Evicted);
+            self.table.prefetch_oldest(standing);
         }
         let has_room = self.table.room_for(flow.state.standing()) == Room::Free;
         let Some(index) = has_room.then(|| self.table.insert(flow)).flatten() else {

@@ -15,7 +15,9 @@ impl FramePool {
             return Err(FrameError::TooLong { bytes: bytes.len(), room });
         }
         self.clear(frame);
-        self.resize_last(frame, bytes.len());
+        // It has one chunk.
+        frame.chunk_bytes = u16::try_from(bytes.len()).expect("at most a chunk");
+        frame.bytes = frame.chunk_bytes.into();
         self.bytes_mut(frame).copy_from_slice(bytes);
         Ok(())
     }

@@ -5,6 +5,9 @@ use meshgate_policy::{FlowRecord, L4Key, Protocol, SegmentId, address_bytes};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
+/// The bits before an IPv4 address in mapped form (RFC 4291 section 2.5.5.2).
+const V4_MAPPED: u128 = 0xffff << 32;
+
 /// The name of a flow: equal for both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey {
@@ -121,9 +124,13 @@ pub fn echo_identifier(packet: &IpPacket) -> Option<u16> {
     }
 }
 
-/// Returns the address as a number of 128 bits, IPv4 in mapped form, which no IPv6 packet that passes carries.
+/// Returns the address as a number of 128 bits, IPv4 in mapped form, which no IPv6 packet that passes carries. In numbers
+/// rather than by [`address_bytes`], which is the same and is put together byte by byte.
 fn address_number(address: IpAddr) -> u128 {
-    u128::from_be_bytes(address_bytes(address))
+    match address {
+        IpAddr::V4(v4) => V4_MAPPED | u128::from(v4.to_bits()),
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
 }
 
 /// A hash with a secret, so that nobody outside can aim many flows at one bucket.
@@ -179,4 +186,17 @@ fn fold(a: u64, b: u64) -> u64 {
     let product = (u128::from(a) * u128::from(b)).to_le_bytes();
     let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| product[at + i]));
     half(0) ^ half(8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_an_address_is_that_of_its_bytes() {
+        for address in ["0.0.0.0", "10.1.2.3", "255.255.255.255", "::", "fd00::1:2", "ffff:ffff::ffff"] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(address_number(address), u128::from_be_bytes(address_bytes(address)), "{address}");
+        }
+    }
 }

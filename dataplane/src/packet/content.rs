@@ -282,6 +282,18 @@ pub struct DhcpClient {
     pub speaks_for_itself: bool,
 }
 
+impl Content {
+    /// Puts an IP packet here and returns it.
+    #[inline]
+    pub(super) fn put(&mut self, ip: IpPacket) -> &mut IpPacket {
+        *self = Self::Ip(ip);
+        match self {
+            Self::Ip(ip) => ip,
+            Self::Arp(_) | Self::Other(_) => unreachable!("an IP packet was put here"),
+        }
+    }
+}
+
 impl IpPacket {
     /// Verifies a checksum that was [`Checksum::Beyond`] the head, over the frame's buffers, in order.
     pub fn verify_across<'a>(&self, buffers: impl IntoIterator<Item = &'a [u8]>) -> Result<(), DropReason> {

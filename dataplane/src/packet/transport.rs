@@ -3,8 +3,8 @@
 use super::checksum::{self, Question};
 use super::field::{u8_at, u16_at, u32_at};
 use super::{
-    Checksum, Datagram, Fragment, IGMP, IpPacket, ParseContext, SctpFields, TcpFields, TcpFlags, dhcp, icmp,
-    martian, part,
+    Checksum, Content, Datagram, Fragment, IGMP, IpPacket, ParseContext, SctpFields, TcpFields, TcpFlags,
+    dhcp, icmp, martian, part,
 };
 use crate::verdict::DropReason;
 use etherparse::{TcpHeaderSlice, TcpOptionElement, UdpHeaderSlice, err::tcp::HeaderSliceError};
@@ -30,23 +30,26 @@ const UDP_CHECKSUM_OFFSET: u16 = 6;
 /// Largest shift count of the window scale option (RFC 7323 section 2.3).
 const WINDOW_SCALE_MAX: u8 = 14;
 
-/// Reads what is behind the IP headers.
+/// Reads what is behind the IP headers, and writes the packet to where it stays.
 #[inline]
-pub(super) fn read(datagram: &Datagram<'_>, context: ParseContext) -> Result<IpPacket, DropReason> {
-    let mut packet = bare(datagram)?;
+pub(super) fn read(
+    datagram: &Datagram<'_>,
+    context: ParseContext,
+    content: &mut Content,
+) -> Result<(), DropReason> {
+    let packet = content.put(bare(datagram)?);
     let is_ipv4 = datagram.source.is_ipv4();
     match (Protocol(datagram.protocol), is_ipv4) {
         (Protocol::ICMP, false) | (Protocol::ICMPV6, true) => return Err(DropReason::BadHeader),
-        _ if datagram.fragment != Fragment::Whole => part::read(datagram, &mut packet)?,
-        (Protocol::TCP, _) => tcp(datagram, &mut packet, context)?,
-        (Protocol::UDP, _) => udp(datagram, &mut packet, context)?,
-        (Protocol::SCTP, _) => sctp(datagram, &mut packet)?,
-        (Protocol::ICMP | Protocol::ICMPV6, _) => icmp::read(datagram, &mut packet)?,
-        (IGMP, true) => icmp::read_igmp(datagram, &mut packet)?,
+        _ if datagram.fragment != Fragment::Whole => part::read(datagram, packet)?,
+        (Protocol::TCP, _) => tcp(datagram, packet, context)?,
+        (Protocol::UDP, _) => udp(datagram, packet, context)?,
+        (Protocol::SCTP, _) => sctp(datagram, packet)?,
+        (Protocol::ICMP | Protocol::ICMPV6, _) => icmp::read(datagram, packet)?,
+        (IGMP, true) => icmp::read_igmp(datagram, packet)?,
         _ => {}
     }
-    martian::check(&packet)?;
-    Ok(packet)
+    martian::check(packet)
 }
 
 /// Returns the packet as far as its IP headers tell.

@@ -16,7 +16,7 @@ impl Worker {
         &mut self,
         ingress: u16,
         verdict: &Verdict,
-        (frame, route): (&Frame, Option<Route>),
+        (frame, route): (&Frame, Option<&Route>),
         turn: Turn<'_>,
     ) {
         let Verdict::Drop(reason @ (DropReason::RuleReject | DropReason::CutReject), _) = verdict else {
@@ -38,10 +38,10 @@ impl Worker {
         let onwards = onwards.and_then(|reset_by| reject::reset_onwards(&packet, bytes, reset_by));
         let Some(route) = route else { return };
         if let Some(answer) = back {
-            self.send_answer((ingress, ingress), &answer, &route, turn);
+            self.send_answer((ingress, ingress), &answer, route, turn);
         }
         if let (Some(answer), Egress::Device(device)) = (onwards, route.egress) {
-            self.send_answer((ingress, device), &answer, &route, turn);
+            self.send_answer((ingress, device), &answer, route, turn);
         }
     }
 

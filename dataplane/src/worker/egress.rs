@@ -31,7 +31,7 @@ impl Worker {
         &mut self,
         ingress: u16,
         verdict: &Verdict,
-        (frame, route): (Frame, Option<Route>),
+        (frame, route): (Frame, Option<&Route>),
         published: &Published,
     ) {
         self.counters.count(usize::from(ingress), verdict);
@@ -40,13 +40,13 @@ impl Worker {
             return self.pool.release(frame);
         };
         match route.egress {
-            Egress::Device(device) => self.leave((ingress, device), frame, &route, published),
+            Egress::Device(device) => self.leave((ingress, device), frame, route, published),
             Egress::Flood(devices) => {
                 for device in devices.iter() {
                     match self.pool.copy_of(&frame) {
                         Some(copy) => {
                             self.counters.flood_copies.add(1);
-                            self.leave((ingress, device), copy, &route, published);
+                            self.leave((ingress, device), copy, route, published);
                         }
                         None => self.counters.count_lost(usize::from(ingress), DropReason::NoMemory),
                     }

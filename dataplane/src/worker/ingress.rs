@@ -97,23 +97,21 @@ impl Worker {
     fn pass(&mut self, frames: impl Iterator<Item = (Frame, u16)>, turn: Turn<'_>) {
         let mut lanes = std::mem::take(&mut self.lanes);
         frames.for_each(|(frame, ingress)| self.prepare(ingress, frame, turn, &mut lanes));
-        for standing in &lanes.standings {
-            if let Ok(Standing::ToFlow(placed)) = standing {
-                self.tracker.approach(&placed.place);
+        for (standing, findings) in lanes.standings.iter().zip(&lanes.findings) {
+            if let Ok(Standing::ToFlow) = standing {
+                self.tracker.approach(&findings.place);
             }
         }
         self.tap.refresh();
         self.burst_ns = turn.now_ns;
-        for ((frame, ingress), standing) in lanes.frames.drain(..).zip(&lanes.standings) {
+        let known = lanes.standings.iter().zip(&lanes.findings);
+        for ((frame, ingress), (standing, findings)) in lanes.frames.drain(..).zip(known) {
             let (verdict, route) = match standing {
                 Err(reason) => (ended_early(*reason, turn.published), None),
-                Ok(Standing::Passed(route)) => (passed_binding(turn.published), Some(*route)),
-                Ok(Standing::ToFlow(placed)) => {
-                    let ip = &lanes.packets[placed.packet];
-                    (self.judge_flow(ingress, placed, ip, turn), Some(placed.route))
-                }
-                Ok(Standing::ToFragments(placed)) => {
-                    self.pass_part((ingress, frame), placed, &lanes.packets[placed.packet], turn);
+                Ok(Standing::Passed) => (passed_binding(turn.published), Some(&findings.route)),
+                Ok(Standing::ToFlow) => (self.judge_flow(ingress, findings, turn), Some(&findings.route)),
+                Ok(Standing::ToFragments) => {
+                    self.pass_part((ingress, frame), findings, turn);
                     continue;
                 }
             };

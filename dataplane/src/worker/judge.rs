@@ -11,26 +11,27 @@ use crate::verdict::{DropReason, Grounds, Verdict};
 use af_xdp::Frame;
 use meshgate_policy::{SegmentId, Stage};
 
-/// Frames that go through the stages side by side. Packets have a list of their own, because they are large: each is
-/// written once where it stays, and read there.
+/// Frames that go through the stages side by side: lists in the same order. What is known of a frame is large, so it has a
+/// list of its own: each part is written once where it stays, and read there.
 #[derive(Default)]
 pub(super) struct Lanes {
     /// The frames, each with the device it came in by.
     pub(super) frames: Vec<(Frame, u16)>,
     /// Where each stands, or why it ended.
     pub(super) standings: Vec<Result<Standing, DropReason>>,
-    /// What stage 4 needs to know of those that get there, in their order.
-    pub(super) packets: Vec<IpPacket>,
+    /// Places for as many as there may be frames.
+    pub(super) findings: Vec<Findings>,
 }
 
 /// Where a frame stands after stages 1 and 2.
+#[derive(Clone, Copy)]
 pub(super) enum Standing {
     /// ARP, neighbour discovery and the like: stage 2 alone decides.
-    Passed(Route),
+    Passed,
     /// The rest is up to the flow and the rules.
-    ToFlow(Placed),
+    ToFlow,
     /// A part of a datagram: stage 3 comes first, in the order in which the frames came.
-    ToFragments(Placed),
+    ToFragments,
 }
 
 /// Where a frame goes if it may.
@@ -44,13 +45,14 @@ pub(super) struct Route {
     pub(super) tags: TagsInFrame,
 }
 
-/// What the stages from the third one on need of a frame.
-pub(super) struct Placed {
-    /// Its place among the packets.
-    pub(super) packet: usize,
-    /// Where it goes if it may.
+/// What stages 1 and 2 found of a frame, as far as it got.
+#[derive(Clone)]
+pub(super) struct Findings {
+    /// What it is; without meaning if it ended in stage 1.
+    pub(super) packet: Packet,
+    /// Where it goes if it may; without meaning if it ended before.
     pub(super) route: Route,
-    /// Where its flow is looked for.
+    /// Where its flow is looked for; without meaning if no flow is asked about it.
     pub(super) place: FlowPlace,
 }
 
@@ -66,14 +68,28 @@ impl Lanes {
     /// Returns room for so many frames, all memory taken now.
     pub(super) fn with_capacity(lanes: usize) -> Self {
         let frames = Vec::with_capacity(lanes);
-        Self { frames, standings: Vec::with_capacity(lanes), packets: Vec::with_capacity(lanes) }
+        Self { frames, standings: Vec::with_capacity(lanes), findings: vec![Findings::default(); lanes] }
     }
 
     /// Forgets what is there.
     pub(super) fn clear(&mut self) {
         self.frames.clear();
         self.standings.clear();
-        self.packets.clear();
+    }
+}
+
+impl Findings {
+    /// Returns the packet of a frame that stands before stage 3 or 4.
+    pub(super) fn ip(&self) -> &IpPacket {
+        self.packet.ip().expect("what carries no IP ends or passes in stage 2")
+    }
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        let (segment, tags) = (SegmentId::DEFAULT, TagsInFrame::default());
+        let route = Route { egress: Egress::Device(0), segment, tags };
+        Self { packet: Packet::UNREAD, route, place: FlowPlace::default() }
     }
 }
 
@@ -81,7 +97,8 @@ impl Worker {
     /// Takes a frame through stages 1 and 2 and asks for the memory that stage 4 will read.
     #[inline]
     pub(super) fn prepare(&mut self, ingress: u16, mut frame: Frame, turn: Turn<'_>, lanes: &mut Lanes) {
-        let standing = match self.first_stages(ingress, &mut frame, turn, &mut lanes.packets) {
+        let findings = &mut lanes.findings[lanes.frames.len()];
+        let standing = match self.first_stages(ingress, &mut frame, turn, findings) {
             Ok(Way::ToOwner(owner)) => return self.hand_to_owner(owner, ingress, frame),
             Ok(Way::On(standing)) => Ok(standing),
             Err(reason) => Err(reason),
@@ -96,26 +113,23 @@ impl Worker {
         device: u16,
         frame: &mut Frame,
         turn: Turn<'_>,
-        packets: &mut Vec<IpPacket>,
+        findings: &mut Findings,
     ) -> Result<Way, DropReason> {
-        let packet = self.parse(device, frame)?;
+        let Findings { packet, route, place } = findings;
+        self.parse(device, frame, packet)?;
         let bindings = &turn.published.bindings;
-        let Sender { segment, passage, .. } = bindings.source(device, &packet)?;
-        let judged = match &packet.content {
-            Content::Ip(ip) if passage == Passage::ToRules => {
-                let place = self.tracker.locate(segment, ip);
-                let owner = self.tracker.owner_of(&place, self.crossings.workers());
-                if owner != self.crossings.worker() && !turn.is_handed {
-                    return Ok(Way::ToOwner(owner));
-                }
-                Some(place)
+        let Sender { segment, passage, .. } = bindings.source(device, packet)?;
+        if let (Content::Ip(ip), Passage::ToRules) = (&packet.content, passage) {
+            *place = self.tracker.locate(segment, ip);
+            let owner = self.tracker.owner_of(place, self.crossings.workers());
+            if owner != self.crossings.worker() && !turn.is_handed {
+                return Ok(Way::ToOwner(owner));
             }
-            _ => None,
-        };
-        let egress = self.switch.route(bindings, Ingress { device, segment }, &packet, turn.now_ns)?;
-        let egress = bindings.receivers(egress, segment, &packet)?;
-        let route = Route { egress, segment, tags: packet.tags };
-        let Content::Ip(ip) = &packet.content else { return Ok(Way::On(Standing::Passed(route))) };
+        }
+        let egress = self.switch.route(bindings, Ingress { device, segment }, packet, turn.now_ns)?;
+        let egress = bindings.receivers(egress, segment, packet)?;
+        *route = Route { egress, segment, tags: packet.tags };
+        let Content::Ip(ip) = &packet.content else { return Ok(Way::On(Standing::Passed)) };
         if let Checksum::Partial(request) = ip.checksum {
             // Whoever finishes the checksum sums up to the end of the frame: padding must not be there.
             if let Some(bytes) = packet.unpadded_bytes() {
@@ -123,57 +137,50 @@ impl Worker {
             }
             frame.request_checksum(request.start, request.offset);
         }
-        let Some(place) = judged else {
-            self.overhear(bindings, segment, &packet, frame);
-            return Ok(Way::On(Standing::Passed(route)));
-        };
-        packets.push(*ip);
-        let placed = Placed { packet: packets.len() - 1, route, place };
+        if passage != Passage::ToRules {
+            self.overhear(bindings, segment, packet, frame);
+            return Ok(Way::On(Standing::Passed));
+        }
         Ok(Way::On(match ip.fragment {
-            Fragment::Whole => Standing::ToFlow(placed),
-            Fragment::First { .. } | Fragment::Later { .. } => Standing::ToFragments(placed),
+            Fragment::Whole => Standing::ToFlow,
+            Fragment::First { .. } | Fragment::Later { .. } => Standing::ToFragments,
         }))
     }
 
     /// Returns the verdict of stages 4 to 7 on a packet.
-    pub(super) fn judge_flow(
-        &mut self,
-        ingress: u16,
-        placed: &Placed,
-        ip: &IpPacket,
-        turn: Turn<'_>,
-    ) -> Verdict {
+    pub(super) fn judge_flow(&mut self, ingress: u16, findings: &Findings, turn: Turn<'_>) -> Verdict {
         let Turn { now_ns, published, .. } = turn;
-        let Route { egress, segment, .. } = placed.route;
+        let Route { egress, segment, .. } = findings.route;
+        let ip = findings.ip();
         let judged = Judged { ip, segment, bindings: &published.bindings, ingress, egress, now_ns };
-        let verdict = self.tracker.judge(&judged, &placed.place, published);
+        let verdict = self.tracker.judge(&judged, &findings.place, published);
         if verdict.is_allow() {
-            self.tracker.note_segments(ip, &placed.place);
+            self.tracker.note_segments(ip, &findings.place);
         }
         verdict
     }
 
     /// Stage 1. A frame that is longer than its device's MTU allows passes only if it is TCP data for several segments.
     #[inline]
-    fn parse(&self, ingress: u16, frame: &Frame) -> Result<Packet, DropReason> {
+    fn parse(&self, ingress: u16, frame: &Frame, packet: &mut Packet) -> Result<(), DropReason> {
         // A device that was taken away while its frame crossed.
-        let known = self.known.get(usize::from(ingress)).copied().flatten();
+        let known = self.known.get(usize::from(ingress)).and_then(Option::as_ref);
         let traits = known.ok_or(DropReason::NoDevice)?.traits;
         let context = ParseContext { may_be_partial: traits.may_be_partial };
-        let parsed = Packet::parse(self.pool.bytes(frame), frame.len(), context);
-        if frame.len() > traits.frame_bytes_max && !parsed.is_ok_and(|packet| packet.may_be_cut()) {
+        let read = packet.read(self.pool.bytes(frame), frame.len(), context);
+        if frame.len() > traits.frame_bytes_max && !(read.is_ok() && packet.may_be_cut()) {
             let counters = &self.counters.devices[usize::from(ingress)];
             counters.oversize_packets.add(1);
             counters.oversize_bytes_max.set(counters.oversize_bytes_max.get().max(frame.len() as u64));
             return Err(DropReason::OversizeFrame);
         }
-        let packet = parsed?;
+        read?;
         if let Content::Ip(ip) = &packet.content
             && ip.checksum == Checksum::Beyond
         {
             ip.verify_across(self.pool.chunks(frame))?;
         }
-        Ok(packet)
+        Ok(())
     }
 }
 

@@ -2,10 +2,9 @@
 
 use super::Worker;
 use super::ingress::Turn;
-use super::judge::{Placed, Route, ended_early};
+use super::judge::{Findings, Route, ended_early};
 use crate::binding::Role;
 use crate::fragments::{Admission, Allowance, Arrival, Fate, Origin, Returned};
-use crate::packet::IpPacket;
 use crate::published::Published;
 use crate::tracker::{FollowingPart, number_at_header};
 use crate::verdict::{DropReason, Verdict};
@@ -35,16 +34,11 @@ pub(super) fn waiting_frames_max(slice_frames: usize) -> u32 {
 
 impl Worker {
     /// Takes a part that passed stages 1 and 2 to its end, or keeps it until its first part comes.
-    pub(super) fn pass_part(
-        &mut self,
-        (ingress, frame): (u16, Frame),
-        placed: &Placed,
-        ip: &IpPacket,
-        turn: Turn<'_>,
-    ) {
+    pub(super) fn pass_part(&mut self, (ingress, frame): (u16, Frame), findings: &Findings, turn: Turn<'_>) {
         let Turn { now_ns, published, .. } = turn;
+        let (ip, route) = (findings.ip(), &findings.route);
         let is_uplink = published.bindings.role(ingress) == Some(Role::Uplink);
-        let origin = Origin { segment: placed.route.segment, device: ingress, is_uplink };
+        let origin = Origin { segment: route.segment, device: ingress, is_uplink };
         let moment = (published.generation, now_ns);
         let Some(arrival) = Arrival::of(ip, origin, frame.chunks(), moment) else {
             debug_assert!(false, "only parts come here");
@@ -62,26 +56,26 @@ impl Worker {
             }
             Ok(Admission::Follow(allowance)) => {
                 let verdict = self.tracker.follow(&allowance, part, now_ns, published);
-                self.end(ingress, &verdict, (frame, Some(placed.route)), published);
+                self.end(ingress, &verdict, (frame, Some(route)), published);
             }
             Ok(Admission::Wait(index)) => {
-                let part = WaitingPart { frame, ingress, route: placed.route, part };
+                let part = WaitingPart { frame, ingress, route: *route, part };
                 self.fragments.wait(index, part, arrival.frames);
             }
             Ok(Admission::Judge(index)) => {
-                let verdict = self.judge_flow(ingress, placed, ip, turn);
+                let verdict = self.judge_flow(ingress, findings, turn);
                 let allowance = Allowance {
                     grounds: verdict.grounds(),
                     generation: published.generation,
-                    place: placed.place,
+                    place: findings.place,
                     number_at_header: number_at_header(ip),
                 };
                 let fate = match verdict {
                     Verdict::Allow(_) => Fate::Allowed(allowance),
                     Verdict::Drop(_, grounds) => Fate::Refused(grounds),
                 };
-                self.reject(ingress, &verdict, (&frame, Some(placed.route)), turn);
-                self.end(ingress, &verdict, (frame, Some(placed.route)), published);
+                self.reject(ingress, &verdict, (&frame, Some(route)), turn);
+                self.end(ingress, &verdict, (frame, Some(route)), published);
                 self.fragments.decide(index, fate);
                 self.end_returned(Some(&allowance), now_ns, published);
             }
@@ -116,7 +110,7 @@ impl Worker {
                 (Ok(()), None) => ended_early(DropReason::FragmentRefused, published),
                 (Err(reason), _) => ended_early(reason, published),
             };
-            self.end(ingress, &verdict, (frame, Some(route)), published);
+            self.end(ingress, &verdict, (frame, Some(&route)), published);
         }
     }
 }

@@ -9,6 +9,7 @@ mod pairs;
 mod product;
 mod timing;
 mod update;
+mod worker;
 
 use clap::{Parser, Subcommand};
 use meshgate_dataplane::classifier::{CompileError, Difference};
@@ -35,6 +36,8 @@ enum What {
     RulesFlat(groups::RulesFlat),
     /// What a change of one rule takes until it could be published
     Update(update::Update),
+    /// The whole worker: known flows, new ones, refused packets
+    Worker(worker::Worker),
 }
 
 /// Why nothing was measured, or what was measured is wrong.
@@ -56,6 +59,8 @@ enum BenchError {
     Difference(Difference),
     #[error("{0} headers judged unlike a linear scan, {1} unlike the trace expects")]
     Mismatches(usize, usize),
+    #[error(transparent)]
+    Worker(#[from] worker::WorkerError),
 }
 
 fn main() -> ExitCode {
@@ -64,6 +69,7 @@ fn main() -> ExitCode {
         What::Groups(groups) => groups.run(),
         What::RulesFlat(rules_flat) => rules_flat.run(),
         What::Update(update) => update.run(),
+        What::Worker(worker) => worker.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
