@@ -130,6 +130,7 @@ impl Reference {
 struct RootReference(u64);
 
 impl RootReference {
+    const PLACE: u64 = (1 << SHIFT_AT) - 1;
     const FIRST_AT: u32 = SHIFT_AT;
     const LAST_AT: u32 = Self::FIRST_AT + 16;
     const SHIFT_AT: u32 = Self::LAST_AT + 16;
@@ -146,7 +147,7 @@ impl RootReference {
         let first = (self.0 >> Self::FIRST_AT & 0xffff) as u16;
         let last = (self.0 >> Self::LAST_AT & 0xffff) as u32;
         let number = u32::from(digit.wrapping_sub(first)).wrapping_shr((self.0 >> Self::SHIFT_AT) as u32);
-        (self.0 as u32 & PLACE) + number.min(last)
+        (self.0 & Self::PLACE) as u32 + number.min(last)
     }
 }
 

@@ -257,7 +257,7 @@ mod tests {
             for class in 0..classes {
                 let kind = class % 7;
                 let expected = [if kind < 5 { kind } else { 99 }, if kind == 2 { 2 } else { 99 }, 99];
-                let found = cells.map(|program| programs.rank(program as u16, class.into()));
+                let found = cells.map(|program| programs.rank(u16::try_from(program).unwrap(), class.into()));
                 assert_eq!(found, expected, "class {class} of {classes}");
             }
         }

@@ -100,7 +100,7 @@ impl Matrix {
     pub(super) fn cell(&self, row: u32, destination: u32) -> u32 {
         let column = destination as usize;
         let block = u32::from(self.rows[row as usize + column / BLOCK_CELLS]);
-        block << BLOCK_CELLS.ilog2() | destination % (1 << BLOCK_CELLS.ilog2())
+        (block << BLOCK_CELLS.ilog2()) | (destination % (1 << BLOCK_CELLS.ilog2()))
     }
 
     /// Returns the program of a cell.
@@ -264,7 +264,6 @@ impl<'a> Filling<'a> {
         sorted.sort_unstable_by_key(|rule| (rule.source, rule.destination, rule.rank));
         let mut numbers = vec![0; sides.atoms as usize];
         let mut rows = vec![EMPTY_BLOCK; self.blocks_a_row];
-        let mut count = 1;
         let mut budget = ATOM_CELLS_MAX;
         let mut cells = vec![EMPTY_PROGRAM; sides.atoms as usize];
         let sources = sorted.chunk_by(|a, b| a.source == b.source).count();
@@ -278,8 +277,7 @@ impl<'a> Filling<'a> {
                 cells[of_pair[0].destination as usize] = self.programs.program(held)?;
             }
             self.push_atom_row(&cells, &mut rows)?;
-            numbers[of_source[0].source as usize] = count;
-            count += 1;
+            numbers[of_source[0].source as usize] = index_u32(done);
             of_source.iter().for_each(|rule| cells[rule.destination as usize] = EMPTY_PROGRAM);
         }
         Ok(AtomRows { numbers, rows })

@@ -108,7 +108,8 @@ fn check_refusal(error: &CompileError, policy: &Policy, faults: &[Fault]) {
         | CompileError::TrieNodes
         | CompileError::ProgramRanks
         | CompileError::Blocks
-        | CompileError::CellRules => {
+        | CompileError::Numbers
+        | CompileError::AtomCells => {
             panic!("a small policy is too large: {error}")
         }
     }

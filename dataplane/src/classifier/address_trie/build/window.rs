@@ -50,7 +50,7 @@ impl Window {
             let last = (places.len() + before).checked_sub(OUTSIDE_MAX + 1).filter(|last| *last >= before)?;
             let node = |place: &Stretch| u32::from(place.first) >> shift;
             let (first, last) = (node(places.get(before)?), node(places.get(last)?));
-            Some(Self { first: (first << shift) as u16, inside: last - first + 1, shift })
+            Some(Self { first: (first << shift & 0xffff) as u16, inside: last - first + 1, shift })
         });
         windows.min_by_key(|window| window.inside)
     }
