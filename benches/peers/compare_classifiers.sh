@@ -20,7 +20,7 @@ if ! pkg-config --exists libdpdk || ! command -v xz >/dev/null; then
   echo "installing libdpdk-dev and xz-utils"
   apt-get update -q >/dev/null && apt-get install -y -q libdpdk-dev xz-utils >/dev/null
 fi
-cargo build --release --locked --quiet -p meshgate-benches --bin meshgate-bench
+[ -n "${BUILT:-}" ] || cargo build --release --locked --quiet -p meshgate-benches --bin meshgate-bench
 scratch=$(mktemp -d)
 trap 'kill ${ours_PID:-} ${peer_PID:-} 2>/dev/null || true; rm -rf "$scratch"' EXIT
 # shellcheck disable=SC2046 # flags are words
@@ -54,8 +54,9 @@ alternate() {
   done
   shift
   coproc ours { exec taskset -c "$processor" "${command[@]}"; }
-  coproc peer { exec taskset -c "$processor" "$scratch/rte_acl" -l "$processor" --no-huge -m 4000 --no-pci --no-telemetry \
-    --log-level=3 --file-prefix "meshgate-$$" -- "$@"; } 2>/dev/null
+  # The shell warns of a second one, which is meant.
+  { coproc peer { exec taskset -c "$processor" "$scratch/rte_acl" -l "$processor" --no-huge -m 4000 --no-pci --no-telemetry \
+    --log-level=3 --file-prefix "meshgate-$$" -- "$@"; }; } 2>/dev/null
   local ours_out=${ours[0]} ours_in=${ours[1]} peer_out=${peer[0]} peer_in=${peer[1]}
   read -r -u "$peer_out" built
   : >"$scratch/figures"

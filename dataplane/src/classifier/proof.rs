@@ -19,9 +19,13 @@ use meshgate_policy::{
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Addresses, counted once a segment, up to which kinds are looked for. Each is asked for its groups by linear scan;
-/// a policy with more of them has more pairs than any budget anyway.
-const CANDIDATES_MAX: usize = 4_096;
+/// Endpoints looked at, over all addresses that are asked for their groups, up to which kinds are looked for; a policy with
+/// more has more pairs than any budget anyway.
+const VISITS_MAX: usize = 1 << 20;
+/// Endpoints looked at where packets are drawn: some ten milliseconds in a policy that takes hundreds to compile.
+const DRAWN_VISITS_MAX: usize = 1 << 21;
+/// Packets drawn at least.
+const DRAWS_MIN: usize = 8;
 
 /// How much a proof may compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,8 +82,9 @@ impl Classifier {
             }
             None => {
                 let mut rng = Rng::new(budget.seed);
-                let drawn: Vec<PolicyKey> =
-                    (0..budget.draws).map(|_| generate::packet(policy, &mut rng)).collect();
+                let affordable = DRAWN_VISITS_MAX / (2 * policy.endpoints.len().max(1));
+                let draws = (budget.draws as usize).min(affordable.max(DRAWS_MIN));
+                let drawn: Vec<PolicyKey> = (0..draws).map(|_| generate::packet(policy, &mut rng)).collect();
                 let packets = comparison.run(crossed(&drawn))?;
                 Ok(Proof { packets, exhaustive: false })
             }
@@ -165,7 +170,8 @@ impl Kinds {
     /// Returns the kinds, unless there are too many addresses to look at.
     fn find(classifier: &Classifier, policy: &Policy) -> Option<Self> {
         let (candidates, segments) = (candidate_addresses(policy), candidate_segments(policy));
-        if candidates.len() * segments.len() > CANDIDATES_MAX {
+        let asked = candidates.len() * segments.len();
+        if asked.saturating_mul(policy.endpoints.len() + policy.groups.len()) > VISITS_MAX {
             return None;
         }
         let peers: BTreeSet<&[Prefix]> = sides(policy).filter_map(peer_of).collect();

@@ -180,8 +180,11 @@ impl Policy {
             (group.segment == segment && group.prefixes.iter().any(|prefix| prefix.contains(address)))
                 || owners.iter().any(|owner| group.endpoints.contains(owner))
         };
-        let built_in = [GroupId::ANY, GroupId::EXTERNAL, GroupId::MULTICAST];
-        let built_in = built_in.into_iter().filter(|group| self.is_member(*group, segment, address));
+        let is_multicast = is_group_address(address);
+        let is_external = !is_multicast && owners.is_empty() && !self.is_in_a_prefix(segment, address);
+        let built_in =
+            [(GroupId::ANY, true), (GroupId::EXTERNAL, is_external), (GroupId::MULTICAST, is_multicast)];
+        let built_in = built_in.into_iter().filter_map(|(group, holds)| holds.then_some(group));
         built_in.chain(self.groups.iter().filter(holds).map(|group| group.id)).collect()
     }
 
@@ -238,10 +241,14 @@ impl Policy {
     }
 
     fn is_claimed(&self, segment: SegmentId, address: IpAddr) -> bool {
-        let in_prefix = |group: &crate::Group| {
+        self.endpoint_of(segment, address).is_some() || self.is_in_a_prefix(segment, address)
+    }
+
+    fn is_in_a_prefix(&self, segment: SegmentId, address: IpAddr) -> bool {
+        let holds = |group: &crate::Group| {
             group.segment == segment && group.prefixes.iter().any(|prefix| prefix.contains(address))
         };
-        self.endpoint_of(segment, address).is_some() || self.groups.iter().any(in_prefix)
+        self.groups.iter().any(holds)
     }
 
     fn endpoint_owns(&self, id: EndpointId, segment: SegmentId, address: IpAddr) -> bool {
