@@ -63,7 +63,7 @@
 //! root_of_segment: [u16]       segment number -> place in roots
 //! roots:           v4, v6      root tables of source addresses and of destination addresses
 //! trie.tables:     [page; 256] upper byte -> page
-//! trie.pages:      [u32; 256]  second byte -> reference
+//! trie.pages:      [u64; 256]  second byte -> row of nodes, and how one is chosen
 //! trie.nodes:      64 bytes    { lasts [i16; 10], references [u32; 11] }: class, nodes or skip
 //! columns:         [u32]       for each list of columns where its rows begin, or its destination columns; a class that
 //!                              has one column is that column

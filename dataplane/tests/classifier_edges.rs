@@ -353,3 +353,55 @@ fn too_many_l4_classes_are_refused_by_name() {
     assert!(matches!(error, CompileError::L4Classes(_)), "{error}");
     assert!(error.to_string().ends_with("L4_CLASSES_MAX is 65536"), "{error}");
 }
+
+/// Rules from the prefixes of 0.0.0.0 of each length, so that the first address of all has the last class of the sources.
+fn nested_sources(count: u8) -> Policy {
+    let rule_of = |length: u8| {
+        let ports = PortSet::new(vec![PortRange::new(u16::from(length) + 1, u16::from(length) + 1).unwrap()]);
+        let l4 = L4Match::Ports(Protocol::TCP, ports.unwrap());
+        Rule {
+            kind: RuleKind::GroupRule,
+            ..rule(1 + u32::from(length), peer(&format!("0.0.0.0/{length}")), ANY, l4)
+        }
+    };
+    Policy { rules: (0..count).map(rule_of).collect(), ..Policy::empty(Action::Deny) }
+}
+
+#[test]
+fn bursts_that_end_within_a_quad_are_judged_where_sources_have_more_classes_than_destinations() {
+    for count in [2, 8, 31, 32] {
+        let policy = nested_sources(count);
+        let keys: Vec<PolicyKey> =
+            (0..9).map(|at| key("0.0.0.0", "10.0.0.1", tcp(1 + at % u16::from(count)))).collect();
+        for length in 1..=keys.len() {
+            compiled(&policy, &keys[..length]);
+        }
+    }
+}
+
+#[test]
+fn many_rules_of_many_l4_classes_have_few_enough_programs() {
+    const GROUPS: u32 = 400;
+    let mut policy = Policy::empty(Action::Deny);
+    policy.groups =
+        (0..GROUPS).map(|at| group(100 + at, &[&format!("10.{}.{}.0/24", at / 256, at % 256)])).collect();
+    let pairs = (0..GROUPS).flat_map(|source| (0..GROUPS).map(move |destination| (source, destination)));
+    policy.rules = (0..32_600u16)
+        .zip(pairs)
+        .map(|(at, (source, destination))| {
+            let port = 1 + at % 4_200;
+            let ports = PortSet::new(vec![PortRange::new(port, port).unwrap()]).unwrap();
+            let side = |at| Side::Group(GroupId(100 + at));
+            let l4 = L4Match::Ports(Protocol::TCP, ports);
+            rule(1 + u32::from(at), side(source), side(destination), l4)
+        })
+        .collect();
+    let classifier = Classifier::compile_within(&policy, ColumnBudget::NONE).unwrap();
+    assert!(classifier.footprint().l4_classes > 4_096 && classifier.footprint().programs > 32_600);
+    for (source, destination, port) in [(0, 0, 1), (0, 1, 2), (10, 99, 4_100), (81, 0, 3_001), (81, 0, 3_002)]
+    {
+        let address = |at: u32| format!("10.{}.{}.7", at / 256, at % 256);
+        let key = key(&address(source), &address(destination), tcp(port));
+        assert_eq!(classifier.classify(&key).decision, policy.decide(&key), "{key:?}");
+    }
+}

@@ -65,6 +65,8 @@ const SKIP_BITS_MIN: u32 = 2 * DIGIT_BITS;
 /// Nodes of all tries together. 2^22 nodes of 64 bytes are 268 MB, enough for 200,000 endpoints with five scattered IPv6
 /// addresses each.
 pub(super) const TRIE_NODES_MAX: usize = 1 << 22;
+/// Pages of all root tables: 2^17 of two KiB are 268 MB.
+pub(super) const TRIE_PAGES_MAX: usize = 1 << 17;
 /// Bits that choose a node of a row at most.
 const ROW_BITS_MAX: u32 = DIGIT_BITS - 3;
 const _: () = assert!(NODE_REFERENCES + NODE_LASTS + 1 == NODE_WORDS);

@@ -16,7 +16,7 @@ const LOWER: u32 = 0xffff;
 /// Packets that a step takes at once, so that counting them costs less.
 const QUAD: usize = 4;
 
-/// Returns how many quads so many packets are; what lies behind them in the last one is looked up for nothing.
+/// Returns how many quads so many packets are; what fills up the last one is looked up for nothing.
 fn quads_of(packets: usize) -> usize {
     packets.div_ceil(QUAD)
 }
@@ -152,7 +152,10 @@ impl Classifier {
         let mut digits = [[0; 2]; BURST_KEYS];
         let mut walks = [[Reference::default(); 2]; BURST_KEYS];
         let has_ipv6 = self.begin(keys, &mut nodes, &mut digits);
-        if !first_steps(&self.trie, &nodes, &digits, &mut walks, keys.len()) {
+        let is_over = first_steps(&self.trie, &nodes, &digits, &mut walks, keys.len());
+        // What fills up the last quad is of the first class, which has a place in every table of either side.
+        walks[keys.len()..quads_of(keys.len()) * QUAD].fill([Reference::default(); 2]);
+        if !is_over {
             let open = Open::of(&walks[..keys.len()]);
             if has_ipv6 {
                 finish_mixed(&self.trie, keys, &mut walks, &open);

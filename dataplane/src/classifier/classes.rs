@@ -26,6 +26,9 @@ pub(super) const FIRST_GROUP: Atom = 3;
 /// Marks addresses that a prefix or an endpoint claims. Only the sweep knows it; no class contains it.
 const CLAIMED: Atom = Atom::MAX;
 
+/// Groups and peers of all classes together: 2^26 of four bytes are 268 MB, twice while compiling.
+pub(super) const CLASS_ATOMS_MAX: usize = 1 << 26;
+
 /// A stretch of addresses of one class; it ends where the next one begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Run {
@@ -178,7 +181,11 @@ impl Claims {
         claims.sort_unstable();
         let (ipv4, ipv6) = claims.split_at(claims.partition_point(|claim| !claim.is_ipv6));
         let mut runs = |claims, is_ipv6| {
-            self.sweep(claims, classes).map_err(|first| CompileError::GroupsPerAddress {
+            let runs = self.sweep(claims, classes);
+            if classes.atoms_count > CLASS_ATOMS_MAX {
+                return Err(CompileError::ClassAtoms);
+            }
+            runs.map_err(|first| CompileError::GroupsPerAddress {
                 address: address_of(first, is_ipv6),
                 segment,
             })
@@ -195,6 +202,9 @@ impl Claims {
         let mut open = vec![Open { last: u128::MAX, class: outside, atoms: Vec::new() }];
         let mut atoms = Vec::new();
         for same in claims.chunk_by(|a, b| (a.first, a.length) == (b.first, b.length)) {
+            if classes.atoms_count > CLASS_ATOMS_MAX {
+                break;
+            }
             let (first, last) = (same[0].first, same[0].last());
             runs.close(&mut open, first);
             atoms.clear();
@@ -264,6 +274,8 @@ pub(super) struct Classes {
     pub(super) atoms: Vec<Vec<Atom>>,
     /// Atoms that are groups of the policy, not peers: those below this number.
     first_peer: Atom,
+    /// Atoms of all classes.
+    atoms_count: usize,
 }
 
 impl Classes {
@@ -293,6 +305,7 @@ impl Classes {
             return None;
         }
         let class = index_u32(self.atoms.len());
+        self.atoms_count += atoms.len();
         self.numbers.insert(swept.to_vec(), class);
         self.atoms.push(atoms);
         Some(class)

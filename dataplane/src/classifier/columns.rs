@@ -29,8 +29,10 @@ use super::matrix::{BLOCK_CELLS, RankedRule};
 use hashbrown::HashMap;
 use meshgate_policy::limits::GROUPS_PER_ENDPOINT_MAX;
 
-/// Columns a class that a side may have. With the last one a class has a column for each of its groups.
+/// Columns a class that a side may have, and as many as let each group and peer have a column of its own.
 const FORMS: [usize; 6] = [1, 2, 3, 4, 8, GROUPS_PER_ENDPOINT_MAX];
+/// Most columns a class. Built-in groups, groups and prefixes of rules that lie in each other are seldom as many.
+const COLUMNS_MAX: usize = 64;
 
 /// The column that holds nothing, with which the list of a class ends that has fewer columns than others; its row begins at
 /// the same place, the first one.
@@ -166,8 +168,9 @@ impl OneSide {
 
     /// Returns all forms that differ.
     fn forms(&self) -> Vec<Columns> {
-        let last = FORMS.iter().position(|form| *form >= self.atoms_max).unwrap_or(FORMS.len() - 1);
-        FORMS[..=last].iter().map(|per_class| self.columns(*per_class)).collect()
+        let unmerged = self.atoms_max.clamp(1, COLUMNS_MAX);
+        let merging = FORMS.into_iter().filter(|per_class| *per_class < unmerged);
+        merging.chain([unmerged]).map(|per_class| self.columns(per_class)).collect()
     }
 }
 
@@ -272,7 +275,7 @@ impl Forms {
         let pairs = (0..sources.len()).flat_map(|s| (0..destinations.len()).map(move |d| (s, d)));
         let mut costs: Vec<(Cost, (usize, usize))> =
             pairs.map(|(s, d)| (Cost::of(&sources[s], &destinations[d], source.atoms), (s, d))).collect();
-        // Where nothing is merged, programs are no more than rules.
+        // Where nothing is merged, programs are no more than rules and memberships.
         let unmerged = (sources.len() - 1, destinations.len() - 1);
         costs.retain(|(cost, _)| cost.is_within(budget));
         costs.sort_by_key(|(cost, _)| (cost.reading, cost.cells));
@@ -293,7 +296,7 @@ impl Forms {
         let mut made = None;
         for (source, destination) in others {
             match compile(&self.sources[*source], &self.destinations[*destination], limits) {
-                Err(CompileError::ProgramRanks | CompileError::Numbers) => {}
+                Err(error) if error.is_of_the_form() => {}
                 result => {
                     (made, chosen) = (Some(result?), (*source, *destination));
                     break;

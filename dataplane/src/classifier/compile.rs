@@ -1,9 +1,9 @@
 //! Compiling: policy -> classes and tries -> columns -> cells and programs.
 
-use super::address_trie::{TRIE_NODES_MAX, TrieBuilder, index_u32};
-use super::classes::{Atoms, Claims, Classes, FIRST_GROUP, Run};
+use super::address_trie::{TRIE_NODES_MAX, TRIE_PAGES_MAX, TrieBuilder, index_u32};
+use super::classes::{Atoms, CLASS_ATOMS_MAX, Claims, Classes, FIRST_GROUP, Run};
 use super::columns::{ColumnBudget, Forms};
-use super::l4_class::{L4_CLASSES_MAX, L4Classes, L4Matches};
+use super::l4_class::{L4_CLASSES_MAX, L4_PIECES_MAX, L4Classes, L4Matches};
 use super::l4_program::PROGRAM_RANKS_MAX;
 use super::matrix::{ATOM_CELLS_MAX, BLOCKS_MAX, L4Shape, NUMBERS_MAX, RankedRule, Sides, WholeMatrix};
 use super::store::Rows;
@@ -15,6 +15,8 @@ use std::net::IpAddr;
 /// Every rule, the membership of every group and the default have a rank, and ranks are stored as `u16`.
 const RANKS_MAX: usize = RULES_MAX + GROUPS_MAX + 1;
 const _: () = assert!(RANKS_MAX <= 1 << 16);
+/// Runs of all segments: 2^23 of 32 bytes are 268 MB while compiling.
+const RUNS_MAX: usize = 1 << 23;
 
 /// Why a policy cannot be compiled. Each names the limit or the thing at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +54,18 @@ pub enum CompileError {
     /// The rules of all cells tell too many classes apart.
     #[error("the programs of all cells need more ranks than PROGRAM_RANKS_MAX, {PROGRAM_RANKS_MAX}")]
     ProgramRanks,
+    /// The tries have too many pages of root tables that differ.
+    #[error("the address tries need more pages than TRIE_PAGES_MAX, {TRIE_PAGES_MAX}")]
+    TriePages,
+    /// Prefixes cut the addresses of all segments into too many pieces.
+    #[error("the prefixes cut the addresses of all segments into more runs than RUNS_MAX, {RUNS_MAX}")]
+    Runs,
+    /// Addresses are in too many groups and peers, over all classes.
+    #[error("the classes of addresses have more groups and peers than CLASS_ATOMS_MAX, {CLASS_ATOMS_MAX}")]
+    ClassAtoms,
+    /// The port ranges of the rules cut each other too often.
+    #[error("the matches of the rules hold more pieces of ports than L4_PIECES_MAX, {L4_PIECES_MAX}")]
+    L4Pieces,
     /// The columns of both sides make too large a matrix.
     #[error("the matrix of columns needs more blocks than BLOCKS_MAX, {BLOCKS_MAX}")]
     Blocks,
@@ -61,6 +75,13 @@ pub enum CompileError {
     /// Too many addresses on either side are told apart by too many rules.
     #[error("the rows of all sources have more cells than ATOM_CELLS_MAX, {ATOM_CELLS_MAX}")]
     AtomCells,
+}
+
+impl CompileError {
+    /// Returns whether another form of columns may compile.
+    pub(super) fn is_of_the_form(&self) -> bool {
+        matches!(self, Self::ProgramRanks | Self::Numbers | Self::Blocks | Self::AtomCells)
+    }
 }
 
 /// Returns the classifier of a policy, its columns chosen within the budget.
@@ -154,14 +175,19 @@ struct SegmentRuns {
 
 impl SegmentRuns {
     fn collect(claims: &Claims, classes: &mut Classes) -> Result<Self, CompileError> {
-        let mut runs = vec![claims.runs(None, classes)?];
+        let mut count = 0usize;
+        let mut limited = |runs: [Vec<Run>; 2]| {
+            count += runs.iter().map(Vec::len).sum::<usize>();
+            if count > RUNS_MAX { Err(CompileError::Runs) } else { Ok(runs) }
+        };
+        let mut runs = vec![limited(claims.runs(None, classes)?)?];
         let segments_end = claims.segments().last().map_or(0, |last| usize::from(last.0) + 1);
         let mut root_of_segment = vec![0; segments_end + 1];
         for segment in claims.segments() {
             // Segment numbers are 16 bits wide, and so is the number of those that claim anything.
             root_of_segment[usize::from(segment.0)] =
                 u16::try_from(runs.len()).map_err(|_| CompileError::TrieNodes)?;
-            runs.push(claims.runs(Some(segment), classes)?);
+            runs.push(limited(claims.runs(Some(segment), classes)?)?);
         }
         Ok(Self { runs, root_of_segment })
     }

@@ -24,6 +24,8 @@ const NO_POINT: u32 = 0x1_0000;
 const PORT_PAGES: usize = (u16::MAX as usize + 1) / PAGE_POINTS;
 /// L4 classes of a policy. Classes are stored as `u16`; a policy that names every TCP port apart still fits.
 pub(super) const L4_CLASSES_MAX: usize = 1 << 16;
+/// Pieces that all matches hold together: what telling them apart takes time and memory for.
+pub(super) const L4_PIECES_MAX: usize = 1 << 26;
 
 /// How the points of a protocol are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ pub(super) struct L4Classes {
 
 /// What the compiler needs beyond the map: which classes a rule's match holds.
 pub(super) struct L4Matches {
-    /// The match of each rule by its place in the policy, behind them that of each group's membership.
+    /// The match of each rule by its place in the policy.
     pub(super) of_rank: Vec<u32>,
     /// The classes of each distinct match, sorted.
     pub(super) classes: Vec<Vec<u16>>,
@@ -105,8 +107,10 @@ impl L4Classes {
                 index_u32(matches.len() - 1)
             }));
         }
-        of_rank.resize(policy.rules.len() + policy.groups.len(), L4Matches::ANY);
         let pieces = Pieces::cut(&matches);
+        if matches.iter().map(|one| pieces.count_inside(one)).sum::<usize>() > L4_PIECES_MAX {
+            return Err(CompileError::L4Pieces);
+        }
         let (of_piece, count) = refine(&pieces, &matches);
         if count > L4_CLASSES_MAX {
             return Err(CompileError::L4Classes(count));
@@ -231,13 +235,22 @@ impl Pieces {
 
     /// Returns the places of the pieces that a match holds.
     fn inside(&self, one: &L4Match) -> Vec<usize> {
+        self.stretches_inside(one).into_iter().flatten().collect()
+    }
+
+    /// Returns how many pieces a match holds.
+    fn count_inside(&self, one: &L4Match) -> usize {
+        self.stretches_inside(one).iter().map(ExactSizeIterator::len).sum()
+    }
+
+    fn stretches_inside(&self, one: &L4Match) -> Vec<std::ops::Range<usize>> {
         if let L4Match::Protocol(protocol) = one {
-            return self.of_protocol(protocol.0).collect();
+            return vec![self.of_protocol(protocol.0)];
         }
-        let Some((protocol, ranges)) = ranges_of(one) else { return (0..self.list.len()).collect() };
+        let Some((protocol, ranges)) = ranges_of(one) else { return vec![0..self.list.len()] };
         let place =
             |point| self.list.partition_point(|piece| (piece.protocol, piece.first) < (protocol.0, point));
-        ranges.into_iter().flat_map(|(first, last)| place(first)..place(last + 1)).collect()
+        ranges.into_iter().map(|(first, last)| place(first)..place(last + 1)).collect()
     }
 }
 

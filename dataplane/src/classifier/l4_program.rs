@@ -191,7 +191,7 @@ impl Programs {
         let width = index_u32(if self.levels == 0 { self.leaf_classes } else { PAGE_REFERENCES });
         let mut kept = Kept {
             leaves: Rows::new(self.leaf_classes),
-            pages: Rows::new(PAGE_REFERENCES),
+            pages: [Rows::new(PAGE_REFERENCES), Rows::new(PAGE_REFERENCES)],
             places: HashMap::new(),
         };
         let empty = kept.place_of(&self, self.levels, EMPTY_PROGRAM);
@@ -201,7 +201,14 @@ impl Programs {
             *cell = kept.place_of(&self, self.levels, *cell) / width;
             programs.insert(*cell);
         }
-        let (ranks, pages) = (kept.leaves.list, kept.pages.list);
+        // Programs are numbered by themselves, so the pages that are programs stand in front of those below them.
+        let [below, mut pages] = kept.pages.map(|pages| pages.list);
+        if self.levels > 1 {
+            let shift = index_u32(pages.len());
+            pages.iter_mut().for_each(|reference| *reference += shift);
+        }
+        pages.extend(below);
+        let ranks = kept.leaves.list;
         (L4Programs { ranks, pages, levels: self.levels, width, leaf_mask }, programs.len())
     }
 }
@@ -209,7 +216,8 @@ impl Programs {
 /// What of all programs that were made is looked up.
 struct Kept {
     leaves: Rows<u16>,
-    pages: Rows<u32>,
+    /// Pages below others, and pages that are programs.
+    pages: [Rows<u32>; 2],
     /// The new place of each leaf and page, with the level at which it stands.
     places: HashMap<(u32, u32), u32>,
 }
@@ -227,7 +235,8 @@ impl Kept {
         } else {
             let below = &from.pages.list[begins..][..PAGE_REFERENCES];
             let page: Vec<u32> = below.iter().map(|place| self.place_of(from, level - 1, *place)).collect();
-            self.pages.number_of(&page) * index_u32(PAGE_REFERENCES)
+            let pages = &mut self.pages[usize::from(level == from.levels)];
+            pages.number_of(&page) * index_u32(PAGE_REFERENCES)
         };
         self.places.insert((level, place), kept);
         kept

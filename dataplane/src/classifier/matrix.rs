@@ -31,8 +31,8 @@ use hashbrown::HashMap;
 
 /// Cells of one block: program numbers of two bytes, one cache line.
 pub(super) const BLOCK_CELLS: usize = 32;
-/// Blocks that differ, and programs: their numbers have two bytes. Where no two groups share a column, a policy within its
-/// limits cannot have more: each rule and each membership is one program in one cell.
+/// Blocks that differ, and programs: their numbers have two bytes. Where no two groups share a column, which is what is tried
+/// last, each rule and each membership is at most one program in one cell.
 pub(super) const NUMBERS_MAX: usize = 1 << 16;
 /// Block numbers of all rows together: 2^26 of two bytes are 128 MB. 10,000 x 10,000 single-group columns take a
 /// twentieth of it.

@@ -19,8 +19,8 @@ use meshgate_policy::{
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-/// Endpoints looked at, over all addresses that are asked for their groups, up to which kinds are looked for; a policy with
-/// more has more pairs than any budget anyway.
+/// Endpoints, groups and peers looked at, over all addresses that are asked for theirs, and matches over all L4 keys, up to
+/// which kinds are looked for; a policy with more has more pairs than any budget anyway.
 const VISITS_MAX: usize = 1 << 20;
 /// Endpoints looked at where packets are drawn: some ten milliseconds in a policy that takes hundreds to compile.
 const DRAWN_VISITS_MAX: usize = 1 << 21;
@@ -170,11 +170,12 @@ impl Kinds {
     /// Returns the kinds, unless there are too many addresses to look at.
     fn find(classifier: &Classifier, policy: &Policy) -> Option<Self> {
         let (candidates, segments) = (candidate_addresses(policy), candidate_segments(policy));
+        let peers: BTreeSet<&[Prefix]> = sides(policy).filter_map(peer_of).collect();
         let asked = candidates.len() * segments.len();
-        if asked.saturating_mul(policy.endpoints.len() + policy.groups.len()) > VISITS_MAX {
+        let of_an_address = 1 + policy.endpoints.len() + policy.groups.len() + peers.len();
+        if asked.saturating_mul(of_an_address) > VISITS_MAX {
             return None;
         }
-        let peers: BTreeSet<&[Prefix]> = sides(policy).filter_map(peer_of).collect();
         let of_segment = |segment: &SegmentId| {
             let mut seen: HashSet<([u32; 2], Vec<GroupId>, Vec<bool>)> = HashSet::new();
             let is_new = |address: &&IpAddr| {
@@ -188,7 +189,7 @@ impl Kinds {
             (*segment, [ipv4, ipv6])
         };
         let addresses = segments.iter().map(of_segment).collect();
-        Some(Self { addresses, l4: l4_kinds(classifier, policy) })
+        Some(Self { addresses, l4: l4_kinds(classifier, policy)? })
     }
 
     /// Returns how many packets stand for all there can be.
@@ -259,8 +260,8 @@ fn candidate_segments(policy: &Policy) -> BTreeSet<SegmentId> {
     named.iter().copied().chain(unknown).collect()
 }
 
-/// Returns one L4 key of each kind.
-fn l4_kinds(classifier: &Classifier, policy: &Policy) -> Vec<L4Key> {
+/// Returns one L4 key of each kind, unless there are too many to look at.
+fn l4_kinds(classifier: &Classifier, policy: &Policy) -> Option<Vec<L4Key>> {
     let matches: BTreeSet<&L4Match> = policy.rules.iter().map(|rule| &rule.l4).collect();
     let mut candidates: BTreeSet<(u8, u16, u16)> = (0..=u8::MAX).map(|protocol| (protocol, 0, 0)).collect();
     for one in &matches {
@@ -280,13 +281,16 @@ fn l4_kinds(classifier: &Classifier, policy: &Policy) -> Vec<L4Key> {
             }
         }
     }
+    if candidates.len().saturating_mul(matches.len()) > VISITS_MAX {
+        return None;
+    }
     let mut seen: HashSet<(u32, Vec<bool>)> = HashSet::new();
     let keys = candidates.into_iter().map(|(protocol, source_port, destination_port)| {
         L4Key::ports(Protocol(protocol), source_port, destination_port)
     });
-    keys.filter(|key| {
+    let is_new = |key: &L4Key| {
         let held = matches.iter().map(|one| one.matches(*key)).collect();
         seen.insert((classifier.l4_classes.class_of(*key), held))
-    })
-    .collect()
+    };
+    Some(keys.filter(is_new).collect())
 }

@@ -105,7 +105,11 @@ fn check_refusal(error: &CompileError, policy: &Policy, faults: &[Fault]) {
             assert!(groups > GROUPS_PER_ENDPOINT_MAX, "{error}; it is in {groups}");
         }
         CompileError::L4Classes(_)
+        | CompileError::L4Pieces
         | CompileError::TrieNodes
+        | CompileError::TriePages
+        | CompileError::Runs
+        | CompileError::ClassAtoms
         | CompileError::ProgramRanks
         | CompileError::Blocks
         | CompileError::Numbers

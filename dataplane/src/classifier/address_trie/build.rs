@@ -58,6 +58,9 @@ impl TrieBuilder {
             rest = &rest[rest.iter().skip(1).take_while(|next| next.first <= first).count()..];
             *page = self.page(rest, first);
         }
+        if self.trie.pages.len() > TRIE_PAGES_MAX {
+            return Err(CompileError::TriePages);
+        }
         let tables = &mut self.trie.tables;
         let number = *self.tables.entry(table).or_insert_with(|| {
             tables.push(table);
