@@ -31,7 +31,8 @@ TIMEOUT_S = 1800
 # What a copy of each kind holds, and its members.
 COPIES = {
     "classifier": (["proto/policy", "dataplane/src/classifier", "dataplane/src/classifier.rs",
-                    "dataplane/tests/classifier", "dataplane/tests/classifier_oracle.rs"],
+                    "dataplane/tests/classifier", "dataplane/tests/classifier_oracle.rs",
+                    "dataplane/tests/classifier_edges.rs"],
                    ["proto/policy", "dataplane"]),
     "dataplane": (["proto", "dataplane"],
                   ["proto", "proto/policy", "dataplane", "dataplane/af_xdp", "dataplane/flow_ring"]),
@@ -43,8 +44,12 @@ version.workspace = true
 edition.workspace = true
 
 [dependencies]
+arrayvec = { workspace = true }
+bytemuck = { workspace = true }
+hashbrown = { workspace = true }
 meshgate-policy = { workspace = true }
 thiserror = { workspace = true }
+wide = { workspace = true }
 """
 
 def prepare(kind):
