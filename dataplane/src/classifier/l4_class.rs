@@ -247,7 +247,9 @@ impl Pieces {
         if let L4Match::Protocol(protocol) = one {
             return vec![self.of_protocol(protocol.0)];
         }
-        let Some((protocol, ranges)) = ranges_of(one) else { return vec![0..self.list.len()] };
+        let Some((protocol, ranges)) = ranges_of(one) else {
+            return std::iter::once(0..self.list.len()).collect();
+        };
         let place =
             |point| self.list.partition_point(|piece| (piece.protocol, piece.first) < (protocol.0, point));
         ranges.into_iter().map(|(first, last)| place(first)..place(last + 1)).collect()
