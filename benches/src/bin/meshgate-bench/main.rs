@@ -53,6 +53,8 @@ enum BenchError {
     SourcePort(PathBuf, usize),
     #[error("the policy cannot be compiled: {0}")]
     Compile(CompileError),
+    #[error("--rules 0: there is no rule to change")]
+    NoRules,
     #[error(transparent)]
     Apply(ApplyError),
     #[error("the compiled policy is wrong: {0}")]

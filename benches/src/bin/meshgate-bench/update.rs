@@ -20,6 +20,9 @@ pub struct Update {
 impl Update {
     /// Runs it and prints what came out.
     pub fn run(&self) -> Result<(), BenchError> {
+        if self.shape.rules == 0 {
+            return Err(BenchError::NoRules);
+        }
         let mut policy = product::policy(self.shape);
         let host = Host { name: Name::default_name(), devices: Vec::new(), workers: 1 };
         let mut rng = Rng::new(self.shape.seed);
