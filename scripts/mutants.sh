@@ -32,7 +32,7 @@ TIMEOUT_S = 1800
 COPIES = {
     "classifier": (["proto/policy", "dataplane/src/classifier", "dataplane/src/classifier.rs",
                     "dataplane/tests/classifier", "dataplane/tests/classifier_oracle.rs",
-                    "dataplane/tests/classifier_edges.rs"],
+                    "dataplane/tests/classifier_edges.rs", "dataplane/tests/classifier_versions.rs"],
                    ["proto/policy", "dataplane"]),
     "dataplane": (["proto", "dataplane"],
                   ["proto", "proto/policy", "dataplane", "dataplane/af_xdp", "dataplane/flow_ring"]),

@@ -74,10 +74,12 @@
 //! ```
 
 mod address_trie;
+mod addresses;
 mod burst;
 mod classes;
 mod columns;
 mod compile;
+mod compiler;
 mod l4_class;
 mod l4_program;
 mod matrix;
@@ -87,6 +89,7 @@ mod store;
 use address_trie::{AddressTrie, Root};
 pub use columns::ColumnBudget;
 pub use compile::CompileError;
+pub use compiler::Compiler;
 use l4_class::L4Classes;
 use matrix::Matrix;
 use meshgate_policy::{Decision, Policy, PolicyKey, SegmentId, ShadowDecision};
@@ -225,7 +228,7 @@ impl Classifier {
 
     /// Returns the same, with another budget for merging groups into columns; the answers are the same for all.
     pub fn compile_within(policy: &Policy, budget: ColumnBudget) -> Result<Self, CompileError> {
-        compile::compile(policy, budget)
+        compiler::compile_once(policy, budget)
     }
 
     /// Returns what stages 5 to 7 say about a packet.

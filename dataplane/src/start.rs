@@ -1,5 +1,6 @@
 //! What every run begins with: the policy that was accepted last, or the configured beginning.
 
+use crate::classifier::Compiler;
 use crate::config::Config;
 use crate::last_good::{LastGood, LastGoodError};
 use crate::published::Published;
@@ -26,6 +27,8 @@ pub struct Start {
     published: Option<Published>,
     /// It, if it is one that was accepted.
     pub accepted: Option<Arc<Policy>>,
+    /// What compiled it, for the versions that follow.
+    pub compiler: Compiler,
     /// Where accepted policies are kept.
     pub last_good: LastGood,
 }
@@ -45,14 +48,15 @@ impl Start {
             tracing::warn!(start_action = %config.start_action, "no policy was ever accepted here");
             return Self::beginning(config, host, last_good);
         };
-        let usable = decode(&bytes).and_then(|policy| {
-            let published = host.compile(&policy).map_err(|error| error.to_string())?;
+        let mut compiler = Compiler::default();
+        let usable = decode(&bytes).map(Arc::new).and_then(|policy| {
+            let published = host.compile_next(&mut compiler, &policy).map_err(|error| error.to_string())?;
             Ok((policy, published))
         });
         match usable {
             Ok((policy, published)) => {
                 tracing::info!(version = policy.version.0, digest = %published.digest.short(), "last accepted policy");
-                Ok(Self { host, published: Some(published), accepted: Some(Arc::new(policy)), last_good })
+                Ok(Self { host, published: Some(published), accepted: Some(policy), compiler, last_good })
             }
             Err(fault) => {
                 let path = last_good.set_aside()?;
@@ -73,6 +77,12 @@ impl Start {
 
     fn beginning(config: &Config, host: Host, last_good: LastGood) -> Result<Self, StartError> {
         let published = host.compile(&Policy::empty(config.start_action))?;
-        Ok(Self { host, published: Some(published), accepted: None, last_good })
+        Ok(Self {
+            host,
+            published: Some(published),
+            accepted: None,
+            compiler: Compiler::default(),
+            last_good,
+        })
     }
 }

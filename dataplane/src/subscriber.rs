@@ -10,7 +10,7 @@ pub use session::SessionError;
 pub(crate) use session::connect;
 
 use crate::binding::{Bindings, DeviceRole};
-use crate::classifier::{Classifier, CompileError, Difference, ProofBudget};
+use crate::classifier::{Classifier, CompileError, Compiler, Difference, ProofBudget};
 use crate::last_good::{LastGood, LastGoodError};
 use crate::leases::{LeaseQueue, Leases, QUEUE_WORDS};
 use crate::published::{Published, Publisher};
@@ -61,7 +61,19 @@ pub struct Host {
 impl Host {
     /// Compiles a policy for this host and proves the result against it.
     pub fn compile(&self, policy: &Policy) -> Result<Published, ApplyError> {
-        let classifier = Classifier::compile(policy)?;
+        self.prove(policy, Classifier::compile(policy)?)
+    }
+
+    /// Does the same with the next version of what a compiler compiled last.
+    pub fn compile_next(
+        &self,
+        compiler: &mut Compiler,
+        policy: &Arc<Policy>,
+    ) -> Result<Published, ApplyError> {
+        self.prove(policy, compiler.compile(policy)?)
+    }
+
+    fn prove(&self, policy: &Policy, classifier: Classifier) -> Result<Published, ApplyError> {
         classifier
             .prove(policy, ProofBudget::default())
             .map_err(|difference| ApplyError::Difference(Box::new(difference)))?;
@@ -86,6 +98,8 @@ pub struct Subscriber {
     publisher: Publisher,
     /// What is enforced; none before any policy was ever accepted.
     policy: Option<Arc<Policy>>,
+    /// Knows what the next version need not find out again.
+    compiler: Compiler,
     last_good: LastGood,
     reporter: Reporter,
     start_action: Action,
@@ -111,6 +125,8 @@ pub struct SubscriberParts {
     pub publisher: Publisher,
     /// What the publisher began with, if that was an accepted policy.
     pub policy: Option<Arc<Policy>>,
+    /// What compiled it.
+    pub compiler: Compiler,
     /// Where accepted policies are kept.
     pub last_good: LastGood,
     /// What control is told.
@@ -126,7 +142,7 @@ pub struct SubscriberParts {
 impl Subscriber {
     /// Returns a subscriber that is not connected yet.
     pub fn new(parts: SubscriberParts) -> Self {
-        let SubscriberParts { host, control, epoch, publisher, policy, last_good, .. } = parts;
+        let SubscriberParts { host, control, epoch, publisher, policy, compiler, last_good, .. } = parts;
         let SubscriberParts { reporter, start_action, changes, leases, .. } = parts;
         Self {
             host,
@@ -134,6 +150,7 @@ impl Subscriber {
             epoch,
             publisher,
             policy,
+            compiler,
             last_good,
             reporter,
             start_action,
@@ -221,12 +238,17 @@ impl Subscriber {
         _ = done.send(outcome);
     }
 
-    async fn compile(&self, policy: Arc<Policy>) -> Result<(Published, Arc<Policy>), ApplyError> {
-        let host = self.host.clone();
-        let compile = move || host.compile(&policy).map(|published| (published, policy));
+    async fn compile(&mut self, policy: Arc<Policy>) -> Result<(Published, Arc<Policy>), ApplyError> {
+        let (host, mut compiler) = (self.host.clone(), std::mem::take(&mut self.compiler));
+        let compile = move || {
+            let published = host.compile_next(&mut compiler, &policy);
+            (published.map(|published| (published, policy)), compiler)
+        };
         // Compiling may take long; the connection must go on answering meanwhile.
         let compiled = tokio::task::spawn_blocking(compile).await;
-        compiled.expect("compiling returns errors and does not panic")
+        let (published, compiler) = compiled.expect("compiling returns errors and does not panic");
+        self.compiler = compiler;
+        published
     }
 
     async fn publish(&mut self, published: Published) -> Result<(), ApplyError> {

@@ -106,7 +106,7 @@ impl Threads {
             captures,
         };
         let metrics = config.metrics.as_ref().map(|at| Metrics::open(at, inside.clone())).transpose()?;
-        let Start { host, accepted, last_good, .. } = begin;
+        let Start { host, accepted, compiler, last_good, .. } = begin;
         let (changes, changed) = mpsc::channel(1);
         let subscriber = Subscriber::new(SubscriberParts {
             host,
@@ -114,6 +114,7 @@ impl Threads {
             epoch,
             publisher,
             policy: accepted,
+            compiler,
             last_good,
             reporter: reporter.clone(),
             start_action: config.start_action,

@@ -12,6 +12,7 @@ use lab::{START, authored, mac, relationship, v4, v6};
 use meshgate_dataplane::assembly::{Assembly, FlowSettings};
 use meshgate_dataplane::binding::{DeviceRole, Role};
 use meshgate_dataplane::capture::{CaptureFilter, Drain, Limits};
+use meshgate_dataplane::classifier::Compiler;
 use meshgate_dataplane::config::Config;
 use meshgate_dataplane::device::{BURST_FRAMES, Device, looped};
 use meshgate_dataplane::packet::TcpFlags;
@@ -21,6 +22,7 @@ use meshgate_dataplane::verdict::DropReason;
 use meshgate_dataplane::worker::{Attached, DeviceTraits};
 use meshgate_policy::{Name, Numbering};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 use watched::calls_of;
 
@@ -132,6 +134,7 @@ fn rules(note: &str) -> String {
 struct Circle {
     assembly: Assembly,
     host: Host,
+    compiler: Compiler,
     numbering: Numbering,
     version: u64,
     now: u64,
@@ -171,14 +174,15 @@ impl Circle {
         settings.tracker.timeouts.tcp_reset_ns = TURN_NS;
         let first = host.compile(&policy).unwrap();
         let assembly = Assembly::with_queues(pools, vec![queues], first, &settings, START).unwrap();
-        Self { assembly, host, numbering, version: 1, now: START, records: 0 }
+        Self { assembly, host, compiler: Compiler::default(), numbering, version: 1, now: START, records: 0 }
     }
 
     /// Brings the same rules into force anew, so that every flow is judged again. The worker's part is watched.
     fn publish(&mut self) -> u64 {
         self.version += 1;
         let policy = authored(&rules(&self.version.to_string()), &mut self.numbering, self.version);
-        let swap = self.assembly.publisher.store(self.host.compile(&policy).unwrap());
+        let next = self.host.compile_next(&mut self.compiler, &Arc::new(policy)).unwrap();
+        let swap = self.assembly.publisher.store(next);
         let calls = self.turn();
         assert!(self.assembly.publisher.has_passed(&swap));
         self.assembly.publisher.finish(swap);

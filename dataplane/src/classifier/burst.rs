@@ -4,7 +4,9 @@
 //! loads in flight instead of one, and a miss of one packet costs the others little. No step has a branch that depends on a
 //! packet, but for what is rare: IPv6 among IPv4, and addresses that need more than one step behind the root.
 
-use super::address_trie::{AddressTrie, KEY_BITS, NodePlace, Reference, RootTable, key_of};
+use super::address_trie::{
+    AddressTrie, NodePlace, Ordered, Reference, RootReference, RootTable, digits_of, key_of,
+};
 use super::matrix::Matrix;
 use super::{BURST_KEYS, Classifier, Judgement, KeyClasses, Rank, Roots};
 use meshgate_policy::PolicyKey;
@@ -37,6 +39,14 @@ fn quads_mut<T>(burst: &mut [T; BURST_KEYS]) -> &mut [[T; QUAD]] {
 type Walks = [[Reference; 2]; BURST_KEYS];
 /// The second digits of addresses.
 type Digits = [[u16; 2]; BURST_KEYS];
+/// The rows of nodes that first digits lead to.
+type Rows = [[RootReference; 2]; BURST_KEYS];
+
+/// Where second digits are looked up.
+struct Places {
+    nodes: [[NodePlace; 2]; BURST_KEYS],
+    digits: [[Ordered; 2]; BURST_KEYS],
+}
 
 impl Classifier {
     /// Writes what decides each of at most [`BURST_KEYS`] packets; those beyond the shorter of the two lists are left out.
@@ -98,31 +108,40 @@ impl Classifier {
         let (rows, columns) =
             (self.columns[0].places.as_chunks::<ROWS>().0, self.columns[1].places.as_chunks::<COLUMNS>().0);
         let matrix: &Matrix = &self.enforced;
-        // Each of these steps has one load that may be far away, and none waits for another one's.
+        // Each of these steps has one load that may be far away, and none waits for another one's. What is only reckoned is done
+        // apart from loads, by vector units for several packets at once.
+        let packets = (quads_of(ranks.len()) * QUAD).min(BURST_KEYS);
         let mut cells = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
-        for (cells, walks) in quads_mut(&mut cells).iter_mut().zip(quads(walks)).take(quads_of(ranks.len())) {
-            for at in 0..QUAD {
-                let [source, destination] = walks[at];
-                let (rows, columns) = (places(rows, source), places(columns, destination));
-                for (cells, row) in cells[at].iter_mut().zip(rows) {
-                    for (cell, column) in cells.iter_mut().zip(columns) {
-                        *cell = matrix.cell(row, column);
-                    }
+        let mut within = [[0; COLUMNS]; BURST_KEYS];
+        for ((cells, within), walks) in cells.iter_mut().zip(&mut within).zip(&walks[..packets]) {
+            let [source, destination] = *walks;
+            let (rows, columns) = (places(rows, source), places(columns, destination));
+            for (within, column) in within.iter_mut().zip(columns) {
+                *within = Matrix::within_block(column);
+            }
+            for (cells, row) in cells.iter_mut().zip(rows) {
+                for (cell, column) in cells.iter_mut().zip(columns) {
+                    *cell = Matrix::block_of(row, column);
+                }
+            }
+        }
+        for (cells, within) in cells[..packets].iter_mut().zip(&within) {
+            for cells in cells {
+                for (cell, within) in cells.iter_mut().zip(within) {
+                    *cell = matrix.cell_of(*cell, *within);
                 }
             }
         }
         let mut programs = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
-        let each = quads_mut(&mut programs).iter_mut().zip(quads(&cells)).take(quads_of(ranks.len()));
-        for (programs, cells) in each {
-            let cells = cells.as_flattened().as_flattened();
-            for (program, cell) in programs.as_flattened_mut().as_flattened_mut().iter_mut().zip(cells) {
-                *program = matrix.program(*cell);
-            }
+        let each = programs.as_flattened_mut().as_flattened_mut().iter_mut();
+        for (program, cell) in each.zip(cells[..packets].as_flattened().as_flattened()) {
+            *program = matrix.program(*cell);
         }
-        for ((programs, l4), rank) in programs.iter().zip(l4).zip(ranks) {
+        matrix.programs.places(&programs, l4, &mut cells);
+        for (places, rank) in cells.iter().zip(ranks) {
             let mut best = u16::MAX;
-            for program in programs.as_flattened() {
-                best = best.min(matrix.programs.rank(*program, *l4));
+            for place in places.as_flattened() {
+                best = best.min(matrix.programs.rank_at(*place));
             }
             *rank = Rank(best);
         }
@@ -148,11 +167,11 @@ impl Classifier {
     #[inline]
     fn walk(&self, keys: &[PolicyKey]) -> Walks {
         debug_assert!(keys.len() <= BURST_KEYS, "the caller cuts longer lists");
-        let mut nodes = [[NodePlace::default(); 2]; BURST_KEYS];
+        let mut rows = [[RootReference::default(); 2]; BURST_KEYS];
         let mut digits = [[0; 2]; BURST_KEYS];
         let mut walks = [[Reference::default(); 2]; BURST_KEYS];
-        let has_ipv6 = self.begin(keys, &mut nodes, &mut digits);
-        let is_over = first_steps(&self.trie, &nodes, &digits, &mut walks, keys.len());
+        let has_ipv6 = self.begin(keys, &mut rows, &mut digits);
+        let is_over = first_steps(&self.trie, &places_of(&rows, &digits), &mut walks, keys.len());
         // What fills up the last quad is of the first class, which has a place in every table of either side.
         walks[keys.len()..quads_of(keys.len()) * QUAD].fill([Reference::default(); 2]);
         if !is_over {
@@ -166,30 +185,54 @@ impl Classifier {
         walks
     }
 
-    /// Writes which nodes all addresses lead to from the root tables, and their second digits; returns whether there is IPv6
-    /// among them.
-    #[inline(never)]
-    fn begin(&self, keys: &[PolicyKey], nodes: &mut [[NodePlace; 2]], digits: &mut Digits) -> bool {
-        let mut roots = Roots::default();
-        let mut tables: [&RootTable; 2] = roots.ipv4.map(|root| self.trie.table(root));
-        let mut segment = None;
+    /// Writes which rows of nodes all addresses lead to from the root tables, and their second digits; returns whether there is
+    /// IPv6 among them.
+    fn begin(&self, keys: &[PolicyKey], rows: &mut Rows, digits: &mut Digits) -> bool {
         let mut has_ipv6 = false;
-        for ((key, nodes), digits) in keys.iter().zip(nodes).zip(digits) {
-            if segment != Some(key.segment) {
-                (segment, roots) = (Some(key.segment), self.roots(key.segment));
-                tables = roots.ipv4.map(|root| self.trie.table(root));
-            }
-            if let (IpAddr::V4(source), IpAddr::V4(destination)) = (key.source, key.destination) {
-                let (source, destination) = (source.to_bits(), destination.to_bits());
-                *nodes = [self.trie.start(tables[0], source), self.trie.start(tables[1], destination)];
-                *digits = [(source & LOWER) as u16, (destination & LOWER) as u16];
-            } else {
-                has_ipv6 = true;
-                (*nodes, *digits) = begin_ipv6(&self.trie, roots, key);
-            }
+        let mut at = 0;
+        while let Some(key) = keys.get(at) {
+            let roots = self.roots(key.segment);
+            let (count, is_mixed) =
+                begin_segment(&self.trie, roots, &keys[at..], &mut rows[at..], &mut digits[at..]);
+            has_ipv6 |= is_mixed;
+            at += count;
         }
         has_ipv6
     }
+}
+
+/// Does the same for the packets in front that are of one segment; returns their number, and whether there is IPv6 among them.
+// What changes with the segment is outside of the loop, which has just enough registers.
+#[inline(never)]
+fn begin_segment(
+    trie: &AddressTrie,
+    roots: Roots,
+    keys: &[PolicyKey],
+    rows: &mut [[RootReference; 2]],
+    digits: &mut [[u16; 2]],
+) -> (usize, bool) {
+    let [sources, destinations]: [&RootTable; 2] = roots.ipv4.map(|root| trie.table(root));
+    let segment = keys[0].segment;
+    let mut has_ipv6 = false;
+    let mut count = 0;
+    for ((key, rows), digits) in keys.iter().zip(rows).zip(digits) {
+        if key.segment != segment {
+            break;
+        }
+        count += 1;
+        if let (IpAddr::V4(source), IpAddr::V4(destination)) = (key.source, key.destination) {
+            let (source, destination) = (source.to_bits(), destination.to_bits());
+            *rows = [
+                trie.start(sources, (source >> 16) as u16),
+                trie.start(destinations, (destination >> 16) as u16),
+            ];
+            *digits = [(source & LOWER) as u16, (destination & LOWER) as u16];
+        } else {
+            has_ipv6 = true;
+            (*rows, *digits) = begin_ipv6(trie, roots, key);
+        }
+    }
+    (count, has_ipv6)
 }
 
 /// The packets of which a walk goes on.
@@ -221,27 +264,43 @@ fn places<const N: usize>(lists: &[[u32; N]], class: Reference) -> [u32; N] {
     if N == 1 { [class.class(); N] } else { lists[class.class() as usize] }
 }
 
-/// Returns the nodes that both addresses of a packet lead to from the root tables, and their second digits.
+/// Returns the rows that both addresses of a packet lead to from the root tables, and their second digits.
 #[cold]
 #[inline(never)]
-fn begin_ipv6(trie: &AddressTrie, roots: Roots, key: &PolicyKey) -> ([NodePlace; 2], [u16; 2]) {
-    let digits = [key.source, key.destination].map(|address| (key_of(address) >> (KEY_BITS - 32)) as u32);
-    let [source, destination] = [roots.of(key.source)[0], roots.of(key.destination)[1]];
-    let nodes = [trie.start(trie.table(source), digits[0]), trie.start(trie.table(destination), digits[1])];
-    (nodes, digits.map(|digits| (digits & LOWER) as u16))
+fn begin_ipv6(trie: &AddressTrie, roots: Roots, key: &PolicyKey) -> ([RootReference; 2], [u16; 2]) {
+    let [source, destination] = [key.source, key.destination].map(|address| digits_of(key_of(address)));
+    let [source_root, destination_root] = [roots.of(key.source)[0], roots.of(key.destination)[1]];
+    let rows = [
+        trie.start(trie.table(source_root), source[0]),
+        trie.start(trie.table(destination_root), destination[0]),
+    ];
+    (rows, [source[1], destination[1]])
+}
+
+/// Returns the node of each second digit, and the digit as nodes compare it. It reads nothing but its own lists, so that
+/// vector units take eight addresses at once.
+#[inline(never)]
+fn places_of(rows: &Rows, digits: &Digits) -> Places {
+    let mut places = Places {
+        nodes: [[NodePlace::default(); 2]; BURST_KEYS],
+        digits: [[Ordered::default(); 2]; BURST_KEYS],
+    };
+    let each = rows.as_flattened().iter().zip(digits.as_flattened());
+    for ((row, digit), node) in each.zip(places.nodes.as_flattened_mut()) {
+        *node = row.node(*digit);
+    }
+    for (digit, ordered) in digits.as_flattened().iter().zip(places.digits.as_flattened_mut()) {
+        *ordered = Ordered::new(*digit);
+    }
+    places
 }
 
 /// Writes where the walks of so many packets lead to in the step behind the root tables; returns whether all are over then.
 #[inline(never)]
-fn first_steps(
-    trie: &AddressTrie,
-    nodes: &[[NodePlace; 2]; BURST_KEYS],
-    digits: &Digits,
-    walks: &mut Walks,
-    packets: usize,
-) -> bool {
+fn first_steps(trie: &AddressTrie, places: &Places, walks: &mut Walks, packets: usize) -> bool {
     let mut all = Reference::ALL_LEAVES;
-    let quads = quads(nodes).iter().zip(quads(digits)).zip(quads_mut(walks)).take(quads_of(packets));
+    let quads =
+        quads(&places.nodes).iter().zip(quads(&places.digits)).zip(quads_mut(walks)).take(quads_of(packets));
     for ((nodes, digits), walks) in quads {
         for at in 0..QUAD {
             let (nodes, digits) = (nodes[at], digits[at]);

@@ -41,7 +41,9 @@ pub(super) struct Run {
 /// The atoms of a policy.
 pub(super) struct Atoms<'a> {
     groups: HashMap<GroupId, Atom>,
-    peers: HashMap<&'a [Prefix], Atom>,
+    /// The peers of group rules, sorted.
+    pub(super) peers: Vec<&'a [Prefix]>,
+    numbers: HashMap<&'a [Prefix], Atom>,
     count: u32,
 }
 
@@ -52,16 +54,19 @@ impl<'a> Atoms<'a> {
         let mut groups: HashMap<_, _> = policy.groups.iter().map(|g| g.id).zip(FIRST_GROUP..).collect();
         let mut count = FIRST_GROUP + u32::try_from(groups.len()).expect("groups are limited");
         groups.extend(built_in);
-        let mut peers = HashMap::new();
-        for side in policy.rules.iter().flat_map(|rule| [&rule.source, &rule.destination]) {
-            if let Side::Prefixes(prefixes) = side {
-                peers.entry(prefixes.as_slice()).or_insert_with(|| {
-                    count += 1;
-                    count - 1
-                });
-            }
-        }
-        Self { groups, peers, count }
+        let sides = policy.rules.iter().flat_map(|rule| [&rule.source, &rule.destination]);
+        let mut peers: Vec<&[Prefix]> = sides
+            .filter_map(|side| match side {
+                Side::Prefixes(prefixes) => Some(prefixes.as_slice()),
+                Side::Group(_) => None,
+            })
+            .collect();
+        // Their numbers must not depend on the order of the rules: other versions of a policy have the same.
+        peers.sort_unstable();
+        peers.dedup();
+        let numbers = peers.iter().copied().zip(count..).collect();
+        count += index_u32(peers.len());
+        Self { groups, peers, numbers, count }
     }
 
     /// Returns how many there are; their numbers are below.
@@ -73,7 +78,7 @@ impl<'a> Atoms<'a> {
     pub(super) fn of_side(&self, side: &Side) -> Option<Atom> {
         match side {
             Side::Group(group) => self.groups.get(group).copied(),
-            Side::Prefixes(prefixes) => self.peers.get(prefixes.as_slice()).copied(),
+            Side::Prefixes(prefixes) => self.numbers.get(prefixes.as_slice()).copied(),
         }
     }
 }
@@ -118,8 +123,8 @@ impl Claims {
             let claim = Claim::new(prefix, claims.keep(&[MULTICAST]));
             claims.everywhere.push(claim);
         }
-        for (prefixes, atom) in &atoms.peers {
-            let atoms = claims.keep(&[*atom]);
+        for (prefixes, atom) in atoms.peers.iter().map(|prefixes| (*prefixes, atoms.numbers[prefixes])) {
+            let atoms = claims.keep(&[atom]);
             claims.everywhere.extend(prefixes.iter().map(|prefix| Claim::new(*prefix, atoms)));
         }
         claims.claim_endpoints(policy);

@@ -59,6 +59,13 @@ impl ColumnBudget {
     pub const NONE: Self = Self { cells_max: 0, steps_max: 0, merges_max: 0, ranks_max: 0 };
 }
 
+impl ColumnBudget {
+    /// Returns what a pair of forms may take, of so many rules and classes.
+    pub(super) fn limits(&self, size: usize) -> Limits {
+        Limits { merges: self.merges_max.saturating_mul(size), ranks: self.ranks_max }
+    }
+}
+
 impl Default for ColumnBudget {
     /// Returns a budget of 2 MiB of blocks' numbers, 8 MiB of programs and some hundred milliseconds.
     fn default() -> Self {
@@ -231,14 +238,35 @@ impl Cost {
     }
 }
 
+/// Which atoms stand on the source side of a rule, and which on the destination side.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Named([Vec<bool>; 2]);
+
+impl Named {
+    /// Returns that none of so many atoms do.
+    pub(super) fn none(atoms: u32) -> Self {
+        Self([vec![false; atoms as usize], vec![false; atoms as usize]])
+    }
+
+    /// Adds the sides of a rule.
+    pub(super) fn name(&mut self, rule: &RankedRule) {
+        self.0[0][rule.source as usize] = true;
+        self.0[1][rule.destination as usize] = true;
+    }
+
+    /// Returns whether all that stand on a side of `other` do here.
+    pub(super) fn contains(&self, other: &Self) -> bool {
+        let mut sides = self.0.iter().zip(&other.0);
+        sides.all(|(own, other)| own.iter().zip(other).all(|(own, other)| *own || !*other))
+    }
+}
+
 /// Both sides in all their forms, which the compiler chooses from.
 pub(super) struct Forms {
     sources: Vec<Columns>,
     destinations: Vec<Columns>,
     /// Places of pairs of forms, those to be tried first at the front.
     order: Vec<(usize, usize)>,
-    /// Rules and classes.
-    size: usize,
 }
 
 /// What one pair of forms may take.
@@ -250,27 +278,31 @@ pub(super) struct Limits {
     pub(super) ranks: usize,
 }
 
+/// The columns that were chosen.
+pub(super) struct Chosen {
+    /// Those of sources and of destinations.
+    pub(super) columns: [Columns; 2],
+    /// What filling them may take.
+    pub(super) limits: Limits,
+}
+
 impl Limits {
     /// What cannot be avoided.
     const NONE: Self = Self { merges: usize::MAX, ranks: PROGRAM_RANKS_MAX };
 }
 
 impl Forms {
-    /// Returns the forms of both sides: first those within the budget, the fastest first, then that which merges least.
-    pub(super) fn weigh(classes: &Classes, atoms: u32, rules: &[RankedRule], budget: ColumnBudget) -> Self {
-        let mut is_source = vec![false; atoms as usize];
-        let mut is_destination = is_source.clone();
-        for rule in rules {
-            is_source[rule.source as usize] = true;
-            is_destination[rule.destination as usize] = true;
-        }
-        let source = OneSide::new(classes, &is_source);
+    /// Returns the forms of both sides, whose rules name these atoms: first those within the budget, the fastest
+    /// first, then that which merges least.
+    pub(super) fn weigh(classes: &Classes, named: &Named, budget: ColumnBudget) -> Self {
+        let Named([is_source, is_destination]) = named;
+        let source = OneSide::new(classes, is_source);
         let sources = source.forms();
         // Where all groups stand on both sides, which is usual, both are the same.
         let destinations = if is_source == is_destination {
             sources.clone()
         } else {
-            OneSide::new(classes, &is_destination).forms()
+            OneSide::new(classes, is_destination).forms()
         };
         let pairs = (0..sources.len()).flat_map(|s| (0..destinations.len()).map(move |d| (s, d)));
         let mut costs: Vec<(Cost, (usize, usize))> =
@@ -280,33 +312,34 @@ impl Forms {
         costs.retain(|(cost, _)| cost.is_within(budget));
         costs.sort_by_key(|(cost, _)| (cost.reading, cost.cells));
         let order = costs.into_iter().map(|(_, pair)| pair).chain([unmerged]).collect();
-        Self { sources, destinations, order, size: rules.len() + classes.atoms.len() }
+        Self { sources, destinations, order }
     }
 
     /// Returns what `compile` makes of the first pair of forms that it does not refuse as too large, and that pair; the last one
-    /// may be as large as it is.
+    /// may be as large as it is. Where it is known of a pair with so many columns a class that those before it are refused, they
+    /// are not tried.
     pub(super) fn first_that_fits<T>(
         mut self,
-        budget: ColumnBudget,
-        mut compile: impl FnMut(&Columns, &Columns, Limits) -> Result<T, CompileError>,
-    ) -> Result<(T, [Columns; 2]), CompileError> {
-        let Some((last, others)) = self.order.split_last() else { unreachable!("every side has a form") };
-        let limits = Limits { merges: budget.merges_max.saturating_mul(self.size), ranks: budget.ranks_max };
-        let mut chosen = *last;
-        let mut made = None;
-        for (source, destination) in others {
-            match compile(&self.sources[*source], &self.destinations[*destination], limits) {
-                Err(error) if error.is_of_the_form() => {}
-                result => {
-                    (made, chosen) = (Some(result?), (*source, *destination));
-                    break;
+        limits: Limits,
+        first: Option<[usize; 2]>,
+        mut compile: impl FnMut([&Columns; 2], Limits) -> Result<T, CompileError>,
+    ) -> Result<(T, Chosen), CompileError> {
+        let per_class = |(s, d): (usize, usize)| [self.sources[s].per_class, self.destinations[d].per_class];
+        let first = self.order.iter().position(|pair| Some(per_class(*pair)) == first).unwrap_or(0);
+        let Some((last, others)) = self.order[first..].split_last() else {
+            unreachable!("every side has a form")
+        };
+        let columns = |(s, d): (usize, usize)| [&self.sources[s], &self.destinations[d]];
+        let tried = others.iter().map(|pair| (*pair, limits)).chain([(*last, Limits::NONE)]);
+        for (pair, limits) in tried {
+            match compile(columns(pair), limits) {
+                Err(error) if error.is_of_the_form() && pair != *last => {}
+                made => {
+                    let columns = [self.sources.swap_remove(pair.0), self.destinations.swap_remove(pair.1)];
+                    return Ok((made?, Chosen { columns, limits }));
                 }
             }
         }
-        let made = match made {
-            Some(made) => made,
-            None => compile(&self.sources[last.0], &self.destinations[last.1], Limits::NONE)?,
-        };
-        Ok((made, [self.sources.swap_remove(chosen.0), self.destinations.swap_remove(chosen.1)]))
+        unreachable!("the last pair is taken or fails")
     }
 }

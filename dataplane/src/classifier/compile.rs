@@ -1,13 +1,17 @@
-//! Compiling: policy -> classes and tries -> columns -> cells and programs.
+//! Compiling, step by step: what a policy says -> cells and programs -> a classifier. What addresses are is in `addresses`,
+//! the choice of columns in `columns`, and the order of the steps in `compiler`.
 
-use super::address_trie::{TRIE_NODES_MAX, TRIE_PAGES_MAX, TrieBuilder, index_u32};
-use super::classes::{Atoms, CLASS_ATOMS_MAX, Claims, Classes, FIRST_GROUP, Run};
-use super::columns::{ColumnBudget, Forms};
+use super::address_trie::{TRIE_NODES_MAX, TRIE_PAGES_MAX, index_u32};
+use super::addresses::{Addresses, RUNS_MAX};
+use super::classes::{Atoms, CLASS_ATOMS_MAX, FIRST_GROUP};
+use super::columns::{Columns, Limits, Named};
 use super::l4_class::{L4_CLASSES_MAX, L4_PIECES_MAX, L4Classes, L4Matches};
 use super::l4_program::PROGRAM_RANKS_MAX;
-use super::matrix::{ATOM_CELLS_MAX, BLOCKS_MAX, L4Shape, NUMBERS_MAX, RankedRule, Sides, WholeMatrix};
+use super::matrix::{
+    ATOM_CELLS_MAX, BLOCKS_MAX, L4Shape, Matrix, NUMBERS_MAX, RankedRule, Sides, WholeMatrix,
+};
 use super::store::Rows;
-use super::{ClassColumns, Classifier, Roots};
+use super::{ClassColumns, Classifier};
 use meshgate_policy::limits::{ENDPOINTS_MAX, GROUPS_MAX, GROUPS_PER_ENDPOINT_MAX, RULES_MAX};
 use meshgate_policy::{Action, Decision, IntraGroup, Policy, RuleId, SegmentId, Stage};
 use std::net::IpAddr;
@@ -15,8 +19,6 @@ use std::net::IpAddr;
 /// Every rule, the membership of every group and the default have a rank, and ranks are stored as `u16`.
 const RANKS_MAX: usize = RULES_MAX + GROUPS_MAX + 1;
 const _: () = assert!(RANKS_MAX <= 1 << 16);
-/// Runs of all segments: 2^23 of 32 bytes are 268 MB while compiling.
-const RUNS_MAX: usize = 1 << 23;
 
 /// Why a policy cannot be compiled. Each names the limit or the thing at fault.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,52 +86,104 @@ impl CompileError {
     }
 }
 
-/// Returns the classifier of a policy, its columns chosen within the budget.
-pub(super) fn compile(policy: &Policy, budget: ColumnBudget) -> Result<Classifier, CompileError> {
-    check(policy)?;
-    let (l4_classes, l4_matches) = L4Classes::compile(policy)?;
-    let atoms = Atoms::collect(policy);
-    let mut classes = Classes::new(policy.groups.len());
-    let runs = SegmentRuns::collect(&Claims::collect(policy, &atoms), &mut classes)?;
+/// A policy that was looked at, before anything is laid out.
+pub(super) struct Compilation<'a> {
+    policy: &'a Policy,
+    atoms: Atoms<'a>,
+    l4_classes: L4Classes,
+    l4_matches: L4Matches,
+    enforced: Vec<RankedRule>,
+    shadow: Vec<RankedRule>,
+}
 
-    let ends = ends(policy);
-    let enforced = enforced_rules(policy, &atoms, &l4_matches);
-    let shadow = ranked_rules(policy, &atoms, &l4_matches, true);
-    let all_rules = [enforced.as_slice(), shadow.as_slice()].concat();
-    let no_rule = u16::try_from(ends.len() - 1).expect("RANKS_MAX is below 2^16");
-    let l4 = L4Shape { matches: &l4_matches, classes: l4_classes.count(), no_rule };
-    let forms = Forms::weigh(&classes, atoms.count(), &all_rules, budget);
-    let (matrices, [source, destination]) =
-        forms.first_that_fits(budget, |source, destination, limits| {
-            let sides = Sides { source, destination, atoms: atoms.count(), limits };
-            let of = |rules: &[RankedRule]| WholeMatrix::compile(rules, &sides, &l4);
-            if shadow.is_empty() {
-                let ([enforced], rows) = WholeMatrix::finish([of(&enforced)?])?;
-                return Ok((enforced, None, rows));
-            }
-            let ([enforced, shadow], rows) = WholeMatrix::finish([of(&enforced)?, of(&shadow)?])?;
-            Ok((enforced, Some(shadow), rows))
-        })?;
-    let (enforced, shadow, row_of_column) = matrices;
-    let columns_count = [source.set_of_column.len(), destination.set_of_column.len()];
-    let rows = source.of_class.iter().map(|column| row_of_column[*column as usize]).collect();
-    let (source, source_leaves) = side(source.per_class, rows);
-    let (destination, destination_leaves) = side(destination.per_class, destination.of_class);
-    let mut trie = TrieBuilder::new(runs.count());
-    let roots = runs.roots(&mut trie, [&source_leaves, &destination_leaves])?;
-    Ok(Classifier {
-        roots,
-        root_of_segment: runs.root_of_segment,
-        trie: trie.finish(),
-        l4_classes,
-        classes: classes.atoms.len(),
-        columns: [source, destination],
-        enforced,
-        shadow,
-        rules: index_u32(policy.rules.len()),
-        ends,
-        columns_count,
-    })
+impl<'a> Compilation<'a> {
+    /// Takes a policy in.
+    pub(super) fn begin(policy: &'a Policy) -> Result<Self, CompileError> {
+        check(policy)?;
+        let (l4_classes, l4_matches) = L4Classes::compile(policy)?;
+        let atoms = Atoms::collect(policy);
+        let enforced = enforced_rules(policy, &atoms, &l4_matches);
+        let shadow = ranked_rules(policy, &atoms, &l4_matches, true);
+        Ok(Self { policy, atoms, l4_classes, l4_matches, enforced, shadow })
+    }
+
+    /// Returns the atoms that groups and rules name.
+    pub(super) fn atoms(&self) -> &Atoms<'a> {
+        &self.atoms
+    }
+
+    /// Returns what each address is.
+    pub(super) fn addresses(&self) -> Result<Addresses, CompileError> {
+        Addresses::collect(self.policy, &self.atoms)
+    }
+
+    /// Returns which atoms stand on either side of a rule.
+    pub(super) fn named(&self) -> Named {
+        let mut named = Named::none(self.atoms.count());
+        self.enforced.iter().chain(&self.shadow).for_each(|rule| named.name(rule));
+        named
+    }
+
+    /// Returns how much there is to do: rules, memberships and classes.
+    pub(super) fn size(&self, addresses: &Addresses) -> usize {
+        self.enforced.len() + self.shadow.len() + addresses.classes.atoms.len()
+    }
+
+    /// Returns the cells of a pair of forms.
+    pub(super) fn fill(
+        &self,
+        [source, destination]: [&Columns; 2],
+        limits: Limits,
+    ) -> Result<Filled, CompileError> {
+        let no_rule = self.policy.rules.len() + membership_order(self.policy).count();
+        let no_rule = u16::try_from(no_rule).expect("RANKS_MAX is below 2^16");
+        let l4 = L4Shape { matches: &self.l4_matches, classes: self.l4_classes.count(), no_rule };
+        let sides = Sides { source, destination, atoms: self.atoms.count(), limits };
+        let of = |rules: &[RankedRule]| WholeMatrix::compile(rules, &sides, &l4);
+        if self.shadow.is_empty() {
+            let ([enforced], row_of_column) = WholeMatrix::finish([of(&self.enforced)?])?;
+            return Ok(Filled { enforced, shadow: None, row_of_column });
+        }
+        let ([enforced, shadow], row_of_column) =
+            WholeMatrix::finish([of(&self.enforced)?, of(&self.shadow)?])?;
+        Ok(Filled { enforced, shadow: Some(shadow), row_of_column })
+    }
+
+    /// Returns the classifier, put together from its parts.
+    pub(super) fn finish(
+        self,
+        addresses: &Addresses,
+        [source, destination]: [&Columns; 2],
+        filled: Filled,
+    ) -> Result<Classifier, CompileError> {
+        let Filled { enforced, shadow, row_of_column } = filled;
+        let columns_count = [source.set_of_column.len(), destination.set_of_column.len()];
+        let rows = source.of_class.iter().map(|column| row_of_column[*column as usize]).collect();
+        let (source, source_leaves) = side(source.per_class, rows);
+        let (destination, destination_leaves) = side(destination.per_class, destination.of_class.clone());
+        let (roots, trie) = addresses.lay_out([&source_leaves, &destination_leaves])?;
+        Ok(Classifier {
+            roots,
+            root_of_segment: addresses.root_of_segment(),
+            trie,
+            l4_classes: self.l4_classes,
+            classes: addresses.classes.atoms.len(),
+            columns: [source, destination],
+            enforced,
+            shadow,
+            rules: index_u32(self.policy.rules.len()),
+            ends: ends(self.policy),
+            columns_count,
+        })
+    }
+}
+
+/// The cells of a pair of forms, enforced and shadow.
+pub(super) struct Filled {
+    enforced: Matrix,
+    shadow: Option<Matrix>,
+    /// Where the row of each source column begins.
+    row_of_column: Vec<u32>,
 }
 
 /// Returns the places of the columns of one side, equal lists of a class once, and what the leaf of each class says there: the
@@ -162,57 +216,6 @@ fn check(policy: &Policy) -> Result<(), CompileError> {
     match ordered.into_iter().find(|(is_ordered, _)| !is_ordered) {
         Some((_, list)) => Err(CompileError::Order(list)),
         None => Ok(()),
-    }
-}
-
-/// The runs of all segments, IPv4 and IPv6.
-struct SegmentRuns {
-    /// First those of a segment that claims nothing.
-    runs: Vec<[Vec<Run>; 2]>,
-    /// Which of them each segment number has; all numbers from the last one on have the first.
-    root_of_segment: Vec<u16>,
-}
-
-impl SegmentRuns {
-    fn collect(claims: &Claims, classes: &mut Classes) -> Result<Self, CompileError> {
-        let mut count = 0usize;
-        let mut limited = |runs: [Vec<Run>; 2]| {
-            count += runs.iter().map(Vec::len).sum::<usize>();
-            if count > RUNS_MAX { Err(CompileError::Runs) } else { Ok(runs) }
-        };
-        let mut runs = vec![limited(claims.runs(None, classes)?)?];
-        let segments_end = claims.segments().last().map_or(0, |last| usize::from(last.0) + 1);
-        let mut root_of_segment = vec![0; segments_end + 1];
-        for segment in claims.segments() {
-            // Segment numbers are 16 bits wide, and so is the number of those that claim anything.
-            root_of_segment[usize::from(segment.0)] =
-                u16::try_from(runs.len()).map_err(|_| CompileError::TrieNodes)?;
-            runs.push(limited(claims.runs(Some(segment), classes)?)?);
-        }
-        Ok(Self { runs, root_of_segment })
-    }
-
-    /// Returns how many there are.
-    fn count(&self) -> usize {
-        self.runs.as_flattened().iter().map(Vec::len).sum()
-    }
-
-    /// Fills the tries of both sides, whose leaves say what is given for each class, and returns the roots.
-    fn roots(&self, trie: &mut TrieBuilder, leaves: [&[u32]; 2]) -> Result<Vec<Roots>, CompileError> {
-        let mut root = |runs: &[Run], is_ipv6, leaves: &[u32]| {
-            let mut runs: Vec<Run> =
-                runs.iter().map(|run| Run { class: leaves[run.class as usize], ..*run }).collect();
-            runs.dedup_by_key(|run| run.class);
-            trie.add(&runs, is_ipv6)
-        };
-        let mut of_segment = |[ipv4, ipv6]: &[Vec<Run>; 2]| {
-            let [source, destination] = leaves;
-            Ok(Roots {
-                ipv4: [root(ipv4, false, source)?, root(ipv4, false, destination)?],
-                ipv6: [root(ipv6, true, source)?, root(ipv6, true, destination)?],
-            })
-        };
-        self.runs.iter().map(&mut of_segment).collect()
     }
 }
 

@@ -15,7 +15,7 @@
 use super::address_trie::index_u32;
 use super::compile::CompileError;
 use super::store::Rows;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 /// The program in which no rule wins.
 pub(super) const EMPTY_PROGRAM: u32 = 0;
@@ -43,15 +43,50 @@ pub(super) struct L4Programs {
 }
 
 impl L4Programs {
-    /// Returns the rank that a program gives to a class.
+    /// Returns where the rank stands that a program gives to a class.
     #[inline(always)]
-    pub(super) fn rank(&self, program: u16, class: u32) -> u16 {
+    pub(super) fn place(&self, program: u16, class: u32) -> u32 {
         let mut place = u32::from(program) * self.width;
         for level in (0..self.levels).rev() {
             let reference = class >> ((level + 1) * PAGE_BITS);
             place = self.pages[place as usize + reference as usize % PAGE_REFERENCES];
         }
-        self.ranks[(place + (class & self.leaf_mask)) as usize]
+        place + (class & self.leaf_mask)
+    }
+
+    /// Writes the places of the programs of packets, whose classes are given.
+    #[inline(always)]
+    pub(super) fn places<const ROWS: usize, const COLUMNS: usize>(
+        &self,
+        programs: &[[[u16; COLUMNS]; ROWS]],
+        classes: &[u32],
+        places: &mut [[[u32; COLUMNS]; ROWS]],
+    ) {
+        let each = places.iter_mut().zip(programs).zip(classes);
+        if self.levels > 0 {
+            for ((places, programs), class) in each {
+                for (place, program) in places.as_flattened_mut().iter_mut().zip(programs.as_flattened()) {
+                    *place = self.place(*program, *class);
+                }
+            }
+        } else {
+            for ((places, programs), class) in each {
+                for (place, program) in places.as_flattened_mut().iter_mut().zip(programs.as_flattened()) {
+                    *place = u32::from(*program) * self.width + class;
+                }
+            }
+        }
+    }
+
+    /// Returns the rank at a place.
+    #[inline(always)]
+    pub(super) fn rank_at(&self, place: u32) -> u16 {
+        self.ranks[place as usize]
+    }
+
+    /// Returns the rank that a program gives to a class.
+    pub(super) fn rank(&self, program: u16, class: u32) -> u16 {
+        self.rank_at(self.place(program, class))
     }
 
     /// Returns the bytes that all programs take.
@@ -189,57 +224,68 @@ impl Programs {
     pub(super) fn finish<'a>(self, cells: impl Iterator<Item = &'a mut u32>) -> (L4Programs, usize) {
         let leaf_mask = if self.levels == 0 { u32::MAX } else { (1 << PAGE_BITS) - 1 };
         let width = index_u32(if self.levels == 0 { self.leaf_classes } else { PAGE_REFERENCES });
-        let mut kept = Kept {
-            leaves: Rows::new(self.leaf_classes),
-            pages: [Rows::new(PAGE_REFERENCES), Rows::new(PAGE_REFERENCES)],
-            places: HashMap::new(),
-        };
+        let mut kept = Kept::nothing_of(&self);
         let empty = kept.place_of(&self, self.levels, EMPTY_PROGRAM);
         debug_assert_eq!(empty, EMPTY_PROGRAM);
-        let mut programs: HashSet<u32> = HashSet::from([EMPTY_PROGRAM]);
         for cell in cells {
             *cell = kept.place_of(&self, self.levels, *cell) / width;
-            programs.insert(*cell);
         }
+        let top = if self.levels == 0 { kept.leaves.len() } else { kept.pages[1].len() };
+        let programs = top / width as usize;
         // Programs are numbered by themselves, so the pages that are programs stand in front of those below them.
-        let [below, mut pages] = kept.pages.map(|pages| pages.list);
+        let [below, mut pages] = kept.pages;
         if self.levels > 1 {
             let shift = index_u32(pages.len());
             pages.iter_mut().for_each(|reference| *reference += shift);
         }
         pages.extend(below);
-        let ranks = kept.leaves.list;
-        (L4Programs { ranks, pages, levels: self.levels, width, leaf_mask }, programs.len())
+        (L4Programs { ranks: kept.leaves, pages, levels: self.levels, width, leaf_mask }, programs)
     }
 }
 
-/// What of all programs that were made is looked up.
+/// What of all programs that were made is looked up. Leaves and pages that differ before differ here too, so that none needs
+/// be searched for.
 struct Kept {
-    leaves: Rows<u16>,
+    leaves: Vec<u16>,
     /// Pages below others, and pages that are programs.
-    pages: [Rows<u32>; 2],
-    /// The new place of each leaf and page, with the level at which it stands.
-    places: HashMap<(u32, u32), u32>,
+    pages: [Vec<u32>; 2],
+    /// The new place of each leaf and each page, by level; [`NOT_KEPT`] of those that no cell needs.
+    places: Vec<Vec<u32>>,
 }
 
+/// The place of what is not kept.
+const NOT_KEPT: u32 = u32::MAX;
+
 impl Kept {
+    fn nothing_of(from: &Programs) -> Self {
+        let leaves = from.leaves.list.len() / from.leaf_classes;
+        let pages = from.pages.list.len() / PAGE_REFERENCES;
+        let of_pages = std::iter::repeat_n(pages, from.levels as usize);
+        let places = std::iter::once(leaves).chain(of_pages).map(|count| vec![NOT_KEPT; count]).collect();
+        Self { leaves: Vec::new(), pages: [Vec::new(), Vec::new()], places }
+    }
+
     /// Returns the place of a leaf, or of a page of that level.
     fn place_of(&mut self, from: &Programs, level: u32, place: u32) -> u32 {
-        if let Some(known) = self.places.get(&(level, place)) {
-            return *known;
-        }
         let begins = place as usize;
+        let width = if level == 0 { from.leaf_classes } else { PAGE_REFERENCES };
+        let known = self.places[level as usize][begins / width];
+        if known != NOT_KEPT {
+            return known;
+        }
         let kept = if level == 0 {
-            let width = from.leaf_classes;
-            self.leaves.number_of(&from.leaves.list[begins..][..width]) * index_u32(width)
+            let kept = self.leaves.len();
+            self.leaves.extend_from_slice(&from.leaves.list[begins..][..width]);
+            kept
         } else {
-            let below = &from.pages.list[begins..][..PAGE_REFERENCES];
+            let below = &from.pages.list[begins..][..width];
             let page: Vec<u32> = below.iter().map(|place| self.place_of(from, level - 1, *place)).collect();
             let pages = &mut self.pages[usize::from(level == from.levels)];
-            pages.number_of(&page) * index_u32(PAGE_REFERENCES)
+            pages.extend_from_slice(&page);
+            pages.len() - width
         };
-        self.places.insert((level, place), kept);
-        kept
+        self.places[level as usize][begins / width] = index_u32(kept);
+        index_u32(kept)
     }
 }
 

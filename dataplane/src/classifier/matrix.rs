@@ -95,12 +95,28 @@ pub(super) struct L4Shape<'a> {
 }
 
 impl Matrix {
+    /// Returns which block of the row that begins there a destination column is in.
+    #[inline(always)]
+    pub(super) fn block_of(row: u32, destination: u32) -> u32 {
+        row + (destination >> BLOCK_CELLS.ilog2())
+    }
+
+    /// Returns where a destination column is in its block.
+    #[inline(always)]
+    pub(super) fn within_block(destination: u32) -> u32 {
+        destination % (1 << BLOCK_CELLS.ilog2())
+    }
+
+    /// Returns the place of a cell, which is so far within that block.
+    #[inline(always)]
+    pub(super) fn cell_of(&self, block: u32, within: u32) -> u32 {
+        u32::from(self.rows[block as usize]) << BLOCK_CELLS.ilog2() | within
+    }
+
     /// Returns the place of the cell in the row that begins there and in this destination column.
     #[inline(always)]
-    pub(super) fn cell(&self, row: u32, destination: u32) -> u32 {
-        let column = destination as usize;
-        let block = u32::from(self.rows[row as usize + column / BLOCK_CELLS]);
-        (block << BLOCK_CELLS.ilog2()) | (destination % (1 << BLOCK_CELLS.ilog2()))
+    fn cell(&self, row: u32, destination: u32) -> u32 {
+        self.cell_of(Self::block_of(row, destination), Self::within_block(destination))
     }
 
     /// Returns the program of a cell.

@@ -8,7 +8,8 @@ use std::hash::{BuildHasher, Hash};
 pub(super) struct Rows<T> {
     /// All rows, one behind the other.
     pub(super) list: Vec<T>,
-    numbers: HashTable<u32>,
+    /// The number of each row with its hash, so that a table that grows needs not hash all rows again.
+    numbers: HashTable<(u64, u32)>,
     hasher: DefaultHashBuilder,
     width: usize,
 }
@@ -28,16 +29,14 @@ impl<T: Copy + Eq + Hash> Rows<T> {
     pub(super) fn number_of(&mut self, values: &[T]) -> u32 {
         debug_assert_eq!(values.len(), self.width);
         let Self { list, numbers, hasher, width } = self;
-        let found = numbers.entry(
-            hasher.hash_one(values),
-            |number| row(list, *width, *number) == values,
-            |number| hasher.hash_one(row(list, *width, *number)),
-        );
+        let hash = hasher.hash_one(values);
+        let is_it = |(known, number): &(u64, u32)| *known == hash && row(list, *width, *number) == values;
+        let found = numbers.entry(hash, is_it, |(known, _)| *known);
         match found {
-            hashbrown::hash_table::Entry::Occupied(entry) => *entry.get(),
+            hashbrown::hash_table::Entry::Occupied(entry) => entry.get().1,
             hashbrown::hash_table::Entry::Vacant(entry) => {
                 let number = index_u32(list.len() / *width);
-                entry.insert(number);
+                entry.insert((hash, number));
                 list.extend_from_slice(values);
                 number
             }

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// Ports that rules and packets share, so that they meet.
 const PORTS: [u16; 12] = [0, 1, 22, 53, 79, 80, 81, 443, 8079, 8080, 65534, 65535];
 /// Priorities of few values, so that ties are common.
-const PRIORITIES: [u16; 4] = [0, 1000, 1001, 65535];
+pub const PRIORITIES: [u16; 4] = [0, 1000, 1001, 65535];
 /// Protocols beside those with ports or types.
 const BARE_PROTOCOLS: [u8; 4] = [0, 47, 50, 255];
 

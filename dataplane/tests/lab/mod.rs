@@ -6,6 +6,7 @@
 use af_xdp::{Umem, UmemConfig};
 use meshgate_dataplane::assembly::{Assembly, FlowSettings};
 use meshgate_dataplane::binding::{DeviceRole, Role};
+use meshgate_dataplane::classifier::Compiler;
 use meshgate_dataplane::config::Config;
 use meshgate_dataplane::counters::{Count, WorkerCounters};
 use meshgate_dataplane::device::memory::{self, MemoryFar};
@@ -15,6 +16,7 @@ use meshgate_dataplane::verdict::DropReason;
 use meshgate_dataplane::worker::{self, Attached, DeviceTraits};
 use meshgate_policy::{AuthoredPolicy, FlowRecord, Mac, Name, Numbering, Policy, PolicyVersion, resolve};
 use std::path::Path;
+use std::sync::Arc;
 
 pub const SECOND: u64 = 1_000_000_000;
 /// A time of day at which every test begins.
@@ -27,6 +29,7 @@ pub struct Lab {
     pub assembly: Assembly,
     pub far: Vec<MemoryFar>,
     pub host: Host,
+    compiler: Compiler,
     pub numbering: Numbering,
     pub version: u64,
     pub now: u64,
@@ -181,14 +184,15 @@ impl Lab {
         let mut queues: Vec<Vec<Attached>> = std::iter::repeat_with(Vec::new).take(workers).collect();
         attached.into_iter().enumerate().for_each(|(at, queue)| queues[at % workers].push(queue));
         let assembly = Assembly::with_queues(pools, queues, first, &settings, START).unwrap();
-        Self { assembly, far, host, numbering, version: 1, now: START }
+        Self { assembly, far, host, compiler: Compiler::default(), numbering, version: 1, now: START }
     }
 
     /// Brings other rules into force, as a subscriber would.
     pub fn publish(&mut self, rules: &str) {
         self.version += 1;
         let policy = authored(rules, &mut self.numbering, self.version);
-        let swap = self.assembly.publisher.store(self.host.compile(&policy).unwrap());
+        let next = self.host.compile_next(&mut self.compiler, &Arc::new(policy)).unwrap();
+        let swap = self.assembly.publisher.store(next);
         self.turn();
         assert!(self.assembly.publisher.has_passed(&swap));
         self.assembly.publisher.finish(swap);

@@ -58,7 +58,7 @@ impl TrieBuilder {
             rest = &rest[rest.iter().skip(1).take_while(|next| next.first <= first).count()..];
             *page = self.page(rest, first);
         }
-        if self.trie.pages.len() > TRIE_PAGES_MAX {
+        if self.trie.pages.len() > TRIE_PAGES_MAX * PAGE {
             return Err(CompileError::TriePages);
         }
         let tables = &mut self.trie.tables;
@@ -87,8 +87,8 @@ impl TrieBuilder {
         };
         let pages = &mut self.trie.pages;
         *self.pages.entry(key).or_insert_with_key(|references| {
-            pages.push(std::array::from_fn(|digit| references[digit % references.len()]));
-            index_u32(pages.len() - 1)
+            pages.extend((0..PAGE).map(|digit| references[digit % references.len()]));
+            index_u32(pages.len() - PAGE)
         })
     }
 
