@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Builds each wrong of the lists dataplane/tests/*/mutants.toml into a scratch copy of the workspace, one at a time, and
-# runs the tests that the list names. Prints caught or SURVIVED for each; ends with 1 if any survives.
+# Builds each wrong of the lists dataplane/tests/*/mutants.toml and dataplane/*/tests/mutants.toml into a scratch copy of the
+# workspace, one at a time, and runs the tests that the list names. Prints caught or SURVIVED for each; ends with 1 if any survives.
 #
 #   scripts/mutants.sh [--list FOLDER] [WORD]     only the list of that folder (classifier, state, ...), only mutants
 #                                                 whose description holds WORD
 #
-# At its top a list says `tests`, run in this order until one fails: "lib" or a file of dataplane/tests, each with a filter
+# At its top a list says `tests`, run in this order until one fails: "lib" or a file of tests/, each with a filter
 # behind it if not all of it is to be run; a mutant may have its own. It may say `folder`, from which the mutants' `file`
 # counts, dataplane/src unless said; and `workspace = "classifier"` for a copy that holds only the classifier and the words
 # it judges by, where a mutant costs seconds, instead of all that the dataplane needs.
@@ -30,28 +30,10 @@ root, scratch, wanted_list, word = sys.argv[1:]
 TIMEOUT_S = 1800
 # What a copy of each kind holds, and its members.
 COPIES = {
-    "classifier": (["proto/policy", "dataplane/src/classifier", "dataplane/src/classifier.rs",
-                    "dataplane/tests/classifier", "dataplane/tests/classifier_oracle.rs",
-                    "dataplane/tests/classifier_edges.rs", "dataplane/tests/classifier_versions.rs"],
-                   ["proto/policy", "dataplane"]),
+    "classifier": (["proto/policy", "dataplane/classifier"], ["proto/policy", "dataplane/classifier"]),
     "dataplane": (["proto", "dataplane"],
-                  ["proto", "proto/policy", "dataplane", "dataplane/af_xdp", "dataplane/flow_ring"]),
+                  ["proto", "proto/policy", "dataplane", "dataplane/af_xdp", "dataplane/classifier", "dataplane/flow_ring"]),
 }
-# The manifest and root of a crate that is the classifier alone.
-CLASSIFIER_ALONE = """[package]
-name = "meshgate-dataplane"
-version.workspace = true
-edition.workspace = true
-
-[dependencies]
-arrayvec = { workspace = true }
-bytemuck = { workspace = true }
-hashbrown = { workspace = true }
-meshgate-policy = { workspace = true }
-thiserror = { workspace = true }
-wide = { workspace = true }
-"""
-
 def prepare(kind):
     """Makes the copy of a kind and returns its folder."""
     copy = f"{scratch}/{kind}/workspace"
@@ -70,15 +52,14 @@ def prepare(kind):
     # A wrong that leaves a name unused is still a wrong to be caught by the test, not by a lint.
     workspace = re.sub(r"\[workspace\.lints\.(rust|clippy)\].*?(?=\n\[|\Z)", "", workspace, flags=re.S)
     # Names of packages that are not in the copy.
-    absent = r"^\[profile\.dev\.package\.meshgate-learner\]\n.*\n|^meshgate-learner = .*\n"
+    held = [re.search(r'name = "(.*)"', open(path).read())[1] for path in glob.glob(f"{copy}/*/**/Cargo.toml", recursive=True)]
+    absent = "|".join(rf"^\[profile\.dev\.package\.{name}\]\n.*\n|^{name} = {{ path.*\n"
+                      for name in re.findall(r"^(\S+) = \{ path", workspace, flags=re.M) if name not in held)
     open(f"{copy}/Cargo.toml", "w").write(re.sub(absent, "", workspace, flags=re.M))
     for manifest in glob.glob(f"{copy}/**/Cargo.toml", recursive=True):
         text = open(manifest).read()
         if manifest != f"{copy}/Cargo.toml":
             open(manifest, "w").write(text.replace("[lints]\nworkspace = true\n", ""))
-    if kind == "classifier":
-        open(f"{copy}/dataplane/Cargo.toml", "w").write(CLASSIFIER_ALONE)
-        open(f"{copy}/dataplane/src/lib.rs", "w").write("pub mod classifier;\n")
     return copy
 
 def run(copy, arguments):
@@ -94,11 +75,11 @@ def run(copy, arguments):
         process.wait()
         return None, ""
 
-def test(copy, tests):
+def test(copy, package, tests):
     """Runs the tests until one fails. Returns its exit code and output, or 0."""
     for words in map(str.split, tests):
         target = ["--lib"] if words[0] == "lib" else ["--test", words[0]]
-        cargo = ["cargo", "test", "--offline", "-q", "-p", "meshgate-dataplane"] + target
+        cargo = ["cargo", "test", "--offline", "-q", "-p", package] + target
         code, output = run(copy, cargo + ["--no-run"])
         if code is None:
             sys.exit(f"the build was not done after {TIMEOUT_S} s")
@@ -116,12 +97,14 @@ def judge(path):
     mutants = [mutant for mutant in mutant_list["mutant"] if word in mutant["wrong"]]
     if not mutants:
         return 0, 0
-    copy = prepare(mutant_list.get("workspace", "dataplane"))
+    kind = mutant_list.get("workspace", "dataplane")
+    copy = prepare(kind)
     tests_of = lambda mutant: mutant.get("tests", mutant_list.get("tests", []))
     every_test = dict.fromkeys(words for mutant in mutants for words in tests_of(mutant))
     if not every_test:
         sys.exit(f"{path} names no tests")
-    code, output = test(copy, every_test)
+    package = "meshgate-" + kind
+    code, output = test(copy, package, every_test)
     if code != 0:
         sys.exit(f"the tests fail without any mutant:\n{output}")
     survivors = 0
@@ -136,7 +119,7 @@ def judge(path):
             text = text.replace(change["search"], change["replace"])
         open(file_path, "w").write(text)
         start = time.monotonic()
-        code, _ = test(copy, tests_of(mutant))
+        code, _ = test(copy, package, tests_of(mutant))
         open(file_path, "w").write(original)
         survivors += code == 0
         fate = "SURVIVED" if code == 0 else "caught  "
@@ -144,7 +127,9 @@ def judge(path):
     return len(mutants), survivors
 
 tried = survived = 0
-for path in sorted(glob.glob(f"{root}/dataplane/tests/{wanted_list or '*'}/mutants.toml")):
+wanted = wanted_list or "*"
+lists = glob.glob(f"{root}/dataplane/tests/{wanted}/mutants.toml") + glob.glob(f"{root}/dataplane/{wanted}/tests/mutants.toml")
+for path in sorted(lists):
     of_list = judge(path)
     tried, survived = tried + of_list[0], survived + of_list[1]
 print(f"{tried} mutants, {survived} survived")

@@ -10,8 +10,14 @@ const MUTANTS_MIN: usize = 30;
 fn the_text_of_every_mutant_stands_once_in_its_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let (mut mutants, mut astray) = (0, Vec::new());
-    for folder in std::fs::read_dir(root.join("dataplane/tests")).unwrap().flatten() {
-        let path = folder.path().join("mutants.toml");
+    let folders =
+        std::fs::read_dir(root.join("dataplane/tests")).unwrap().flatten().map(|folder| folder.path());
+    let crates = std::fs::read_dir(root.join("dataplane"))
+        .unwrap()
+        .flatten()
+        .map(|folder| folder.path().join("tests"));
+    for folder in folders.chain(crates) {
+        let path = folder.join("mutants.toml");
         if !path.exists() {
             continue;
         }

@@ -12,7 +12,7 @@
 
 #[path = "nftables/exchanges.rs"]
 mod exchanges;
-#[path = "../../dataplane/tests/classifier/generator.rs"]
+#[path = "../../dataplane/classifier/tests/random/generator.rs"]
 mod generator;
 mod ground;
 #[path = "nftables/packets.rs"]

@@ -261,7 +261,7 @@ mod tests {
     fn policy() -> Policy {
         let authored = toml::from_str(POLICY).unwrap();
         let next = PolicyBook::default().apply(vec![Change::ReplaceAll(Box::new(authored))], None).unwrap();
-        next.book.policy().clone()
+        Policy::clone(next.book.policy())
     }
 
     fn ask(source: &str, destination: &str, l4: L4Key) -> Explanation {

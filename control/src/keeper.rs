@@ -5,6 +5,7 @@
 
 mod leases;
 mod suggestions;
+mod trial;
 
 pub use suggestions::{Acceptance, Accepted, AnswerFault, Look, Rejection};
 
@@ -12,6 +13,7 @@ use crate::audit::{Draft, Event, Head};
 use crate::clock::now_ns;
 use crate::config::Config;
 use crate::distributor::{Distributor, Published};
+use crate::keeper::trial::Trial;
 use crate::leases::LeaseBook;
 use crate::policy_book::{BookFault, Change, Difference, PolicyBook, diff, warnings};
 use crate::store::{NewVersion, Store, StoreError, StoredVersion};
@@ -101,6 +103,8 @@ pub struct Keeper {
     decided: watch::Sender<u64>,
     /// What hosts say that endpoints lease.
     leases: std::sync::Mutex<LeaseBook>,
+    /// What compiles the next version.
+    trial: Trial,
     /// Held during a write; the audit trail goes on from here.
     writing: Mutex<Head>,
 }
@@ -115,8 +119,8 @@ impl Keeper {
         tracing::info!(store = store.name(), version = newest.book.version().0, digest = %newest.digest.short(), "opened");
         let decided = watch::Sender::new(store.newest_decision().await?);
         let (newest, writing) = (RwLock::new(newest), Mutex::new(head));
-        let leases = std::sync::Mutex::default();
-        Ok(Arc::new(Self { store, distributor, newest, decided, leases, writing }))
+        let (leases, trial) = Default::default();
+        Ok(Arc::new(Self { store, distributor, newest, decided, leases, trial, writing }))
     }
 
     /// Returns the store, for what is not policy.
@@ -155,9 +159,10 @@ impl Keeper {
         changes: Vec<Change>,
         expected_version: Option<PolicyVersion>,
     ) -> Result<Plan, KeeperFault> {
-        let newest = self.newest();
+        let (newest, trial) = (self.newest(), self.trial.clone());
         let plan = tokio::task::spawn_blocking(move || {
             let next = newest.book.apply(changes, expected_version)?;
+            trial.compile(&next)?;
             Ok(Plan {
                 base: newest.book.version(),
                 differences: diff(newest.book.authored(), next.book.authored()),
@@ -248,9 +253,11 @@ impl Keeper {
         }
         let mut head = self.writing.lock().await;
         let newest = self.newest();
-        let base = Arc::clone(&newest);
+        let (base, trial) = (Arc::clone(&newest), self.trial.clone());
         let next = tokio::task::spawn_blocking(move || {
-            base.book.apply(changes, expected_version).map(|next| (next.book.digest(), next))
+            let next = base.book.apply(changes, expected_version)?;
+            trial.compile(&next)?;
+            Ok::<_, BookFault>((next.book.digest(), next))
         });
         let (digest, next) = next.await.map_err(|_| KeeperFault::Stopping)??;
         if !next.changed {
@@ -311,7 +318,7 @@ impl Kept {
 
     fn published(&self, head: Head) -> Published {
         Published {
-            policy: Arc::new(self.book.policy().clone()),
+            policy: Arc::clone(self.book.policy()),
             digest: self.digest,
             committed_ns: self.committed_ns,
             audit_head: head.hash,
@@ -380,6 +387,34 @@ mod tests {
         let after = keeper.commit(write("c")).await.unwrap();
         assert_eq!(after.kept.book.version(), PolicyVersion(2));
         assert_eq!(keeper.store.audit_break().await.unwrap(), None);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_no_host_could_compile_is_refused_by_the_name_of_the_limit() {
+        let (keeper, dir) = keeper("limit").await;
+        keeper.commit(write("a")).await.unwrap();
+        // Rules for neighbouring ports, and for ports at the same place of their neighbourhoods, tell all ports apart.
+        let mut large = write("a");
+        let ports = |ports: &mut dyn Iterator<Item = u32>| {
+            ports.map(|port| port.to_string()).collect::<Vec<_>>().join(",")
+        };
+        let near = (0..1_024).map(|at| ports(&mut (64 * at..64 * at + 64)));
+        let alike = (0..1_024).map(|at| ports(&mut (0..64).map(|i| at / 64 * 4_096 + i * 64 + at % 64)));
+        for list in near.chain(alike).collect::<Vec<_>>() {
+            for protocol in ["TCP", "UDP"] {
+                let text = format!(
+                    "source_group_name = 'a'\ndestination_group_name = 'a'\nport_range = '{list}'\nprotocol = '{protocol}'\n\
+                     action = 'deny'"
+                );
+                large.changes.push(Change::PutRelationship(toml::from_str(&text).unwrap()));
+            }
+        }
+        let asked = keeper.plan(large.changes.clone(), None).await.unwrap_err().to_string();
+        let refused = keeper.commit(large).await.unwrap_err().to_string();
+        assert_eq!(refused, "no host could compile the policy: 131073 L4 classes, L4_CLASSES_MAX is 65536");
+        assert_eq!(asked, refused);
+        assert_eq!(keeper.newest().book.version(), PolicyVersion(1));
         std::fs::remove_dir_all(dir).unwrap();
     }
 

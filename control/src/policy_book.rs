@@ -14,10 +14,12 @@ pub use diff::{Difference, DifferenceKind, diff};
 pub use warnings::warnings;
 
 use draft::Draft;
+use meshgate_classifier::CompileError;
 use meshgate_policy::{
     AuthoredPolicy, Digest, Numbering, NumberingError, Policy, PolicyFault, PolicyVersion, RuleId, resolve,
 };
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Changes of one transaction. A whole policy is one change; this bounds the work of one call.
 pub const CHANGES_MAX: usize = 10_000;
@@ -59,6 +61,9 @@ pub enum BookFault {
     /// The policy that would result has faults.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Policy(Vec<PolicyFault>),
+    /// The policy that would result is beyond what hosts compile; names the limit.
+    #[error("no host could compile the policy: {0}")]
+    Compile(#[from] CompileError),
 }
 
 /// The newest version: what people wrote, its numbers, and what hosts get.
@@ -66,7 +71,7 @@ pub enum BookFault {
 pub struct PolicyBook {
     authored: AuthoredPolicy,
     numbering: Numbering,
-    policy: Policy,
+    policy: Arc<Policy>,
 }
 
 /// What a transaction would lead to.
@@ -84,7 +89,7 @@ impl Default for PolicyBook {
     /// Returns version 0: nothing written.
     fn default() -> Self {
         let authored = AuthoredPolicy::default();
-        let policy = Policy::empty(authored.default_action);
+        let policy = Arc::new(Policy::empty(authored.default_action));
         Self { authored, numbering: Numbering::default(), policy }
     }
 }
@@ -96,7 +101,7 @@ impl PolicyBook {
         numbering: Numbering,
         version: PolicyVersion,
     ) -> Result<Self, Vec<PolicyFault>> {
-        let policy = resolve(&authored, &numbering, version)?;
+        let policy = Arc::new(resolve(&authored, &numbering, version)?);
         Ok(Self { authored, numbering, policy })
     }
 
@@ -111,7 +116,7 @@ impl PolicyBook {
     }
 
     /// Returns what hosts get.
-    pub fn policy(&self) -> &Policy {
+    pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
 
@@ -155,7 +160,7 @@ impl PolicyBook {
         authored.relationships.sort_by_key(|relationship| relationship.id);
         authored.rules.sort_by_key(|rule| rule.id);
         let version = PolicyVersion(newest.0 + 1);
-        let policy = resolve(&authored, &numbering, version).map_err(BookFault::Policy)?;
+        let policy = Arc::new(resolve(&authored, &numbering, version).map_err(BookFault::Policy)?);
         let book = Self { authored, numbering, policy };
         Ok(NextState { book, created_ids, changed: true })
     }

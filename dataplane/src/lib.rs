@@ -11,7 +11,6 @@
 pub mod assembly;
 pub mod binding;
 pub mod capture;
-pub mod classifier;
 pub mod config;
 pub mod counters;
 pub mod device;
@@ -46,3 +45,5 @@ pub mod topology_commands;
 pub mod tracker;
 pub mod verdict;
 pub mod worker;
+
+pub use meshgate_classifier as classifier;

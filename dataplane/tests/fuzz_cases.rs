@@ -10,7 +10,7 @@
 #![expect(clippy::print_stdout, reason = "what ran is what a reader of the test's output looks for")]
 
 mod fuzz;
-#[path = "classifier/generator.rs"]
+#[path = "../classifier/tests/random/generator.rs"]
 mod generator;
 mod lab;
 #[expect(dead_code, reason = "case files as text and the tally of a life are of worker_mutations")]

@@ -50,7 +50,9 @@ impl From<KeeperFault> for Status {
         let code = match &fault {
             KeeperFault::Book(book) => match book {
                 BookFault::Conflict { .. } => Code::Aborted,
-                BookFault::TooManyChanges(_) | BookFault::Numbering(_) => Code::ResourceExhausted,
+                BookFault::TooManyChanges(_) | BookFault::Numbering(_) | BookFault::Compile(_) => {
+                    Code::ResourceExhausted
+                }
                 BookFault::Unknown(..) => Code::NotFound,
                 BookFault::Exists(..) => Code::AlreadyExists,
                 BookFault::Twice(..) | BookFault::Policy(_) => Code::InvalidArgument,

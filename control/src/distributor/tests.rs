@@ -4,7 +4,7 @@ use super::*;
 use crate::policy_book::{Change, PolicyBook};
 
 fn published(book: &PolicyBook, committed_ns: u64) -> Published {
-    let policy = Arc::new(book.policy().clone());
+    let policy = Arc::clone(book.policy());
     Published { policy, digest: book.digest(), committed_ns, audit_head: Digest::default() }
 }
 

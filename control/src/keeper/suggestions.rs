@@ -230,7 +230,12 @@ impl Keeper {
         let filed = self.open_one(acceptance.id).await?;
         let newest = self.newest();
         let Acceptance { id, actor, comment, .. } = acceptance.clone();
-        let work = tokio::task::spawn_blocking(move || next_state(&newest, &filed, acceptance));
+        let trial = self.trial.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let made = next_state(&newest, &filed, acceptance)?;
+            trial.compile(&made.0)?;
+            Ok::<_, KeeperFault>(made)
+        });
         let (next, digest, edited) = work.await.map_err(|_| KeeperFault::Stopping)??;
         let created = next.created_ids.first().copied();
         let mut relationships = next.book.authored().relationships.iter();

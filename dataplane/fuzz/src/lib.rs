@@ -3,7 +3,7 @@
 
 #[path = "../../tests/fuzz/mod.rs"]
 pub mod fuzz;
-#[path = "../../tests/classifier/generator.rs"]
+#[path = "../../classifier/tests/random/generator.rs"]
 pub mod generator;
 #[path = "../../tests/lab/mod.rs"]
 pub mod lab;

@@ -1,4 +1,5 @@
-//! Limits of a policy, checked where people write it, so that no host ever meets a policy it cannot compile.
+//! Limits of a policy, checked where people write it. What they do not keep out (rules that together tell too much apart) is
+//! found by compiling: control does so with every version before it is kept, with the classifier that hosts compile with.
 
 /// Groups one address may be in, CIDR ancestors included. Sixteen columns pairs stay within one look-up loop.
 pub const GROUPS_PER_ENDPOINT_MAX: usize = 16;

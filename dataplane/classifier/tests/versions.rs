@@ -1,14 +1,14 @@
 //! A compiler that saw earlier versions compiles the next one to what a full rebuild gives.
 #![expect(clippy::unwrap_used, reason = "the whole file is a test")]
 
-#[path = "classifier/edits.rs"]
+#[path = "random/edits.rs"]
 mod edits;
-#[path = "classifier/generator.rs"]
+#[path = "random/generator.rs"]
 mod generator;
 
 use edits::Edit;
 use generator::{Boundaries, Random};
-use meshgate_dataplane::classifier::{Classifier, ColumnBudget, Compiler, Judgement};
+use meshgate_classifier::{Classifier, ColumnBudget, Compiler, Judgement};
 use meshgate_policy::{Policy, PolicyKey};
 use std::sync::Arc;
 

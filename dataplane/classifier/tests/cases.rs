@@ -1,7 +1,7 @@
 //! Every case of `proto/policy/cases/*.toml` holds for the compiled form, alone and in bursts, and its proof is whole.
 #![expect(clippy::unwrap_used, reason = "the whole file is a test")]
 
-use meshgate_dataplane::classifier::{Classifier, Judgement, ProofBudget};
+use meshgate_classifier::{Classifier, Judgement, ProofBudget};
 use meshgate_policy::PolicyKey;
 use meshgate_policy::cases::CaseFile;
 use std::path::Path;
@@ -30,7 +30,7 @@ fn check(path: &Path) -> Result<(usize, bool), String> {
 
 #[test]
 fn every_case_holds_for_the_compiled_form() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/policy/cases");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto/policy/cases");
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let (mut cases, mut files, mut whole) = (0, 0, 0);
     for path in paths {

@@ -2,11 +2,11 @@
 //!
 //! `MESHGATE_ORACLE_PAIRS` sets the number of (policy, packet) pairs, `MESHGATE_ORACLE_SEED` the first policy's seed.
 
-#[path = "classifier/generator.rs"]
+#[path = "random/generator.rs"]
 mod generator;
 
 use generator::{Boundaries, Random};
-use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, ColumnBudget, Judgement, ProofBudget};
+use meshgate_classifier::{BURST_KEYS, Classifier, ColumnBudget, Judgement, ProofBudget};
 use meshgate_policy::generate::{self, Rng, Shape};
 use meshgate_policy::{Policy, PolicyKey, Stage};
 

@@ -1,7 +1,7 @@
 //! The classifier at its edges: smallest and largest policies, nests of prefixes, every action and mode, refusals.
 #![expect(clippy::unwrap_used, reason = "what is unwrapped is written a line above")]
 
-#[path = "classifier/generator.rs"]
+#[path = "random/generator.rs"]
 #[expect(
     dead_code,
     reason = "the oracle test uses all of it, this one only the random numbers and the edges"
@@ -9,9 +9,7 @@
 mod generator;
 
 use generator::Random;
-use meshgate_dataplane::classifier::{
-    BURST_KEYS, Classifier, ColumnBudget, CompileError, Judgement, ProofBudget,
-};
+use meshgate_classifier::{BURST_KEYS, Classifier, ColumnBudget, CompileError, Judgement, ProofBudget};
 use meshgate_policy::limits::{ENDPOINTS_MAX, GROUPS_MAX, RULES_MAX};
 use meshgate_policy::{
     Action, Endpoint, EndpointFlags, EndpointId, Group, GroupId, IntraGroup, L4Key, L4Match, Mac, Name,
