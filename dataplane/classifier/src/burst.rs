@@ -125,13 +125,7 @@ impl Classifier {
                 }
             }
         }
-        for (cells, within) in cells[..packets].iter_mut().zip(&within) {
-            for cells in cells {
-                for (cell, within) in cells.iter_mut().zip(within) {
-                    *cell = matrix.cell_of(*cell, *within);
-                }
-            }
-        }
+        matrix.find_cells(&mut cells[..packets], &within);
         let mut programs = [[[0; COLUMNS]; ROWS]; BURST_KEYS];
         let each = programs.as_flattened_mut().as_flattened_mut().iter_mut();
         for (program, cell) in each.zip(cells[..packets].as_flattened().as_flattened()) {

@@ -52,24 +52,37 @@ pub struct ColumnBudget {
     /// Ranks of all programs, two bytes each. How many programs come out of merging shows only on the way, so that a form may
     /// be given up for the next one.
     pub ranks_max: usize,
+    /// Blocks of 32 cells, 64 bytes each, up to which equal ones are not shared, so that a look-up has a load less a cell.
+    pub plain_blocks_max: usize,
 }
 
 impl ColumnBudget {
     /// Merges as little as there is to merge.
-    pub const NONE: Self = Self { cells_max: 0, steps_max: 0, merges_max: 0, ranks_max: 0 };
+    pub const NONE: Self =
+        Self { cells_max: 0, steps_max: 0, merges_max: 0, ranks_max: 0, plain_blocks_max: 0 };
 }
 
 impl ColumnBudget {
     /// Returns what a pair of forms may take, of so many rules and classes.
     pub(super) fn limits(&self, size: usize) -> Limits {
-        Limits { merges: self.merges_max.saturating_mul(size), ranks: self.ranks_max }
+        Limits {
+            merges: self.merges_max.saturating_mul(size),
+            ranks: self.ranks_max,
+            plain_blocks: self.plain_blocks_max,
+        }
     }
 }
 
 impl Default for ColumnBudget {
-    /// Returns a budget of 2 MiB of blocks' numbers, 8 MiB of programs and some hundred milliseconds.
+    /// Returns a budget of 2 MiB of blocks' numbers or 1 MiB of plain blocks, 8 MiB of programs and some hundred milliseconds.
     fn default() -> Self {
-        Self { cells_max: 1 << 25, steps_max: 1 << 26, merges_max: 64, ranks_max: 1 << 22 }
+        Self {
+            cells_max: 1 << 25,
+            steps_max: 1 << 26,
+            merges_max: 64,
+            ranks_max: 1 << 22,
+            plain_blocks_max: 1 << 14,
+        }
     }
 }
 
@@ -276,6 +289,8 @@ pub(super) struct Limits {
     pub(super) merges: usize,
     /// Ranks of all programs.
     pub(super) ranks: usize,
+    /// Blocks of a plain matrix.
+    pub(super) plain_blocks: usize,
 }
 
 /// The columns that were chosen.
@@ -288,7 +303,7 @@ pub(super) struct Chosen {
 
 impl Limits {
     /// What cannot be avoided.
-    const NONE: Self = Self { merges: usize::MAX, ranks: PROGRAM_RANKS_MAX };
+    const NONE: Self = Self { merges: usize::MAX, ranks: PROGRAM_RANKS_MAX, plain_blocks: 0 };
 }
 
 impl Forms {
@@ -330,7 +345,10 @@ impl Forms {
             unreachable!("every side has a form")
         };
         let columns = |(s, d): (usize, usize)| [&self.sources[s], &self.destinations[d]];
-        let tried = others.iter().map(|pair| (*pair, limits)).chain([(*last, Limits::NONE)]);
+        let tried = others
+            .iter()
+            .map(|pair| (*pair, limits))
+            .chain([(*last, Limits { plain_blocks: limits.plain_blocks, ..Limits::NONE })]);
         for (pair, limits) in tried {
             match compile(columns(pair), limits) {
                 Err(error) if error.is_of_the_form() && pair != *last => {}

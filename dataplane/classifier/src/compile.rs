@@ -141,11 +141,12 @@ impl<'a> Compilation<'a> {
         let sides = Sides { source, destination, atoms: self.atoms.count(), limits };
         let of = |rules: &[RankedRule]| WholeMatrix::compile(rules, &sides, &l4);
         if self.shadow.is_empty() {
-            let ([enforced], row_of_column) = WholeMatrix::finish([of(&self.enforced)?])?;
+            let ([enforced], row_of_column) =
+                WholeMatrix::finish([of(&self.enforced)?], limits.plain_blocks)?;
             return Ok(Filled { enforced, shadow: None, row_of_column });
         }
         let ([enforced, shadow], row_of_column) =
-            WholeMatrix::finish([of(&self.enforced)?, of(&self.shadow)?])?;
+            WholeMatrix::finish([of(&self.enforced)?, of(&self.shadow)?], limits.plain_blocks)?;
         Ok(Filled { enforced, shadow: Some(shadow), row_of_column })
     }
 

@@ -68,7 +68,8 @@ fn compare(seed: u64, census: &mut Census) {
     let mut random = Random::new(seed);
     let policy = generator::policy(&mut random);
     let cells_max = random.pick(&[0, 0, 100, 400, 2_000, 1 << 20]);
-    let budget = ColumnBudget { cells_max, ..ColumnBudget::default() };
+    let plain_blocks_max = random.pick(&[0, 1, 1 << 14]);
+    let budget = ColumnBudget { cells_max, plain_blocks_max, ..ColumnBudget::default() };
     let classifier =
         Classifier::compile_within(&policy, budget).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     let boundaries = Boundaries::of(&policy);
