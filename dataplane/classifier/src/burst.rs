@@ -45,7 +45,8 @@ type Rows = [[RootReference; 2]; BURST_KEYS];
 /// Where second digits are looked up.
 struct Places {
     nodes: [[NodePlace; 2]; BURST_KEYS],
-    digits: [[Ordered; 2]; BURST_KEYS],
+    /// Of sources, and of destinations: apart, so that each is spread over a vector as it is loaded.
+    digits: [[Ordered; BURST_KEYS]; 2],
 }
 
 impl Classifier {
@@ -277,14 +278,15 @@ fn begin_ipv6(trie: &AddressTrie, roots: Roots, key: &PolicyKey) -> ([RootRefere
 fn places_of(rows: &Rows, digits: &Digits) -> Places {
     let mut places = Places {
         nodes: [[NodePlace::default(); 2]; BURST_KEYS],
-        digits: [[Ordered::default(); 2]; BURST_KEYS],
+        digits: [[Ordered::default(); BURST_KEYS]; 2],
     };
     let each = rows.as_flattened().iter().zip(digits.as_flattened());
     for ((row, digit), node) in each.zip(places.nodes.as_flattened_mut()) {
         *node = row.node(*digit);
     }
-    for (digit, ordered) in digits.as_flattened().iter().zip(places.digits.as_flattened_mut()) {
-        *ordered = Ordered::new(*digit);
+    let [sources, destinations] = &mut places.digits;
+    for (([source, destination], of_source), of_destination) in digits.iter().zip(sources).zip(destinations) {
+        (*of_source, *of_destination) = (Ordered::new(*source), Ordered::new(*destination));
     }
     places
 }
@@ -293,12 +295,14 @@ fn places_of(rows: &Rows, digits: &Digits) -> Places {
 #[inline(never)]
 fn first_steps(trie: &AddressTrie, places: &Places, walks: &mut Walks, packets: usize) -> bool {
     let mut all = Reference::ALL_LEAVES;
-    let quads =
-        quads(&places.nodes).iter().zip(quads(&places.digits)).zip(quads_mut(walks)).take(quads_of(packets));
-    for ((nodes, digits), walks) in quads {
+    let [sources, destinations] = &places.digits;
+    let digits = quads(sources).iter().zip(quads(destinations));
+    let each = quads(&places.nodes).iter().zip(digits).zip(quads_mut(walks)).take(quads_of(packets));
+    for ((nodes, (sources, destinations)), walks) in each {
         for at in 0..QUAD {
-            let (nodes, digits) = (nodes[at], digits[at]);
-            walks[at] = [trie.first_step(nodes[0], digits[0]), trie.first_step(nodes[1], digits[1])];
+            let [source, destination] = nodes[at];
+            walks[at] =
+                [trie.first_step(source, sources[at]), trie.first_step(destination, destinations[at])];
             all = all.and(walks[at][0]).and(walks[at][1]);
         }
     }

@@ -53,21 +53,25 @@
 //! Shadow rules have a matrix of their own over the same classes and columns. It exists, and is read, only if the policy
 //! has shadow rules; one decides if its rank is smaller than that of the enforced decision.
 //!
+//! # The next version
+//! Most versions change a rule. [`Compiler`] keeps what rules do not change: the classes of addresses, and which groups make a
+//! column; what is left is to fill the matrix and to lay out the tries. Its classifiers are those of a full rebuild.
+//!
 //! # What may run at once
 //! A classifier is immutable: any number of workers read it while the next version is compiled beside it. It knows
 //! nothing of devices, flows or clocks. A look-up allocates nothing and cannot fail; all that can be refused is refused
-//! by [`Classifier::compile`], and what compiled is held against the plain answer by [`Classifier::prove`].
+//! by [`Classifier::compile`] (control does so before it keeps a version), and what compiled is held against the plain answer by [`Classifier::prove`].
 //!
 //! # Layout
 //! ```text
 //! root_of_segment: [u16]       segment number -> place in roots
 //! roots:           v4, v6      root tables of source addresses and of destination addresses
-//! trie.tables:     [page; 256] upper byte -> page
-//! trie.pages:      [u64; 256]  second byte -> row of nodes, and how one is chosen
+//! trie.tables:     [u32; 256]  upper byte -> where its page begins
+//! trie.pages:      [8 bytes]   256 a page: second byte -> row of nodes, and how one is chosen
 //! trie.nodes:      64 bytes    { lasts [i16; 10], references [u32; 11] }: class, nodes or skip
 //! columns:         [u32]       for each list of columns where its rows begin, or its destination columns; a class that
 //!                              has one column is that column
-//! matrix.rows:     [u16]       the block of 32 destination columns
+//! matrix.rows:     [u16]       the block of 32 destination columns; none where blocks stand in their order
 //! matrix.blocks:   64 bytes    32 programs
 //! programs.ranks:  [u16]       for each program the rank of each L4 class
 //! ends:            [Decision]  one a rank
