@@ -1,3 +1,5 @@
+//! What a cycle holds: the same for the same seed, each flow as often as any other, refusals by name.
+
 use super::*;
 use af_xdp::GENERATED_BYTES_MIN;
 use std::collections::HashSet;

@@ -60,7 +60,7 @@ pub struct Veth {
     #[arg(long, value_enum, default_value = "exact")]
     nft_map: VerdictMap,
     /// Where the bridge works
-    #[arg(long, value_enum, default_value = "thread")]
+    #[arg(long, value_enum, default_value = "same")]
     bridge_on: Steering,
     /// Nobody reads the flow records
     #[arg(long)]

@@ -255,6 +255,10 @@ fn start_bridge(
     let file = ground.write("bridge.nft", &text)?;
     ground.on("host", &format!("nft -f {}", file.display()))?;
     ground.on("host", "ip link add bridge0 type bridge mcast_snooping 0 stp_state 0")?;
+    // Else each packet would go through the hooks of IPv4 as well, without a rule there.
+    for family in ["iptables", "ip6tables", "arptables"] {
+        ground.on("host", &format!("sysctl -qw net.bridge.bridge-nf-call-{family}=0"))?;
+    }
     for side in [Side::Near, Side::Far] {
         let name = side.name();
         // Without a program a veth takes redirected frames only where it may merge them.

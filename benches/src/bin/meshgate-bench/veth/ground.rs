@@ -8,6 +8,7 @@
 use super::VethError;
 use super::program::{self, Program};
 use meshgate_policy::Mac;
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -180,11 +181,10 @@ impl Drop for Ground {
 /// Removes what runs left whose process is gone.
 pub fn sweep() -> Result<(), VethError> {
     let temporary = std::env::temp_dir();
-    for name in names(Path::new(NAMESPACES)).chain(names(&temporary)) {
-        let Some(number) = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()) else {
-            continue;
-        };
-        let Ok(number) = number.parse::<u32>() else { continue };
+    let number = |name: String| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok();
+    let left: BTreeSet<u32> =
+        names(Path::new(NAMESPACES)).chain(names(&temporary)).filter_map(number).collect();
+    for number in left {
         let is_running =
             fs::read_to_string(format!("/proc/{number}/comm")).is_ok_and(|comm| comm.trim() == OWN_NAME);
         if !is_running {
