@@ -240,6 +240,7 @@ impl Arguments {
 }
 
 /// What arrived, and who says so.
+#[derive(Clone, Copy)]
 enum Arrived {
     /// Counted at the other end.
     At(u64),

@@ -22,7 +22,7 @@ const NAMESPACES: &str = "/run/netns";
 const PLACES: [&str; 3] = ["near", "host", "far"];
 
 /// One end of the traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Side {
     /// The first device's.
     Near,
@@ -181,9 +181,11 @@ impl Drop for Ground {
 /// Removes what runs left whose process is gone.
 pub fn sweep() -> Result<(), VethError> {
     let temporary = std::env::temp_dir();
-    let number = |name: String| name.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok();
-    let left: BTreeSet<u32> =
-        names(Path::new(NAMESPACES)).chain(names(&temporary)).filter_map(number).collect();
+    let number = |name: &str| name.strip_prefix(PREFIX)?.parse::<u32>().ok();
+    let of_namespace = |name: String| number(name.rsplit_once('-')?.0);
+    let of_folder = |name: String| number(&name);
+    let namespaces = names(Path::new(NAMESPACES)).filter_map(of_namespace);
+    let left: BTreeSet<u32> = namespaces.chain(names(&temporary).filter_map(of_folder)).collect();
     for number in left {
         let is_running =
             fs::read_to_string(format!("/proc/{number}/comm")).is_ok_and(|comm| comm.trim() == OWN_NAME);

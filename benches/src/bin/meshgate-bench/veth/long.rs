@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 /// Time over which the first and the last rate are taken.
 const SPAN: Duration = Duration::from_secs(10);
-/// Before the first rate.
-const WARM_UP: Duration = Duration::from_secs(2);
+/// Before the first rate, and behind the last one, so that a sender that ends by itself sends all the while.
+const MARGIN: Duration = Duration::from_secs(1);
 /// Shortest time in each direction.
 pub const SECONDS_MIN: i64 = 22;
 /// Longest time for a paced sender to end behind its own.
@@ -58,13 +58,13 @@ pub fn half_load(
     let mut sender = start_paced(ground, Side::Near, 0, SPAN)?;
     sender.await_end(SPAN + PATIENCE);
     let arrived = ground.sunk(Side::Far)? - before;
-    let rate = arrived as f64 / began.elapsed().as_secs_f64() / 2.0;
-    println!("as many as go: {}, {arrived} arrived; half of that: {rate:.0} a second", sender.log().trim());
+    let taken_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+    let rate = arrived * 1_000 / taken_ms / 2;
+    println!("as many as go: {}, {arrived} arrived; half of that: {rate} a second", sender.log().trim());
     running.finish(ground)?;
     let running = ours.start(ground, own)?;
     for side in [Side::Near, Side::Far] {
-        // A whole number of packets a second.
-        one_way(ground, side, Sender::Paced(rate as u64), load, each)?;
+        one_way(ground, side, Sender::Paced(rate), load, each)?;
     }
     end(&running.finish(ground)?);
     Ok(())
@@ -84,9 +84,9 @@ fn one_way(
         Sender::Generator => start_generator(ground, from, load)?,
         Sender::Paced(rate) => start_paced(ground, from, rate, each)?,
     };
-    program::rest(WARM_UP);
+    program::rest(MARGIN);
     let first = arriving(ground, to)?;
-    program::rest(each.saturating_sub(WARM_UP + SPAN + SPAN));
+    program::rest(each.saturating_sub(MARGIN + SPAN + SPAN + MARGIN));
     let last = arriving(ground, to)?;
     if let Sender::Paced(_) = sender {
         program.await_end(PATIENCE);

@@ -62,23 +62,26 @@ fn class(number: usize) -> String {
     format!("0:{number:x}")
 }
 
+/// Returns a map from addresses to the numbers of their groups, of this type and so written.
+fn groups_of_addresses(name: &str, kind: &str, written: fn(usize) -> String) -> Result<String, fmt::Error> {
+    let mut text = format!("  map {name} {{\n    type ipv4_addr : {kind}\n    elements = {{\n");
+    for (group, number) in numbers() {
+        for address in group.addresses() {
+            writeln!(text, "      {address} : {},", written(number))?;
+        }
+    }
+    writeln!(text, "    }}\n  }}")?;
+    Ok(text)
+}
+
 /// Returns the table for a bridge.
 pub fn ruleset(count: usize, wanted: VerdictMap) -> Result<String, fmt::Error> {
     let elements = elements(count);
     let ports: usize = elements.iter().map(|(_, _, (first, last), _)| usize::from(last - first) + 1).sum();
     let is_exact = wanted == VerdictMap::Exact && ports <= EXACT_ELEMENTS_MAX;
     let mut text = String::from("table bridge rules {\n");
-    let kinds: [(&str, &str, fn(usize) -> String); 2] =
-        [("sources", "mark", |number| number.to_string()), ("destinations", "classid", class)];
-    for (side, kind, written) in kinds {
-        writeln!(text, "  map {side} {{\n    type ipv4_addr : {kind}\n    elements = {{")?;
-        for (group, number) in numbers() {
-            for address in group.addresses() {
-                writeln!(text, "      {address} : {},", written(number))?;
-            }
-        }
-        writeln!(text, "    }}\n  }}")?;
-    }
+    text.push_str(&groups_of_addresses("sources", "mark", |number| number.to_string())?);
+    text.push_str(&groups_of_addresses("destinations", "classid", class)?);
     let flags = if is_exact { "" } else { "    flags interval\n" };
     writeln!(
         text,

@@ -41,24 +41,6 @@ pub struct Relationship {
     pub priority: usize,
 }
 
-impl PartialOrd for Side {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Side {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.name().cmp(other.name())
-    }
-}
-
-impl std::hash::Hash for Side {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.name().hash(state);
-    }
-}
-
 impl Group {
     /// Returns all.
     pub fn all() -> impl Iterator<Item = Self> {
