@@ -4,7 +4,7 @@ use crate::BenchError;
 use crate::pairs;
 use crate::product::{self, Shape};
 use crate::timing::{Spread, Timing, thread_time};
-use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, ProofBudget, Rank};
+use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, ColumnBudget, ProofBudget, Rank};
 use meshgate_policy::{GroupId, Policy, PolicyKey};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -63,8 +63,13 @@ pub struct Compiled {
 impl Compiled {
     /// Compiles a policy, proves it and holds some packets against the linear scan.
     pub fn new(policy: &Policy, keys: Vec<PolicyKey>) -> Result<Self, BenchError> {
+        Self::within(policy, keys, ColumnBudget::default())
+    }
+
+    /// Does the same with another budget for merging groups into columns.
+    pub fn within(policy: &Policy, keys: Vec<PolicyKey>, budget: ColumnBudget) -> Result<Self, BenchError> {
         let began = thread_time();
-        let classifier = Classifier::compile(policy).map_err(BenchError::Compile)?;
+        let classifier = Classifier::compile_within(policy, budget).map_err(BenchError::Compile)?;
         let compile_s = (thread_time() - began).as_secs_f64();
         let began = thread_time();
         classifier.prove(policy, ProofBudget::default()).map_err(BenchError::Difference)?;

@@ -6,7 +6,7 @@ use crate::BenchError;
 use crate::groups::Compiled;
 use crate::product::{self, Shape};
 use crate::timing::{Spread, Timing};
-use meshgate_dataplane::classifier::{Classifier, CompileError};
+use meshgate_dataplane::classifier::{Classifier, ColumnBudget, CompileError};
 use meshgate_policy::generate::Rng;
 use meshgate_policy::limits::{
     ENDPOINTS_MAX, GROUPS_MAX, GROUPS_PER_ENDPOINT_MAX, PORT_RANGES_PER_RULE_MAX, RULES_MAX,
@@ -36,6 +36,9 @@ const LOOPBACK_INSTEAD: u8 = 224 - 1;
 pub struct Hard {
     #[command(flatten)]
     shape: Shape,
+    /// Let the compiler spend so many times its budget on hard policies
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    budget: u32,
     /// Seconds of one measurement
     #[arg(long, default_value_t = 0.3, value_parser = crate::timing::parse_seconds)]
     seconds: f64,
@@ -90,7 +93,7 @@ impl Hard {
         for kind in KINDS {
             let policy = kind.policy(self.shape);
             let keys = kind.packets(&policy, self.shape);
-            let hard = match Compiled::new(&policy, keys) {
+            let hard = match Compiled::within(&policy, keys, self.budget()) {
                 Ok(hard) => hard,
                 Err(BenchError::Compile(refusal)) => {
                     println!("{}: refused: {refusal}", kind.name);
@@ -126,6 +129,20 @@ impl Hard {
         println!("bar: hard_bytes = {worst_bytes} bytes");
         println!("bar: hard_vs_typical = {worst_ratio:.2} ratio");
         if unnamed == 0 { Ok(()) } else { Err(BenchError::UnnamedRefusals(unnamed)) }
+    }
+}
+
+impl Hard {
+    /// Returns what the compiler may spend.
+    fn budget(&self) -> ColumnBudget {
+        let ColumnBudget { cells_max, steps_max, merges_max, ranks_max } = ColumnBudget::default();
+        let times = self.budget as usize;
+        ColumnBudget {
+            cells_max: cells_max.saturating_mul(self.budget.into()),
+            steps_max: steps_max.saturating_mul(self.budget.into()),
+            merges_max: merges_max.saturating_mul(times),
+            ranks_max: ranks_max.saturating_mul(times),
+        }
     }
 }
 
