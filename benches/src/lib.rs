@@ -1,2 +1,5 @@
-//! See the package description.
+//! Seeded traffic, for the packet generator, the benchmarks and their tests.
 #![forbid(unsafe_code)]
+
+pub mod device_counters;
+pub mod traffic;

@@ -9,7 +9,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use af_xdp::{Device, DropCounter, Error, Generator};
+use af_xdp::{Device, DropCounter, Error, Generator, Template};
 
 /// Packets of one call; its set-up takes some 20 ms, which is lost in a million.
 const PACKETS_PER_CALL: u32 = 1_000_000;
@@ -28,12 +28,13 @@ fn packet(source: &Device, sink: &Device) -> [u8; 60] {
 fn run(source: &str, sink: &str, calls: u32) -> Result<(), Error> {
     let (source, sink) = (Device::named(source)?, Device::named(sink)?);
     let counter = DropCounter::new(sink.index)?;
-    let generator = Generator::new(source.index, None)?;
-    let packet = packet(&source, &sink);
+    let head = packet(&source, &sink).to_vec();
+    let template = Template { head, frame_bytes: 60, changing: None };
+    let generator = Generator::new(source.index, &[template], None)?;
     for _ in 0..calls {
         let before = counter.packets()?;
         let started = Instant::now();
-        generator.run(&packet, PACKETS_PER_CALL)?;
+        generator.run(PACKETS_PER_CALL)?;
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         let arrived = counter.packets()? - before;
         let offered = u64::from(PACKETS_PER_CALL) / milliseconds;

@@ -88,6 +88,14 @@ pub enum Error {
         /// The last line of the verifier, after a colon; empty if it said nothing.
         log: String,
     },
+    /// What a generator shall send cannot be sent.
+    #[error("frame {place} to be generated: {what}")]
+    Template {
+        /// Its place among all, from 0 on.
+        place: usize,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// No mode of XDP works on the device.
     #[error("device {device}: cannot attach a program, neither native ({native}) nor generic ({generic})")]
     Attach {

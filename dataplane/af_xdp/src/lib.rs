@@ -147,7 +147,9 @@ mod umem;
 
 pub use bpf::attachment::{AttachConfig, AttachMode, Attachment};
 pub use bpf::drop_counter::DropCounter;
-pub use bpf::generator::{Generator, VariedField};
+pub use bpf::generator::{
+    CHANGING_PORTS, ChangingPort, GENERATED_BYTES_MAX, GENERATED_BYTES_MIN, Generated, Generator, Template,
+};
 pub use device::{Device, DeviceIndex};
 pub use error::{Error, FrameError};
 pub use exchange::{Faults, Outstanding};

@@ -4,7 +4,7 @@ use crate::BenchError;
 use crate::pairs;
 use crate::product::{self, Shape};
 use crate::timing::{Spread, Timing, thread_time};
-use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, ProofBudget, Rank};
+use meshgate_dataplane::classifier::{BURST_KEYS, Classifier, ColumnBudget, ProofBudget, Rank};
 use meshgate_policy::{GroupId, Policy, PolicyKey};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -50,39 +50,55 @@ pub struct RulesFlat {
 }
 
 /// One policy, compiled, and its packets.
-struct Compiled {
-    classifier: Classifier,
+pub struct Compiled {
+    /// The compiled policy.
+    pub classifier: Classifier,
     keys: Vec<PolicyKey>,
-    compile_s: f64,
-    proof_s: f64,
+    /// Seconds of compiling, one thread's processor time.
+    pub compile_s: f64,
+    /// Seconds of the proof, likewise.
+    pub proof_s: f64,
 }
 
 impl Compiled {
-    fn of(shape: Shape) -> Result<Self, BenchError> {
-        let policy = product::policy(shape);
-        let keys = product::packets(shape, PACKETS);
+    /// Compiles a policy, proves it and holds some packets against the linear scan.
+    pub fn new(policy: &Policy, keys: Vec<PolicyKey>) -> Result<Self, BenchError> {
+        Self::within(policy, keys, ColumnBudget::default())
+    }
+
+    /// Does the same with another budget for merging groups into columns.
+    pub fn within(policy: &Policy, keys: Vec<PolicyKey>, budget: ColumnBudget) -> Result<Self, BenchError> {
         let began = thread_time();
-        let classifier = Classifier::compile(&policy).map_err(BenchError::Compile)?;
+        let classifier = Classifier::compile_within(policy, budget).map_err(BenchError::Compile)?;
         let compile_s = (thread_time() - began).as_secs_f64();
         let began = thread_time();
-        classifier.prove(&policy, ProofBudget::default()).map_err(BenchError::Difference)?;
+        classifier.prove(policy, ProofBudget::default()).map_err(BenchError::Difference)?;
         let proof_s = (thread_time() - began).as_secs_f64();
-        let mismatches = mismatches(&policy, &classifier, &keys[..COMPARED]);
+        let mismatches = mismatches(policy, &classifier, &keys[..COMPARED.min(keys.len())]);
         if mismatches > 0 {
             return Err(BenchError::Mismatches(mismatches, 0));
         }
         Ok(Self { classifier, keys, compile_s, proof_s })
     }
 
-    /// Returns the nanoseconds of a look-up.
-    fn timed(&self, timing: &Timing) -> Spread {
+    fn of(shape: Shape) -> Result<Self, BenchError> {
+        Self::new(&product::policy(shape), product::packets(shape, PACKETS))
+    }
+
+    /// Returns what looks all packets up once.
+    pub fn round(&self) -> impl FnMut() + use<'_> {
         let mut ranks = vec![Rank::default(); self.keys.len()];
-        timing.nanoseconds_per_item(self.keys.len(), || {
+        move || {
             for (keys, ranks) in self.keys.chunks(BURST_KEYS).zip(ranks.chunks_mut(BURST_KEYS)) {
                 self.classifier.ranks(keys, ranks);
             }
             std::hint::black_box(&ranks);
-        })
+        }
+    }
+
+    /// Returns the nanoseconds of a look-up.
+    fn timed(&self, timing: &Timing) -> Spread {
+        timing.nanoseconds_per_item(self.keys.len(), self.round())
     }
 }
 

@@ -5,10 +5,12 @@
 mod classbench;
 mod classify;
 mod groups;
+mod hard;
 mod pairs;
 mod product;
 mod timing;
 mod update;
+mod veth;
 mod worker;
 
 use clap::{Parser, Subcommand};
@@ -34,10 +36,14 @@ enum What {
     Groups(groups::Groups),
     /// The same with few and with many rules
     RulesFlat(groups::RulesFlat),
+    /// Look-ups in policies and traffic that are as hard as people can make them
+    Hard(hard::Hard),
     /// What a change of one rule takes until it could be published
     Update(update::Update),
     /// The whole worker: known flows, new ones, refused packets
     Worker(worker::Worker),
+    /// Forwarding between two veth devices beside another forwarder
+    Veth(veth::Veth),
 }
 
 /// Why nothing was measured, or what was measured is wrong.
@@ -55,6 +61,10 @@ enum BenchError {
     Compile(CompileError),
     #[error("--rules 0: there is no rule to change")]
     NoRules,
+    #[error("--groups {0}: hard policies need at least as many as an endpoint may be in")]
+    FewGroups(u32),
+    #[error("{0} policies over a limit were refused without the limit's name")]
+    UnnamedRefusals(usize),
     #[error(transparent)]
     Apply(ApplyError),
     #[error("the compiled policy is wrong: {0}")]
@@ -63,6 +73,8 @@ enum BenchError {
     Mismatches(usize, usize),
     #[error(transparent)]
     Worker(#[from] worker::WorkerError),
+    #[error(transparent)]
+    Veth(#[from] veth::VethError),
 }
 
 fn main() -> ExitCode {
@@ -70,8 +82,10 @@ fn main() -> ExitCode {
         What::Classify(classify) => classify.run(),
         What::Groups(groups) => groups.run(),
         What::RulesFlat(rules_flat) => rules_flat.run(),
+        What::Hard(hard) => hard.run(),
         What::Update(update) => update.run(),
         What::Worker(worker) => worker.run(),
+        What::Veth(veth) => veth.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,7 +25,7 @@ pub struct Timing {
 }
 
 /// Reads how long a repetition takes.
-fn parse_seconds(text: &str) -> Result<f64, String> {
+pub fn parse_seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=3_600.0).contains(&seconds) => Ok(seconds),
         _ => Err("not a number from 0 to 3600".to_owned()),
@@ -54,7 +54,7 @@ impl Timing {
     }
 
     /// Returns the time of one item in one repetition.
-    fn once(&self, items: usize, round: &mut impl FnMut()) -> f64 {
+    pub fn once(&self, items: usize, round: &mut impl FnMut()) -> f64 {
         let began = thread_time();
         let mut rounds = 0u32;
         loop {
@@ -81,7 +81,7 @@ pub struct Spread {
 
 impl Spread {
     /// Returns the spread of values, of which there is at least one.
-    fn of(mut values: Vec<f64>) -> Self {
+    pub fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         Self { median: values[values.len() / 2], least: values[0], most: values[values.len() - 1] }
     }

@@ -157,6 +157,11 @@ pub(crate) fn create_counter() -> io::Result<OwnedFd> {
     create_map(MAP_TYPE_ARRAY, 8, 1, *b"af_xdp_counter\0\0")
 }
 
+/// Makes a map from the numbers below `entries` to values of so many bytes.
+pub(crate) fn create_table(value_bytes: u32, entries: u32) -> io::Result<OwnedFd> {
+    create_map(MAP_TYPE_ARRAY, value_bytes, entries, *b"af_xdp_table\0\0\0\0")
+}
+
 /// Makes a map with 32-bit keys.
 fn create_map(map_type: u32, value_bytes: u32, entries: u32, name: [u8; 16]) -> io::Result<OwnedFd> {
     let mut attributes = MapCreate {
@@ -177,15 +182,31 @@ fn create_map(map_type: u32, value_bytes: u32, entries: u32, name: [u8; 16]) -> 
 
 /// Reads a counter made by `create_counter`.
 pub(crate) fn read_counter(map: BorrowedFd<'_>) -> io::Result<u64> {
+    let [value] = read_numbers(map)?;
+    Ok(value)
+}
+
+/// Reads the first value of a map whose values are so many 64-bit numbers.
+pub(crate) fn read_numbers<const N: usize>(map: BorrowedFd<'_>) -> io::Result<[u64; N]> {
     let key = 0u32;
-    let mut value = 0u64;
+    let mut value = [0u64; N];
     let value_address = std::ptr::from_mut(&mut value).expose_provenance() as u64;
     let mut attributes =
         MapElement { map_fd: number(map), reserved: 0, key: address(&key), value: value_address, flags: 0 };
-    // SAFETY: the key leads to a 32-bit integer and the value to a 64-bit one that is writable for the call, the
-    // sizes with which the map was made.
+    // SAFETY: the key leads to a 32-bit integer and the value to as many 64-bit ones, writable for the call, as the map
+    // was made for by the callers of this crate.
     unsafe { sys::bpf(command::MAP_LOOKUP_ELEM, &mut attributes) }?;
     Ok(value)
+}
+
+/// Sets a value of a map that was made for values of as many bytes.
+pub(crate) fn set_value(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
+    let mut attributes =
+        MapElement { map_fd: number(map), reserved: 0, key: address(&key), value: address(value), flags: 0 };
+    // SAFETY: the key leads to a 32-bit integer and the value to as many bytes as the values of the map have, which the
+    // callers of this crate see to.
+    unsafe { sys::bpf(command::MAP_UPDATE_ELEM, &mut attributes) }?;
+    Ok(())
 }
 
 /// Sets the socket of a queue.

@@ -29,19 +29,33 @@ pub(crate) enum Register {
     R3 = 3,
     /// Fourth argument.
     R4 = 4,
+    /// Fifth argument.
+    R5 = 5,
     /// Survives calls.
     R6 = 6,
+    /// Survives calls.
+    R7 = 7,
+    /// Survives calls.
+    R8 = 8,
+    /// End of the stack, which grows down from here; cannot be written.
+    R10 = 10,
 }
 
 /// A function of the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Function {
-    /// `bpf_get_prandom_u32()`.
-    Random = 7,
+    /// `bpf_map_lookup_elem(map, key)`.
+    MapLookup = 1,
+    /// `bpf_ktime_get_ns()`.
+    Time = 5,
     /// `bpf_redirect(device, flags)`.
     Redirect = 23,
     /// `bpf_redirect_map(map, key, verdict on a miss)`.
     RedirectMap = 51,
+    /// `bpf_xdp_adjust_tail(context, bytes)`.
+    AdjustTail = 65,
+    /// `bpf_xdp_store_bytes(context, offset, bytes, length)`.
+    StoreBytes = 190,
 }
 
 /// What becomes of a packet.
@@ -66,14 +80,34 @@ impl Instruction {
         Instruction { code, registers: destination as u8 | source << 4, offset, immediate }
     }
 
+    /// `destination = *(u16 *)(source + offset)`.
+    pub(crate) const fn load_u16(destination: Register, source: Register, offset: i16) -> Instruction {
+        Instruction::new(0x69, destination, source as u8, offset, 0)
+    }
+
     /// `destination = *(u32 *)(source + offset)`.
     pub(crate) const fn load_u32(destination: Register, source: Register, offset: i16) -> Instruction {
         Instruction::new(0x61, destination, source as u8, offset, 0)
     }
 
+    /// `destination = *(u64 *)(source + offset)`.
+    pub(crate) const fn load_u64(destination: Register, source: Register, offset: i16) -> Instruction {
+        Instruction::new(0x79, destination, source as u8, offset, 0)
+    }
+
     /// `*(u16 *)(place + offset) = value`.
     pub(crate) const fn store_u16(place: Register, offset: i16, value: Register) -> Instruction {
         Instruction::new(0x6b, place, value as u8, offset, 0)
+    }
+
+    /// `*(u32 *)(place + offset) = value`.
+    pub(crate) const fn store_u32(place: Register, offset: i16, value: Register) -> Instruction {
+        Instruction::new(0x63, place, value as u8, offset, 0)
+    }
+
+    /// `*(u64 *)(place + offset) = value`.
+    pub(crate) const fn store_u64(place: Register, offset: i16, value: Register) -> Instruction {
+        Instruction::new(0x7b, place, value as u8, offset, 0)
     }
 
     /// `*(u64 *)place += value`, atomically.
@@ -96,14 +130,88 @@ impl Instruction {
         Instruction::new(0x07, destination, 0, 0, value)
     }
 
+    /// `destination += source`.
+    pub(crate) const fn add_register(destination: Register, source: Register) -> Instruction {
+        Instruction::new(0x0f, destination, source as u8, 0, 0)
+    }
+
+    /// `destination -= source`.
+    pub(crate) const fn subtract(destination: Register, source: Register) -> Instruction {
+        Instruction::new(0x1f, destination, source as u8, 0, 0)
+    }
+
+    /// `destination |= value`.
+    pub(crate) const fn or(destination: Register, value: i32) -> Instruction {
+        Instruction::new(0x47, destination, 0, 0, value)
+    }
+
     /// `destination &= value`.
     pub(crate) const fn and(destination: Register, value: i32) -> Instruction {
         Instruction::new(0x57, destination, 0, 0, value)
     }
 
+    /// `destination ^= value`.
+    pub(crate) const fn exclusive_or(destination: Register, value: i32) -> Instruction {
+        Instruction::new(0xa7, destination, 0, 0, value)
+    }
+
+    /// `destination <<= bits`.
+    pub(crate) const fn shift_left(destination: Register, bits: i32) -> Instruction {
+        Instruction::new(0x67, destination, 0, 0, bits)
+    }
+
+    /// `destination >>= bits`.
+    pub(crate) const fn shift_right(destination: Register, bits: i32) -> Instruction {
+        Instruction::new(0x77, destination, 0, 0, bits)
+    }
+
+    /// `destination = -destination`.
+    pub(crate) const fn negate(destination: Register) -> Instruction {
+        Instruction::new(0x87, destination, 0, 0, 0)
+    }
+
+    /// `destination = htobe16(destination)`.
+    pub(crate) const fn to_network_order_u16(destination: Register) -> Instruction {
+        Instruction::new(0xdc, destination, 0, 0, 16)
+    }
+
+    /// Skips `count` instructions if `left == right`.
+    pub(crate) const fn skip_if_is(left: Register, right: i32, count: i16) -> Instruction {
+        Instruction::new(0x15, left, 0, count, right)
+    }
+
+    /// Skips `count` instructions if `left != right`.
+    pub(crate) const fn skip_if_is_not(left: Register, right: i32, count: i16) -> Instruction {
+        Instruction::new(0x55, left, 0, count, right)
+    }
+
     /// Skips `count` instructions if `left > right`.
     pub(crate) const fn skip_if_greater(left: Register, right: Register, count: i16) -> Instruction {
         Instruction::new(0x2d, left, right as u8, count, 0)
+    }
+
+    /// Skips `count` instructions if `left > right`.
+    pub(crate) const fn skip_if_greater_than(left: Register, right: i32, count: i16) -> Instruction {
+        Instruction::new(0x25, left, 0, count, right)
+    }
+
+    /// Skips `count` instructions if `left >= right`.
+    pub(crate) const fn skip_if_not_less(left: Register, right: Register, count: i16) -> Instruction {
+        Instruction::new(0x3d, left, right as u8, count, 0)
+    }
+
+    /// Returns the same jump over `count` instructions.
+    pub(crate) const fn over(self, count: i16) -> Instruction {
+        Instruction { offset: count, ..self }
+    }
+
+    /// `destination = value`, 64 bits in two instructions.
+    pub(crate) const fn load_u64_constant(destination: Register, value: u64) -> [Instruction; 2] {
+        let (low, high) = ((value & 0xffff_ffff) as u32, (value >> 32) as u32);
+        [
+            Instruction::new(0x18, destination, 0, 0, low.cast_signed()),
+            Instruction { code: 0, registers: 0, offset: 0, immediate: high.cast_signed() },
+        ]
     }
 
     /// `destination = map`, in two instructions.

@@ -5,3 +5,4 @@ pub(crate) mod calls;
 pub(crate) mod drop_counter;
 pub(crate) mod generator;
 pub(crate) mod instruction;
+pub(crate) mod program;
