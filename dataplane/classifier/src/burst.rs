@@ -8,7 +8,7 @@ use super::address_trie::{
     AddressTrie, NodePlace, Ordered, Reference, RootReference, RootTable, digits_of, key_of,
 };
 use super::matrix::Matrix;
-use super::{BURST_KEYS, Classifier, Judgement, KeyClasses, Rank, Roots};
+use super::{BURST_KEYS, ByColumns, Classifier, Judge, Judgement, KeyClasses, Rank, Roots};
 use meshgate_policy::PolicyKey;
 use std::net::IpAddr;
 
@@ -68,6 +68,73 @@ impl Classifier {
         }
     }
 
+    /// Writes what decides packets whose classes are known.
+    fn rank_walks(&self, walks: &Walks, l4: &[u32; BURST_KEYS], ranks: &mut [Rank]) {
+        match &self.judge {
+            Judge::Columns(by) => by.rank_walks(walks, l4, ranks),
+            Judge::Sets(sets) => {
+                for ((walks, l4), rank) in walks.iter().zip(l4).zip(ranks) {
+                    let [source, destination] = walks.map(Reference::class);
+                    *rank = Rank(sets.enforced(source, destination, *l4));
+                }
+            }
+        }
+    }
+    /// Returns the classes of protocols, ports and types.
+    #[inline(never)]
+    fn l4_classes_of(&self, keys: &[PolicyKey]) -> [u32; BURST_KEYS] {
+        let mut classes = [0; BURST_KEYS];
+        let (quads, rest) = keys.as_chunks::<QUAD>();
+        for (keys, classes) in quads.iter().zip(quads_mut(&mut classes)) {
+            for (key, class) in keys.iter().zip(classes) {
+                *class = self.l4_classes.class_of(key.l4);
+            }
+        }
+        for (key, class) in rest.iter().zip(&mut classes[keys.len() - rest.len()..]) {
+            *class = self.l4_classes.class_of(key.l4);
+        }
+        classes
+    }
+
+    /// Returns the classes of all addresses.
+    #[inline]
+    fn walk(&self, keys: &[PolicyKey]) -> Walks {
+        debug_assert!(keys.len() <= BURST_KEYS, "the caller cuts longer lists");
+        let mut rows = [[RootReference::default(); 2]; BURST_KEYS];
+        let mut digits = [[0; 2]; BURST_KEYS];
+        let mut walks = [[Reference::default(); 2]; BURST_KEYS];
+        let has_ipv6 = self.begin(keys, &mut rows, &mut digits);
+        let is_over = first_steps(&self.trie, &places_of(&rows, &digits), &mut walks, keys.len());
+        // What fills up the last quad is of the first class, which has a place in every table of either side.
+        walks[keys.len()..quads_of(keys.len()) * QUAD].fill([Reference::default(); 2]);
+        if !is_over {
+            let open = Open::of(&walks[..keys.len()]);
+            if has_ipv6 {
+                finish_mixed(&self.trie, keys, &mut walks, &open);
+            } else {
+                finish_ipv4(&self.trie, &digits, &mut walks, open);
+            }
+        }
+        walks
+    }
+
+    /// Writes which rows of nodes all addresses lead to from the root tables, and their second digits; returns whether there is
+    /// IPv6 among them.
+    fn begin(&self, keys: &[PolicyKey], rows: &mut Rows, digits: &mut Digits) -> bool {
+        let mut has_ipv6 = false;
+        let mut at = 0;
+        while let Some(key) = keys.get(at) {
+            let roots = self.roots(key.segment);
+            let (count, is_mixed) =
+                begin_segment(&self.trie, roots, &keys[at..], &mut rows[at..], &mut digits[at..]);
+            has_ipv6 |= is_mixed;
+            at += count;
+        }
+        has_ipv6
+    }
+}
+
+impl ByColumns {
     /// Writes what decides packets whose classes are known.
     fn rank_walks(&self, walks: &Walks, l4: &[u32; BURST_KEYS], ranks: &mut [Rank]) {
         // What is the same for every packet is known to the compiler in the usual cases.
@@ -140,59 +207,6 @@ impl Classifier {
             }
             *rank = Rank(best);
         }
-    }
-
-    /// Returns the classes of protocols, ports and types.
-    #[inline(never)]
-    fn l4_classes_of(&self, keys: &[PolicyKey]) -> [u32; BURST_KEYS] {
-        let mut classes = [0; BURST_KEYS];
-        let (quads, rest) = keys.as_chunks::<QUAD>();
-        for (keys, classes) in quads.iter().zip(quads_mut(&mut classes)) {
-            for (key, class) in keys.iter().zip(classes) {
-                *class = self.l4_classes.class_of(key.l4);
-            }
-        }
-        for (key, class) in rest.iter().zip(&mut classes[keys.len() - rest.len()..]) {
-            *class = self.l4_classes.class_of(key.l4);
-        }
-        classes
-    }
-
-    /// Returns the classes of all addresses.
-    #[inline]
-    fn walk(&self, keys: &[PolicyKey]) -> Walks {
-        debug_assert!(keys.len() <= BURST_KEYS, "the caller cuts longer lists");
-        let mut rows = [[RootReference::default(); 2]; BURST_KEYS];
-        let mut digits = [[0; 2]; BURST_KEYS];
-        let mut walks = [[Reference::default(); 2]; BURST_KEYS];
-        let has_ipv6 = self.begin(keys, &mut rows, &mut digits);
-        let is_over = first_steps(&self.trie, &places_of(&rows, &digits), &mut walks, keys.len());
-        // What fills up the last quad is of the first class, which has a place in every table of either side.
-        walks[keys.len()..quads_of(keys.len()) * QUAD].fill([Reference::default(); 2]);
-        if !is_over {
-            let open = Open::of(&walks[..keys.len()]);
-            if has_ipv6 {
-                finish_mixed(&self.trie, keys, &mut walks, &open);
-            } else {
-                finish_ipv4(&self.trie, &digits, &mut walks, open);
-            }
-        }
-        walks
-    }
-
-    /// Writes which rows of nodes all addresses lead to from the root tables, and their second digits; returns whether there is
-    /// IPv6 among them.
-    fn begin(&self, keys: &[PolicyKey], rows: &mut Rows, digits: &mut Digits) -> bool {
-        let mut has_ipv6 = false;
-        let mut at = 0;
-        while let Some(key) = keys.get(at) {
-            let roots = self.roots(key.segment);
-            let (count, is_mixed) =
-                begin_segment(&self.trie, roots, &keys[at..], &mut rows[at..], &mut digits[at..]);
-            has_ipv6 |= is_mixed;
-            at += count;
-        }
-        has_ipv6
     }
 }
 

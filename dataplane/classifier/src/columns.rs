@@ -54,12 +54,14 @@ pub struct ColumnBudget {
     pub ranks_max: usize,
     /// Blocks of 32 cells, 64 bytes each, up to which equal ones are not shared, so that a look-up has a load less a cell.
     pub plain_blocks_max: usize,
+    /// Words of eight bytes of all sets of ranks, which are made where reading columns would cost more.
+    pub set_words_max: usize,
 }
 
 impl ColumnBudget {
     /// Merges as little as there is to merge.
     pub const NONE: Self =
-        Self { cells_max: 0, steps_max: 0, merges_max: 0, ranks_max: 0, plain_blocks_max: 0 };
+        Self { cells_max: 0, steps_max: 0, merges_max: 0, ranks_max: 0, plain_blocks_max: 0, set_words_max: 0 };
 }
 
 impl ColumnBudget {
@@ -74,7 +76,8 @@ impl ColumnBudget {
 }
 
 impl Default for ColumnBudget {
-    /// Returns a budget of 2 MiB of blocks' numbers or 1 MiB of plain blocks, 8 MiB of programs and some hundred milliseconds.
+    /// Returns a budget of 2 MiB of blocks' numbers or 1 MiB of plain blocks, 8 MiB of programs, 16 MiB of
+    /// sets and some hundred milliseconds.
     fn default() -> Self {
         Self {
             cells_max: 1 << 25,
@@ -82,6 +85,7 @@ impl Default for ColumnBudget {
             merges_max: 64,
             ranks_max: 1 << 22,
             plain_blocks_max: 1 << 14,
+            set_words_max: 1 << 21,
         }
     }
 }
@@ -280,6 +284,8 @@ pub(super) struct Forms {
     destinations: Vec<Columns>,
     /// Places of pairs of forms, those to be tried first at the front.
     order: Vec<(usize, usize)>,
+    /// The pair that is taken in the end, whatever it takes; none if there are sets of ranks instead.
+    last: Option<(usize, usize)>,
 }
 
 /// What one pair of forms may take.
@@ -308,8 +314,9 @@ impl Limits {
 
 impl Forms {
     /// Returns the forms of both sides, whose rules name these atoms: first those within the budget, the fastest
-    /// first, then that which merges least.
-    pub(super) fn weigh(classes: &Classes, named: &Named, budget: ColumnBudget) -> Self {
+    /// first, then that which merges least; or, if sets of ranks cost so much to read, only those that cost less.
+    pub(super) fn weigh(classes: &Classes, named: &Named, budget: ColumnBudget, sets: Option<u64>) -> Self {
+        let (has_sets, reading_max) = (sets.is_some(), sets.unwrap_or(u64::MAX));
         let Named([is_source, is_destination]) = named;
         let source = OneSide::new(classes, is_source);
         let sources = source.forms();
@@ -324,40 +331,35 @@ impl Forms {
             pairs.map(|(s, d)| (Cost::of(&sources[s], &destinations[d], source.atoms), (s, d))).collect();
         // Where nothing is merged, programs are no more than rules and memberships.
         let unmerged = (sources.len() - 1, destinations.len() - 1);
-        costs.retain(|(cost, _)| cost.is_within(budget));
+        costs.retain(|(cost, _)| cost.is_within(budget) && cost.reading < reading_max);
         costs.sort_by_key(|(cost, _)| (cost.reading, cost.cells));
-        let order = costs.into_iter().map(|(_, pair)| pair).chain([unmerged]).collect();
-        Self { sources, destinations, order }
+        let order = costs.into_iter().map(|(_, pair)| pair).collect();
+        let last = (!has_sets).then_some(unmerged);
+        Self { sources, destinations, order, last }
     }
 
     /// Returns what `compile` makes of the first pair of forms that it does not refuse as too large, and that pair; the last one
-    /// may be as large as it is. Where it is known of a pair with so many columns a class that those before it are refused, they
-    /// are not tried.
+    /// may be as large as it is. Nothing if there is no such pair and there are sets of ranks. Where it is known of a pair with
+    /// so many columns a class that those before it are refused, they are not tried.
     pub(super) fn first_that_fits<T>(
         mut self,
         limits: Limits,
         first: Option<[usize; 2]>,
         mut compile: impl FnMut([&Columns; 2], Limits) -> Result<T, CompileError>,
-    ) -> Result<(T, Chosen), CompileError> {
+    ) -> Result<Option<(T, Chosen)>, CompileError> {
         let per_class = |(s, d): (usize, usize)| [self.sources[s].per_class, self.destinations[d].per_class];
         let first = self.order.iter().position(|pair| Some(per_class(*pair)) == first).unwrap_or(0);
-        let Some((last, others)) = self.order[first..].split_last() else {
-            unreachable!("every side has a form")
-        };
-        let columns = |(s, d): (usize, usize)| [&self.sources[s], &self.destinations[d]];
-        let tried = others
-            .iter()
-            .map(|pair| (*pair, limits))
-            .chain([(*last, Limits { plain_blocks: limits.plain_blocks, ..Limits::NONE })]);
-        for (pair, limits) in tried {
-            match compile(columns(pair), limits) {
-                Err(error) if error.is_of_the_form() && pair != *last => {}
+        let unlimited = Limits { plain_blocks: limits.plain_blocks, ..Limits::NONE };
+        let others = self.order.iter().skip(first).map(|pair| (*pair, limits, false));
+        for (pair, limits, is_last) in others.chain(self.last.map(|last| (last, unlimited, true))) {
+            match compile([&self.sources[pair.0], &self.destinations[pair.1]], limits) {
+                Err(error) if error.is_of_the_form() && !is_last => {}
                 made => {
                     let columns = [self.sources.swap_remove(pair.0), self.destinations.swap_remove(pair.1)];
-                    return Ok((made?, Chosen { columns, limits }));
+                    return Ok(Some((made?, Chosen { columns, limits })));
                 }
             }
         }
-        unreachable!("the last pair is taken or fails")
+        Ok(None)
     }
 }

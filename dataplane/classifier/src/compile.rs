@@ -11,7 +11,8 @@ use super::matrix::{
     ATOM_CELLS_MAX, BLOCKS_MAX, L4Shape, Matrix, NUMBERS_MAX, RankedRule, Sides, WholeMatrix,
 };
 use super::store::Rows;
-use super::{ClassColumns, Classifier};
+use super::rank_sets::{self, RankSets, SetRules};
+use super::{ByColumns, ClassColumns, Classifier, Judge};
 use meshgate_policy::limits::{ENDPOINTS_MAX, GROUPS_MAX, GROUPS_PER_ENDPOINT_MAX, RULES_MAX};
 use meshgate_policy::{Action, Decision, IntraGroup, Policy, RuleId, SegmentId, Stage};
 use std::net::IpAddr;
@@ -135,9 +136,8 @@ impl<'a> Compilation<'a> {
         [source, destination]: [&Columns; 2],
         limits: Limits,
     ) -> Result<Filled, CompileError> {
-        let no_rule = self.policy.rules.len() + membership_order(self.policy).count();
-        let no_rule = u16::try_from(no_rule).expect("RANKS_MAX is below 2^16");
-        let l4 = L4Shape { matches: &self.l4_matches, classes: self.l4_classes.count(), no_rule };
+        let (matches, classes, no_rule) = (&self.l4_matches, self.l4_classes.count(), self.no_rule());
+        let l4 = L4Shape { matches, classes, no_rule };
         let sides = Sides { source, destination, atoms: self.atoms.count(), limits };
         let of = |rules: &[RankedRule]| WholeMatrix::compile(rules, &sides, &l4);
         if self.shadow.is_empty() {
@@ -150,31 +150,59 @@ impl<'a> Compilation<'a> {
         Ok(Filled { enforced, shadow: Some(shadow), row_of_column })
     }
 
+    /// Returns how ranks come from the cells of columns, and the leaf of each class on either side.
+    pub(super) fn by_columns(&self, [source, destination]: [&Columns; 2], filled: Filled) -> (Judge, [Vec<u32>; 2]) {
+        let Filled { enforced, shadow, row_of_column } = filled;
+        let count = [source.set_of_column.len(), destination.set_of_column.len()];
+        let rows = source.of_class.iter().map(|column| row_of_column[*column as usize]).collect();
+        let (source, source_leaves) = side(source.per_class, rows);
+        let (destination, destination_leaves) = side(destination.per_class, destination.of_class.clone());
+        let by = ByColumns { columns: [source, destination], enforced, shadow, count };
+        (Judge::Columns(by), [source_leaves, destination_leaves])
+    }
+
+    /// Returns what reading sets of ranks would cost, if they may be made.
+    pub(super) fn reading_of_sets(&self, addresses: &Addresses, words_max: usize) -> Option<u64> {
+        let ranks = usize::from(self.no_rule()) + 1;
+        let classes = 2 * addresses.classes.atoms.len() + self.l4_classes.count() as usize;
+        rank_sets::reading(ranks, classes, words_max)
+    }
+
+    /// Returns how ranks come from sets of them, and the leaf of each class on either side.
+    pub(super) fn by_sets(&self, addresses: &Addresses) -> (Judge, [Vec<u32>; 2]) {
+        let rules = SetRules {
+            enforced: &self.enforced,
+            shadow: &self.shadow,
+            no_rule: self.no_rule(),
+            l4: &self.l4_matches,
+            l4_classes: self.l4_classes.count(),
+        };
+        let (sets, leaves) = RankSets::of(&rules, &addresses.classes, self.atoms.count());
+        (Judge::Sets(sets), leaves)
+    }
+
+    /// Returns the rank of the default, above all others.
+    fn no_rule(&self) -> u16 {
+        let no_rule = self.policy.rules.len() + membership_order(self.policy).count();
+        u16::try_from(no_rule).expect("RANKS_MAX is below 2^16")
+    }
+
     /// Returns the classifier, put together from its parts.
     pub(super) fn finish(
         self,
         addresses: &Addresses,
-        [source, destination]: [&Columns; 2],
-        filled: Filled,
+        (judge, [sources, destinations]): (Judge, [Vec<u32>; 2]),
     ) -> Result<Classifier, CompileError> {
-        let Filled { enforced, shadow, row_of_column } = filled;
-        let columns_count = [source.set_of_column.len(), destination.set_of_column.len()];
-        let rows = source.of_class.iter().map(|column| row_of_column[*column as usize]).collect();
-        let (source, source_leaves) = side(source.per_class, rows);
-        let (destination, destination_leaves) = side(destination.per_class, destination.of_class.clone());
-        let (roots, trie) = addresses.lay_out([&source_leaves, &destination_leaves])?;
+        let (roots, trie) = addresses.lay_out([&sources, &destinations])?;
         Ok(Classifier {
             roots,
             root_of_segment: addresses.root_of_segment(),
             trie,
             l4_classes: self.l4_classes,
             classes: addresses.classes.atoms.len(),
-            columns: [source, destination],
-            enforced,
-            shadow,
+            judge,
             rules: index_u32(self.policy.rules.len()),
             ends: ends(self.policy),
-            columns_count,
         })
     }
 }

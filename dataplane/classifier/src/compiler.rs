@@ -14,7 +14,7 @@
 use super::Classifier;
 use super::addresses::Addresses;
 use super::classes::Atoms;
-use super::columns::{Chosen, ColumnBudget, Forms, Named};
+use super::columns::{Chosen, ColumnBudget, Columns, Forms, Named};
 use super::compile::{Compilation, CompileError, Filled};
 use meshgate_policy::{Endpoint, Group, Policy};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 pub(super) fn compile_once(policy: &Policy, budget: ColumnBudget) -> Result<Classifier, CompileError> {
     let compilation = Compilation::begin(policy)?;
     let (plan, filled) = Plan::draw(&compilation, compilation.addresses()?, budget, None)?;
-    compilation.finish(&plan.addresses, plan.chosen.columns.each_ref(), filled)
+    plan.finish(compilation, filled)
 }
 
 /// Compiles the versions of a policy, one after the other.
@@ -53,7 +53,7 @@ impl Compiler {
             Some(kept) => kept.follow(policy, &compilation, self.budget)?,
             None => Plan::draw(&compilation, compilation.addresses()?, self.budget, None)?,
         };
-        let classifier = compilation.finish(&plan.addresses, plan.chosen.columns.each_ref(), filled)?;
+        let classifier = plan.finish(compilation, filled)?;
         self.kept = Some(Kept { policy: Arc::clone(policy), plan });
         Ok(classifier)
     }
@@ -66,16 +66,20 @@ impl Kept {
         next: &Policy,
         compilation: &Compilation<'_>,
         budget: ColumnBudget,
-    ) -> Result<(Plan, Filled), CompileError> {
+    ) -> Result<(Plan, Option<Filled>), CompileError> {
         let Self { policy, plan } = self;
         let tried = plan.tried();
         if !has_same_addresses(&policy, next, compilation.atoms()) {
             return Plan::draw(compilation, compilation.addresses()?, budget, Some(tried));
         }
         if plan.named.contains(&compilation.named()) && tried.hold_for(compilation, &plan.addresses) {
-            match compilation.fill(plan.chosen.columns.each_ref(), plan.chosen.limits) {
+            let Some(chosen) = &plan.chosen else { return Ok((plan, None)) };
+            match compilation.fill(chosen.columns.each_ref(), chosen.limits) {
                 Err(error) if error.is_of_the_form() => {}
-                filled => return Ok((plan, filled?)),
+                filled => {
+                    let filled = Some(filled?);
+                    return Ok((plan, filled));
+                }
             }
         }
         Plan::draw(compilation, plan.addresses, budget, Some(tried))
@@ -101,7 +105,8 @@ fn has_same_addresses(policy: &Policy, next: &Policy, atoms_of_next: &Atoms<'_>)
 struct Plan {
     addresses: Addresses,
     named: Named,
-    chosen: Chosen,
+    /// The columns; none if there are sets of ranks instead.
+    chosen: Option<Chosen>,
     /// Rules and classes when the forms before the chosen one were found too large.
     size: usize,
 }
@@ -109,8 +114,8 @@ struct Plan {
 /// Forms of columns that were found too large.
 #[derive(Clone, Copy)]
 struct Tried {
-    /// Columns a class of the pair that was not.
-    fitting: [usize; 2],
+    /// Columns a class of the pair that was not; none if there are sets of ranks.
+    fitting: Option<[usize; 2]>,
     /// Rules and classes.
     size: usize,
 }
@@ -130,16 +135,20 @@ impl Plan {
         addresses: Addresses,
         budget: ColumnBudget,
         tried: Option<Tried>,
-    ) -> Result<(Self, Filled), CompileError> {
+    ) -> Result<(Self, Option<Filled>), CompileError> {
         let named = compilation.named();
         let tried = tried.filter(|tried| tried.hold_for(compilation, &addresses));
         let size = compilation.size(&addresses);
-        let forms = Forms::weigh(&addresses.classes, &named, budget);
-        let (filled, chosen) = forms.first_that_fits(
-            budget.limits(size),
-            tried.map(|tried| tried.fitting),
-            |columns, limits| compilation.fill(columns, limits),
-        )?;
+        let sets = compilation.reading_of_sets(&addresses, budget.set_words_max);
+        let fitting = tried.map(|tried| tried.fitting);
+        let made = if sets.is_some() && fitting == Some(None) {
+            None
+        } else {
+            let forms = Forms::weigh(&addresses.classes, &named, budget, sets);
+            let fill = |columns: [&Columns; 2], limits| compilation.fill(columns, limits);
+            forms.first_that_fits(budget.limits(size), fitting.flatten(), fill)?
+        };
+        let (filled, chosen) = made.unzip();
         // Counted from when they were tried, many small steps come to a new trial too.
         let size = tried.map_or(size, |tried| tried.size);
         Ok((Self { addresses, named, chosen, size }, filled))
@@ -147,6 +156,16 @@ impl Plan {
 
     /// Returns which forms need not be tried for the next version.
     fn tried(&self) -> Tried {
-        Tried { fitting: self.chosen.columns.each_ref().map(|side| side.per_class), size: self.size }
+        let per_class = |chosen: &Chosen| chosen.columns.each_ref().map(|side| side.per_class);
+        Tried { fitting: self.chosen.as_ref().map(per_class), size: self.size }
+    }
+
+    /// Returns the classifier.
+    fn finish(&self, compilation: Compilation<'_>, filled: Option<Filled>) -> Result<Classifier, CompileError> {
+        let judge = match self.chosen.as_ref().zip(filled) {
+            Some((chosen, filled)) => compilation.by_columns(chosen.columns.each_ref(), filled),
+            None => compilation.by_sets(&self.addresses),
+        };
+        compilation.finish(&self.addresses, judge)
     }
 }

@@ -88,6 +88,7 @@ mod l4_class;
 mod l4_program;
 mod matrix;
 mod proof;
+mod rank_sets;
 mod store;
 
 use address_trie::{AddressTrie, Root};
@@ -97,6 +98,7 @@ pub use compiler::Compiler;
 use l4_class::L4Classes;
 use matrix::Matrix;
 use meshgate_policy::{Decision, Policy, PolicyKey, SegmentId, ShadowDecision};
+use rank_sets::RankSets;
 pub use proof::{Difference, Proof, ProofBudget};
 use std::net::IpAddr;
 
@@ -114,18 +116,32 @@ pub struct Classifier {
     l4_classes: L4Classes,
     /// How many classes there are.
     classes: usize,
+    /// How what decides a packet comes from its classes.
+    judge: Judge,
+    /// Rules of the policy; ranks from here on are memberships and the default.
+    rules: u32,
+    /// The decision of each rank.
+    ends: Vec<Decision>,
+}
+
+/// How what decides a packet comes from its classes.
+#[derive(Debug)]
+enum Judge {
+    Columns(ByColumns),
+    Sets(RankSets),
+}
+
+/// By the cells of columns.
+#[derive(Debug)]
+struct ByColumns {
     /// The columns of each class: rows of source columns, numbers of destination columns.
     columns: [ClassColumns; 2],
     /// Enforced rules and membership.
     enforced: Matrix,
     /// Shadow rules, if there are any.
     shadow: Option<Matrix>,
-    /// Rules of the policy; ranks from here on are memberships and the default.
-    rules: u32,
-    /// The decision of each rank.
-    ends: Vec<Decision>,
     /// How many source and destination columns there are.
-    columns_count: [usize; 2],
+    count: [usize; 2],
 }
 
 /// What decides a packet: its place among all that a policy can decide by, which are its rules in their order, then the
@@ -151,9 +167,10 @@ pub struct Footprint {
     pub bytes: usize,
     /// Classes: distinct sets of groups that an address can be in.
     pub classes: usize,
-    /// Columns of the source side and of the destination side.
+    /// Columns of the source side and of the destination side, or sets of ranks.
     pub columns: [usize; 2],
     /// Columns of each class on the source side and on the destination side: a packet reads as many cells as their product.
+    /// Zero where ranks come from sets.
     pub columns_per_class: [usize; 2],
     /// Cells in which a rule or a membership stands.
     pub cells: usize,
@@ -173,6 +190,13 @@ impl std::fmt::Display for Footprint {
             ..
         } = self;
         let Self { cells, programs, l4_classes, .. } = self;
+        if self.columns_per_class == [0, 0] {
+            return write!(
+                f,
+                "{bytes} bytes, {classes} classes, {sources} source sets and {destinations} destination sets of ranks, \
+                 {l4_classes} L4 classes"
+            );
+        }
         write!(
             f,
             "{bytes} bytes, {classes} classes, {sources} x {destinations} columns, {source} x {destination} cells a \
@@ -240,7 +264,7 @@ impl Classifier {
         let [source, _] = self.classes_of(key.segment, key.source);
         let [_, destination] = self.classes_of(key.segment, key.destination);
         let classes = KeyClasses { source, destination, l4: self.l4_classes.class_of(key.l4) };
-        self.judgement(self.rank(&self.enforced, classes), classes)
+        self.judgement(self.judge.enforced(classes), classes)
     }
 
     /// Writes what stages 5 to 7 say about each packet, as [`Self::classify`] does, to the same place of
@@ -270,26 +294,25 @@ impl Classifier {
 
     /// Returns what the compiler chose, and what it costs.
     pub fn footprint(&self) -> Footprint {
-        let matrices = [Some(&self.enforced), self.shadow.as_ref()].into_iter().flatten();
-        let counts = matrices.clone().map(Matrix::counts);
-        let (cells, programs) = counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
         let bytes = size_of_val(self.roots.as_slice())
             + size_of_val(self.root_of_segment.as_slice())
             + self.trie.bytes()
             + self.l4_classes.bytes()
-            + self.columns.iter().map(|side| size_of_val(side.places.as_slice())).sum::<usize>()
-            + matrices.map(Matrix::bytes).sum::<usize>()
+            + self.judge.bytes()
             + size_of_val(self.ends.as_slice());
-        let columns_per_class = [self.columns[0].per_class, self.columns[1].per_class];
         let (classes, l4_classes) = (self.classes, self.l4_classes.count() as usize);
-        Footprint {
+        let of = |columns, columns_per_class, (cells, programs)| Footprint {
             bytes,
             classes,
-            columns: self.columns_count,
+            columns,
             columns_per_class,
             cells,
             programs,
             l4_classes,
+        };
+        match &self.judge {
+            Judge::Columns(by) => of(by.count, by.columns.each_ref().map(|side| side.per_class), by.counts()),
+            Judge::Sets(sets) => of(sets.counts(), [0, 0], (0, 0)),
         }
     }
 
@@ -305,19 +328,11 @@ impl Classifier {
         self.roots(segment).of(address).map(|root| self.trie.class_of(root, address))
     }
 
-    /// Returns what decides a packet whose classes are known, among the rules of a matrix.
-    #[inline]
-    fn rank(&self, matrix: &Matrix, key: KeyClasses) -> Rank {
-        let [rows, columns] = &self.columns;
-        Rank(matrix.best_rank(rows.of(&key.source), columns.of(&key.destination), key.l4))
-    }
-
     /// Returns the judgement of a packet by what decides it among the enforced rules.
     #[inline]
     fn judgement(&self, rank: Rank, key: KeyClasses) -> Judgement {
         let decision = *self.decision(rank);
-        let shadow = self.shadow.as_ref().and_then(|matrix| {
-            let first = self.rank(matrix, key);
+        let shadow = self.judge.shadow(key).and_then(|first| {
             let decision_then = *self.decision(first);
             (first < rank && decision_then.action != decision.action)
                 .then_some(decision_then.rule)
@@ -325,5 +340,55 @@ impl Classifier {
                 .map(|rule| ShadowDecision { decision: decision_then, rule })
         });
         Judgement { decision, rule_index: self.rule_index(rank), shadow }
+    }
+}
+
+impl Judge {
+    /// Returns what decides a packet whose classes are known, among enforced rules and memberships.
+    #[inline]
+    fn enforced(&self, key: KeyClasses) -> Rank {
+        match self {
+            Self::Columns(by) => by.rank(&by.enforced, key),
+            Self::Sets(sets) => Rank(sets.enforced(key.source, key.destination, key.l4)),
+        }
+    }
+
+    /// Returns the first shadow rule that holds it, or the last rank; nothing without shadow rules.
+    #[inline]
+    fn shadow(&self, key: KeyClasses) -> Option<Rank> {
+        match self {
+            Self::Columns(by) => by.shadow.as_ref().map(|matrix| by.rank(matrix, key)),
+            Self::Sets(sets) => sets.shadow(key.source, key.destination, key.l4).map(Rank),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Columns(by) => by.bytes(),
+            Self::Sets(sets) => sets.bytes(),
+        }
+    }
+}
+
+impl ByColumns {
+    /// Returns what decides a packet whose classes are known, among the rules of a matrix.
+    #[inline]
+    fn rank(&self, matrix: &Matrix, key: KeyClasses) -> Rank {
+        let [rows, columns] = &self.columns;
+        Rank(matrix.best_rank(rows.of(&key.source), columns.of(&key.destination), key.l4))
+    }
+
+    fn matrices(&self) -> impl Iterator<Item = &Matrix> {
+        std::iter::once(&self.enforced).chain(&self.shadow)
+    }
+
+    /// Returns how many cells have a program that is not empty, and how many different programs there are.
+    fn counts(&self) -> (usize, usize) {
+        self.matrices().map(Matrix::counts).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    }
+
+    fn bytes(&self) -> usize {
+        let places = self.columns.iter().map(|side| size_of_val(side.places.as_slice()));
+        places.sum::<usize>() + self.matrices().map(Matrix::bytes).sum::<usize>()
     }
 }
