@@ -72,12 +72,7 @@ impl Classifier {
     fn rank_walks(&self, walks: &Walks, l4: &[u32; BURST_KEYS], ranks: &mut [Rank]) {
         match &self.judge {
             Judge::Columns(by) => by.rank_walks(walks, l4, ranks),
-            Judge::Sets(sets) => {
-                for ((walks, l4), rank) in walks.iter().zip(l4).zip(ranks) {
-                    let [source, destination] = walks.map(Reference::class);
-                    *rank = Rank(sets.enforced(source, destination, *l4));
-                }
-            }
+            Judge::Sets(sets) => sets.ranks(&walks.map(|walk| walk.map(Reference::class)), l4, ranks),
         }
     }
     /// Returns the classes of protocols, ports and types.

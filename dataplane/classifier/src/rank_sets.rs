@@ -15,11 +15,12 @@
 //! It takes time with the number of rules, in steps of 256, and memory with the product of rules and classes: policies of
 //! some hundred rules are judged so where columns would be many, larger ones never are.
 
-use super::address_trie::index_u32;
 use super::store::Rows;
 use super::classes::Classes;
 use super::l4_class::L4Matches;
+use super::Rank;
 use super::matrix::RankedRule;
+use wide::i64x4;
 
 /// Bits of a word.
 const WORD_BITS: usize = 64;
@@ -27,6 +28,9 @@ const WORD_BITS: usize = 64;
 const STEP_WORDS: usize = 4;
 /// Most ranks: sixteen steps.
 const RANKS_MAX: usize = 16 * STEP_WORDS * WORD_BITS;
+
+/// Bytes of sets that near caches hold.
+const NEAR_BYTES: usize = 1 << 18;
 
 /// Words that are compared at once.
 type Step = [u64; STEP_WORDS];
@@ -40,6 +44,8 @@ pub(super) struct RankSets {
     enforced: Vec<Step>,
     /// Ranks of shadow rules and the last one, if there are shadow rules.
     shadow: Option<Vec<Step>>,
+    /// Whether the sets of L4 classes are too many for near caches.
+    is_l4_far: bool,
 }
 
 /// Rules by their sides, enforced or shadow.
@@ -105,12 +111,52 @@ impl RankSets {
             set.as_chunks().0.to_vec()
         };
         let shadow = (!rules.shadow.is_empty()).then(|| mask(rules.shadow));
+        let is_l4_far = size_of_val(l4.as_slice()) > NEAR_BYTES;
         let sets = [sources, destinations, l4.as_chunks().0.to_vec()];
-        (Self { sets, enforced: mask(rules.enforced), shadow }, [source_of, destination_of])
+        (Self { sets, enforced: mask(rules.enforced), shadow, is_l4_far }, [source_of, destination_of])
+    }
+
+    /// Writes the smallest enforced rank of each packet: the first that all three of its sets hold.
+    pub(super) fn ranks(&self, walks: &[[u32; 2]], l4: &[u32], ranks: &mut [Rank]) {
+        // Few steps are all taken: which of them has the first common rank could not be foreseen.
+        match self.enforced.len() {
+            1 => self.ranks_in::<1>(walks, l4, ranks),
+            2 => self.ranks_in::<2>(walks, l4, ranks),
+            3 => self.ranks_in::<3>(walks, l4, ranks),
+            4 => self.ranks_in::<4>(walks, l4, ranks),
+            _ => {
+                for ((walk, l4), rank) in walks.iter().zip(l4).zip(ranks) {
+                    *rank = Rank(self.enforced(walk[0], walk[1], *l4));
+                }
+            }
+        }
+    }
+
+    /// Does the same for sets of so many steps.
+    #[inline(never)]
+    fn ranks_in<const STEPS: usize>(&self, walks: &[[u32; 2]], l4: &[u32], ranks: &mut [Rank]) {
+        let Some(mask) = self.enforced.first_chunk::<STEPS>() else { return };
+        let [sources, destinations, l4_sets] = self.sets.each_ref().map(|sets| sets.as_chunks::<STEPS>().0);
+        if self.is_l4_far {
+            // Sets that are far away are asked for all at once; each is on two cache lines at most.
+            let touched = l4[..ranks.len()].iter().map(|l4| &l4_sets[*l4 as usize]);
+            std::hint::black_box(touched.fold(0, |sum, set| sum ^ set[0][0] ^ set[STEPS - 1][STEP_WORDS - 1]));
+        }
+        for ((walk, l4), rank) in walks.iter().zip(l4).zip(ranks) {
+            let sets = [&sources[walk[0] as usize], &destinations[walk[1] as usize], &l4_sets[*l4 as usize]];
+            let mut both = [[0; STEP_WORDS]; STEPS];
+            let mut empty = 0;
+            for (at, both) in both.iter_mut().enumerate() {
+                let common = common(&mask[at], sets.map(|set| &set[at]));
+                *both = common;
+                empty |= i64x4::from(common.map(u64::cast_signed)).simd_eq(i64x4::ZERO).to_bitmask() << (at * STEP_WORDS);
+            }
+            let word = empty.trailing_ones() as usize % (STEPS * STEP_WORDS);
+            *rank = rank_of(word, both.as_flattened()[word]);
+        }
     }
 
     /// Returns the smallest enforced rank that all three sets hold.
-    #[inline(always)]
     pub(super) fn enforced(&self, source: u32, destination: u32, l4: u32) -> u16 {
         self.first(&self.enforced, [source, destination, l4])
     }
@@ -120,17 +166,14 @@ impl RankSets {
         self.shadow.as_ref().map(|mask| self.first(mask, [source, destination, l4]))
     }
 
-    #[inline(always)]
     fn first(&self, mask: &[Step], numbers: [u32; 3]) -> u16 {
         let steps = mask.len();
-        let [source, destination, l4] =
+        let sets: [&[Step]; 3] =
             std::array::from_fn(|side| &self.sets[side][numbers[side] as usize * steps..][..steps]);
-        for (at, (((mask, source), destination), l4)) in mask.iter().zip(source).zip(destination).zip(l4).enumerate() {
-            let both: Step = std::array::from_fn(|word| mask[word] & source[word] & destination[word] & l4[word]);
-            if both != [0; STEP_WORDS] {
-                let word = both.iter().position(|word| *word != 0).unwrap_or(0);
-                return (at * STEP_WORDS * WORD_BITS + word * WORD_BITS) as u16 & !0x3f
-                    | (both[word].trailing_zeros() & 0x3f) as u16;
+        for (at, mask) in mask.iter().enumerate() {
+            let both = common(mask, sets.map(|set| &set[at]));
+            if let Some(word) = both.iter().position(|word| *word != 0) {
+                return rank_of(at * STEP_WORDS + word, both[word]).0;
             }
         }
         unreachable!("every set holds the last rank")
@@ -146,6 +189,23 @@ impl RankSets {
     pub(super) fn counts(&self) -> [usize; 2] {
         [0, 1].map(|side| self.sets[side].len() / self.enforced.len())
     }
+}
+
+/// Returns what a mask and three sets have in common.
+#[inline(always)]
+fn common(mask: &Step, [a, b, c]: [&Step; 3]) -> Step {
+    let mut common = *mask;
+    for (word, common) in common.iter_mut().enumerate() {
+        *common &= a[word] & b[word] & c[word];
+    }
+    common
+}
+
+/// Returns the first rank in the word of that number.
+#[inline(always)]
+fn rank_of(word: usize, bits: u64) -> Rank {
+    const { assert!(RANKS_MAX <= 1 << 12) };
+    Rank((word as u16 & 0x3f) << WORD_BITS.ilog2() | (bits.trailing_zeros() & 0x3f) as u16)
 }
 
 /// Adds a rank to a set.
