@@ -13,6 +13,7 @@
 mod destination;
 mod leasing;
 mod neighbour;
+mod plain;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -97,6 +98,8 @@ struct Device {
 /// An endpoint as packets meet it.
 #[derive(Clone, Debug)]
 struct Bound {
+    /// Its first two addresses as numbers, IPv4 in mapped form; 0 where there are fewer. Of most endpoints that is all.
+    numbers: [u128; 2],
     id: EndpointId,
     mac: Mac,
     link_local: Ipv6Addr,
@@ -116,6 +119,8 @@ struct Domain {
     segment: SegmentId,
     members: DeviceSet,
     uplinks: DeviceSet,
+    /// The uplink, if there is exactly one.
+    only_uplink: Option<u16>,
     /// Uplinks, and devices behind which is somebody who may answer as a DHCP server.
     servers: DeviceSet,
     /// Uplinks, and devices behind which is somebody who may lease addresses.
@@ -273,7 +278,9 @@ impl Device {
 impl Bound {
     fn new(endpoint: &Endpoint, is_home: bool, device: Option<u16>) -> Self {
         let routes: &[Prefix] = if endpoint.flags.router { &endpoint.routes } else { &[] };
+        let number_at = |at: usize| endpoint.addresses.get(at).map_or(0, |address| number_of(*address));
         Self {
+            numbers: [number_at(0), number_at(1)],
             id: endpoint.id,
             mac: endpoint.mac,
             link_local: endpoint.mac.link_local(),
@@ -312,7 +319,8 @@ impl Domain {
                 }
             }
         }
-        Self { segment, members, uplinks, servers: uplinks, clients: uplinks }
+        let only_uplink = uplinks.only();
+        Self { segment, members, uplinks, only_uplink, servers: uplinks, clients: uplinks }
     }
 
     /// Notes what an endpoint behind a device may do about leases.
@@ -333,11 +341,15 @@ fn mac_key(segment: SegmentId, mac: Mac) -> MacKey {
 }
 
 fn address_key(segment: SegmentId, address: IpAddr) -> AddressKey {
-    let bits = match address {
+    (number_of(address), segment)
+}
+
+/// Returns an address as a number, IPv4 in mapped form.
+fn number_of(address: IpAddr) -> u128 {
+    match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),
-    };
-    (bits, segment)
+    }
 }
 
 /// Returns the MAC that a link-local address is formed from (RFC 4291 appendix A), if it is formed from one.

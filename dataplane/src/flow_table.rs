@@ -146,12 +146,14 @@ impl FlowTable {
     }
 
     /// Asks for the memory in which the list of this hash begins, without waiting for it.
+    #[inline]
     pub fn prefetch_list(&self, hash: u64) {
         prefetch(&self.heads[self.head_of(hash)]);
     }
 
     /// Asks for the memory of the first flow of this hash's list, without waiting for it. Cheap when the beginning of
     /// the list has been asked for before.
+    #[inline]
     pub fn prefetch_flow(&self, hash: u64) {
         if let Some(slot) = self.slab.get(self.heads[self.head_of(hash)] as usize) {
             prefetch_whole(slot);
@@ -173,6 +175,7 @@ impl FlowTable {
     }
 
     /// Returns the flow with this key, whose [`Self::hash_of`] is `hash`.
+    #[inline]
     pub fn find(&self, key: &FlowKey, hash: u64) -> Option<FlowIndex> {
         let mut at = self.heads[self.head_of(hash)];
         while at != NONE {
@@ -183,6 +186,13 @@ impl FlowTable {
             at = slot.next;
         }
         None
+    }
+
+    /// Returns the flow with this number for change if it is confirmed; what is changed must leave it that.
+    #[inline]
+    pub fn confirmed_mut(&mut self, index: FlowIndex) -> Option<&mut Flow> {
+        let slot = &mut self.slab[index.0 as usize];
+        slot.flow.as_mut().filter(|_| slot.standing == Standing::Confirmed)
     }
 
     /// Returns whether a flow of this standing finds room.
@@ -382,6 +392,7 @@ impl FlowTable {
         }
     }
 
+    #[inline]
     fn head_of(&self, hash: u64) -> usize {
         let mask = self.heads.len() - 1;
         usize::try_from(hash & (mask as u64)).expect("masked to the number of heads")

@@ -12,6 +12,7 @@ mod parts;
 mod pickup;
 mod revisit;
 mod segments;
+mod settled;
 
 pub use judged::Judged;
 pub use parts::{FollowingPart, number_at_header};

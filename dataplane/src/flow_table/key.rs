@@ -56,6 +56,18 @@ impl FlowKey {
     ) -> (Self, Sender) {
         let source = (address_number(source.0), source.1);
         let destination = (address_number(destination.0), destination.1);
+        Self::between(segment, protocol, source, destination)
+    }
+
+    /// Returns the key of two sides, their addresses as numbers with IPv4 in mapped form, and which of them the first
+    /// one is.
+    #[inline]
+    pub fn between(
+        segment: SegmentId,
+        protocol: Protocol,
+        source: (u128, u16),
+        destination: (u128, u16),
+    ) -> (Self, Sender) {
         let sender = if source <= destination { Sender::Low } else { Sender::High };
         let (low, high) = if sender == Sender::Low { (source, destination) } else { (destination, source) };
         let key = Self {
@@ -150,6 +162,7 @@ impl KeyedHash {
     }
 
     /// Returns the hash of a whole key.
+    #[inline]
     pub fn flow(&self, key: &FlowKey) -> u64 {
         let ports = (u64::from(key.low_port) << 48) | (u64::from(key.high_port) << 32);
         self.pair(key, ports)
@@ -157,16 +170,19 @@ impl KeyedHash {
 
     /// Returns the hash by which a flow finds the worker that owns it: without ports, so that fragments and replies
     /// agree.
+    #[inline]
     pub fn owner(&self, key: &FlowKey) -> u64 {
         self.pair(key, 0)
     }
 
+    #[inline]
     fn pair(&self, key: &FlowKey, ports: u64) -> u64 {
         let rest = ports | (u64::from(key.segment.0) << 8) | u64::from(key.protocol.0);
         self.numbers(key.low_address, key.high_address, rest)
     }
 
     /// Returns the hash of three numbers, as which a key of another table may be written.
+    #[inline]
     pub fn numbers(&self, first: u128, second: u128, rest: u64) -> u64 {
         let [a, b, c, d] = self.0;
         let (low, high) = (words(first), words(second));
@@ -175,6 +191,7 @@ impl KeyedHash {
     }
 }
 
+#[inline]
 fn words(address: u128) -> (u64, u64) {
     let bytes = address.to_be_bytes();
     let half = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
@@ -182,6 +199,7 @@ fn words(address: u128) -> (u64, u64) {
 }
 
 /// Multiplies to 128 bits and folds the halves (the mixing step of wyhash).
+#[inline]
 fn fold(a: u64, b: u64) -> u64 {
     let product = (u128::from(a) * u128::from(b)).to_le_bytes();
     let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| product[at + i]));

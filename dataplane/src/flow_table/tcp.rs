@@ -139,6 +139,24 @@ impl Connection {
         self.sides[side_index(side)].has_under_way(sequence)
     }
 
+    /// Takes a segment that carries ACK and none of SYN, FIN and RST into account if the connection is established and the
+    /// segment lies within the bounds; returns whether it does. Then [`Self::step`] would say [`Step::Pass`] and the state
+    /// stays. Otherwise nothing has changed.
+    #[inline]
+    pub fn go_on_established(&mut self, tcp: &TcpFields, from: Sender) -> bool {
+        let segment = Segment::of(tcp);
+        let [low, high] = &mut self.sides;
+        let (own, other) = match from {
+            Sender::Low => (low, high),
+            Sender::High => (high, low),
+        };
+        let goes_on = self.state == TcpState::Established && own.fits(&segment, other);
+        if goes_on {
+            own.sent(&segment, other);
+        }
+        goes_on
+    }
+
     /// Takes a segment of a side into account. `initiator` is the side that began the connection.
     pub fn step(&mut self, tcp: &TcpFields, from: Sender, initiator: Sender) -> Step {
         let segment = Segment::of(tcp);

@@ -80,6 +80,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
+    #[inline]
     pub(super) fn of(tcp: &TcpFields) -> Self {
         let is_set = |flag: TcpFlags| u32::from(tcp.flags.intersects(flag));
         let numbers = tcp.payload_bytes + is_set(TcpFlags::SYN) + is_set(TcpFlags::FIN);
@@ -93,11 +94,13 @@ impl Segment {
         }
     }
 
+    #[inline]
     fn has(&self, flag: TcpFlags) -> bool {
         self.flags & flag.0 != 0
     }
 
     /// Returns the window it offers. That of a SYN is never scaled (RFC 7323 section 2.2).
+    #[inline]
     fn window(&self, own: &TcpSide, other: &TcpSide) -> u32 {
         let shift = if self.has(TcpFlags::SYN) { 0 } else { own.shift_towards(other) };
         u32::from(self.window) << shift
@@ -154,6 +157,7 @@ impl TcpSide {
     }
 
     /// Returns whether anything is known of its numbers.
+    #[inline]
     pub(super) fn is_known(&self) -> bool {
         self.marks & (SPOKE | TAKEN_UP) != 0
     }
@@ -178,6 +182,7 @@ impl TcpSide {
     }
 
     /// Returns the shift of its windows: none unless both SYNs asked for scaling (RFC 7323 section 2.2).
+    #[inline]
     fn shift_towards(&self, other: &Self) -> u8 {
         let both = self.marks & other.marks;
         if both & (SCALES | TAKEN_UP) != 0 { self.shift } else { 0 }
@@ -185,6 +190,7 @@ impl TcpSide {
 
     /// Returns whether a segment of this side lies within the four bounds. What completes a handshake must moreover
     /// acknowledge the SYN to the byte: nothing older can be under way, and it proves that the sender has seen it.
+    #[inline]
     pub(super) fn fits(&self, segment: &Segment, other: &Self) -> bool {
         let sent = if other.marks & TAKEN_UP != 0 { later(other.limit, other.end) } else { other.end };
         let ack_age_max = self.window_max.max(ACK_WINDOW_BYTES_MIN).saturating_mul(2).min(1 << 30);
@@ -240,6 +246,7 @@ impl TcpSide {
     }
 
     /// Takes note of a segment of this side.
+    #[inline]
     pub(super) fn sent(&mut self, segment: &Segment, other: &mut Self) {
         let window = segment.window(self, other);
         self.end = later(self.end, segment.end);
@@ -256,16 +263,19 @@ impl TcpSide {
 }
 
 /// Returns whether `a` comes after `b`, around the end of the numbers (RFC 9293 section 3.4).
+#[inline]
 pub(super) fn is_after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() > 0
 }
 
 /// Returns the later of two numbers.
+#[inline]
 fn later(a: u32, b: u32) -> u32 {
     if is_after(a, b) { a } else { b }
 }
 
 /// Returns how far a number lies behind the newest one; 0 if it does not.
+#[inline]
 fn lag(number: u32, newest: u32) -> u32 {
     if is_after(number, newest) { 0 } else { newest.wrapping_sub(number) }
 }
