@@ -4,8 +4,9 @@
 //! (segment, addresses, protocol, service port) in a table of fixed size that is emptied once a second. An attempt
 //! that finds its place taken is counted and not recorded.
 
+use crate::binding::Bindings;
 use crate::counters::WorkerCounters;
-use crate::flow_table::{Flow, FlowGrounds, Sender};
+use crate::flow_table::{Account, FlowGrounds, Sender};
 use crossbeam::queue::ArrayQueue;
 use meshgate_policy::{
     Action, EndReason, FlowRecord, ObservationPoint, PolicyKey, RecordKind, SegmentId, address_bytes,
@@ -103,10 +104,16 @@ impl Meter {
         (hash >> 32).is_multiple_of(u64::from(self.sampling_rate))
     }
 
-    /// Records where a flow stands.
-    pub fn record(&mut self, flow: &Flow, kind: RecordKind, end_reason: EndReason) {
-        if flow.is_sampled {
-            let record = flow.record(kind, end_reason, self.sampling_rate);
+    /// Records where a flow stands; None stands for one that is not among those that are recorded.
+    pub fn record(
+        &mut self,
+        account: Option<&Account>,
+        bindings: &Bindings,
+        kind: RecordKind,
+        end_reason: EndReason,
+    ) {
+        if let Some(account) = account {
+            let record = account.record(bindings, (kind, end_reason), self.sampling_rate);
             self.emit(record);
         } else {
             self.counters.records_produced.add(1);
@@ -222,16 +229,6 @@ pub fn action_number(action: Action) -> u8 {
 }
 
 impl Parties {
-    /// Returns the parties as seen from the other side.
-    pub fn swapped(&self) -> Self {
-        Self {
-            source_endpoint: self.destination_endpoint,
-            destination_endpoint: self.source_endpoint,
-            source_is_home: self.destination_is_home,
-            destination_is_home: self.source_is_home,
-        }
-    }
-
     /// Returns where on its path the flow is seen here.
     pub fn observation_point(&self) -> ObservationPoint {
         match (self.source_is_home, self.destination_is_home) {
@@ -242,10 +239,29 @@ impl Parties {
     }
 }
 
-impl Flow {
-    /// Returns the record of where the flow stands.
-    fn record(&self, kind: RecordKind, end_reason: EndReason, sampling_rate: u16) -> FlowRecord {
-        let (forward, reverse) = (self.pace(self.initiator), self.pace(self.initiator.other()));
+impl Account {
+    /// Returns who talks.
+    fn parties(&self, bindings: &Bindings) -> Parties {
+        let owner = |side: Sender| {
+            let (address, _) = self.key.side(side);
+            bindings.endpoint_of(self.key.segment(), address).map_or(0, |endpoint| endpoint.0)
+        };
+        Parties {
+            source_endpoint: owner(self.initiator),
+            destination_endpoint: owner(self.initiator.other()),
+            source_is_home: self.are_home.0,
+            destination_is_home: self.are_home.1,
+        }
+    }
+
+    /// Returns the record of where the flow stands. Who owns its addresses is asked when it is made.
+    fn record(
+        &self,
+        bindings: &Bindings,
+        (kind, end_reason): (RecordKind, EndReason),
+        sampling_rate: u16,
+    ) -> FlowRecord {
+        let (parties, [forward, reverse]) = (self.parties(bindings), self.paces);
         let mut record = FlowRecord {
             first_ns: self.first_ns,
             last_ns: self.last_ns,
@@ -254,15 +270,15 @@ impl Flow {
             packets_reverse: reverse.packets,
             bytes_reverse: reverse.bytes,
             policy_version: self.grounds.version.0,
-            source_endpoint: self.parties.source_endpoint,
-            destination_endpoint: self.parties.destination_endpoint,
+            source_endpoint: parties.source_endpoint,
+            destination_endpoint: parties.destination_endpoint,
             rule: self.grounds.rule,
             shadow_rule: self.grounds.shadow_rule,
             source_port: self.l4.source_port,
             destination_port: self.l4.destination_port,
             sampling_rate,
             kind: kind as u8,
-            observation_point: self.parties.observation_point() as u8,
+            observation_point: parties.observation_point() as u8,
             end_reason: end_reason as u8,
             stage: self.grounds.stage as u8,
             action: action_number(self.grounds.action),

@@ -11,10 +11,10 @@ const V4_MAPPED: u128 = 0xffff << 32;
 /// The name of a flow: equal for both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey {
-    low_address: u128,
-    high_address: u128,
-    low_port: u16,
-    high_port: u16,
+    /// The low and the high side's address in halves, the upper one first.
+    addresses: [u64; 4],
+    /// The low and the high side's port.
+    ports: [u16; 2],
     segment: SegmentId,
     protocol: Protocol,
 }
@@ -70,33 +70,46 @@ impl FlowKey {
     ) -> (Self, Sender) {
         let sender = if source <= destination { Sender::Low } else { Sender::High };
         let (low, high) = if sender == Sender::Low { (source, destination) } else { (destination, source) };
-        let key = Self {
-            low_address: low.0,
-            high_address: high.0,
-            low_port: low.1,
-            high_port: high.1,
-            segment,
-            protocol,
-        };
+        let ([a, b], [c, d]) = (words(low.0), words(high.0));
+        let key = Self { addresses: [a, b, c, d], ports: [low.1, high.1], segment, protocol };
         (key, sender)
     }
 
+    /// Returns addresses and ports as they are kept.
+    #[inline]
+    pub(super) fn numbers(&self) -> ([u64; 4], [u16; 2]) {
+        (self.addresses, self.ports)
+    }
+
+    /// Returns the key that was kept so.
+    pub(super) fn of_numbers(
+        addresses: [u64; 4],
+        ports: [u16; 2],
+        (segment, protocol): (SegmentId, Protocol),
+    ) -> Self {
+        Self { addresses, ports, segment, protocol }
+    }
+
     /// Returns the protocol.
+    #[inline]
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 
     /// Returns the segment.
+    #[inline]
     pub fn segment(&self) -> SegmentId {
         self.segment
     }
 
     /// Returns address and port of a side.
     pub fn side(&self, side: Sender) -> (IpAddr, u16) {
-        let (address, port) = match side {
-            Sender::Low => (self.low_address, self.low_port),
-            Sender::High => (self.high_address, self.high_port),
+        let ([a, b, c, d], [low, high]) = self.numbers();
+        let (upper, lower, port) = match side {
+            Sender::Low => (a, b, low),
+            Sender::High => (c, d, high),
         };
+        let address = (u128::from(upper) << 64) | u128::from(lower);
         (std::net::Ipv6Addr::from(address).to_canonical(), port)
     }
 
@@ -164,8 +177,8 @@ impl KeyedHash {
     /// Returns the hash of a whole key.
     #[inline]
     pub fn flow(&self, key: &FlowKey) -> u64 {
-        let ports = (u64::from(key.low_port) << 48) | (u64::from(key.high_port) << 32);
-        self.pair(key, ports)
+        let [low, high] = key.ports;
+        self.pair(key, (u64::from(low) << 48) | (u64::from(high) << 32))
     }
 
     /// Returns the hash by which a flow finds the worker that owns it: without ports, so that fragments and replies
@@ -178,24 +191,30 @@ impl KeyedHash {
     #[inline]
     fn pair(&self, key: &FlowKey, ports: u64) -> u64 {
         let rest = ports | (u64::from(key.segment.0) << 8) | u64::from(key.protocol.0);
-        self.numbers(key.low_address, key.high_address, rest)
+        self.halves(key.addresses, rest)
     }
 
     /// Returns the hash of three numbers, as which a key of another table may be written.
     #[inline]
     pub fn numbers(&self, first: u128, second: u128, rest: u64) -> u64 {
+        let ([e, f], [g, h]) = (words(first), words(second));
+        self.halves([e, f, g, h], rest)
+    }
+
+    #[inline]
+    fn halves(&self, [e, f, g, h]: [u64; 4], rest: u64) -> u64 {
         let [a, b, c, d] = self.0;
-        let (low, high) = (words(first), words(second));
-        let addresses = fold(low.0 ^ a, low.1 ^ b) ^ fold(high.0 ^ c, high.1 ^ d).rotate_left(23);
+        let addresses = fold(e ^ a, f ^ b) ^ fold(g ^ c, h ^ d).rotate_left(23);
         fold(addresses ^ a ^ c, rest ^ d)
     }
 }
 
+/// Returns the upper and the lower half of an address.
 #[inline]
-fn words(address: u128) -> (u64, u64) {
+fn words(address: u128) -> [u64; 2] {
     let bytes = address.to_be_bytes();
     let half = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
-    (half(0), half(8))
+    [half(0), half(8)]
 }
 
 /// Multiplies to 128 bits and folds the halves (the mixing step of wyhash).

@@ -67,7 +67,7 @@ impl Timeouts {
         match &flow.state {
             FlowState::Tcp(connection) => self.of_tcp(connection.state()),
             FlowState::Sctp(association) => self.of_sctp(association.state()),
-            FlowState::Exchange(_) if flow.key.protocol().is_icmp() => self.icmp_echo_ns,
+            FlowState::Exchange(_) if flow.protocol().is_icmp() => self.icmp_echo_ns,
             FlowState::Exchange(Exchange::Unanswered) => self.udp_unanswered_ns,
             FlowState::Exchange(Exchange::Answered | Exchange::Steady) => self.udp_answered_ns,
             FlowState::Reversed(_) => REVERSED_MAX_NS,

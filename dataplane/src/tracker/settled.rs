@@ -31,8 +31,8 @@ impl Tracker {
         published: &Published,
     ) -> Option<Grounds> {
         let index = self.table.find(&place.key, place.hash)?;
-        let flow = self.table.confirmed_mut(index)?;
-        if flow.grounds.generation != published.generation {
+        let (flow, grounds) = self.table.confirmed_mut(index)?;
+        if grounds.generation != published.generation {
             return None;
         }
         let tcp_flags = match (&mut flow.state, &packet.tcp) {
@@ -45,7 +45,7 @@ impl Tracker {
         };
         flow.count(place.sender, packet.ip_bytes.into(), tcp_flags, now_ns);
         flow.deliver(place.sender, Some(egress));
-        let grounds = flow.grounds;
+        let grounds = *grounds;
         self.count_rule(&grounds, packet.ip_bytes.into(), false, published);
         Some(Grounds { stage: Stage::KnownFlow, ..verdict_grounds(&grounds) })
     }

@@ -100,13 +100,8 @@ impl Worker {
             }
             self.prepare((from(lane), &mut frames[lane]), turn, (&mut lanes, lane));
         }
-        for (lane, standing) in lanes.standings.iter().enumerate() {
-            match standing {
-                Ok(Standing::Plain) => self.tracker.approach(&lanes.plains[lane].place),
-                Ok(Standing::ToFlow) => self.tracker.approach(&lanes.findings[lane].place),
-                _ => {}
-            }
-        }
+        lanes.places().for_each(|place| self.tracker.approach(place));
+        lanes.places().for_each(|place| self.tracker.approach_second(place));
         self.tap.refresh();
         self.burst_ns = turn.now_ns;
         for (lane, frame) in frames.drain(..).enumerate() {

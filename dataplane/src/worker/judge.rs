@@ -70,6 +70,16 @@ impl Lanes {
             findings: vec![Findings::default(); lanes],
         }
     }
+
+    /// Returns where flows are looked for.
+    pub(super) fn places(&self) -> impl Iterator<Item = &FlowPlace> {
+        let others = self.plains.iter().zip(&self.findings);
+        self.standings.iter().zip(others).filter_map(|(standing, (plain, findings))| match standing {
+            Ok(Standing::Plain) => Some(&plain.place),
+            Ok(Standing::ToFlow) => Some(&findings.place),
+            _ => None,
+        })
+    }
 }
 
 impl Findings {

@@ -34,13 +34,13 @@ pub struct PreparedDevice {
     /// Place of the next frame in `load`.
     at: usize,
     /// Frames that were sent, until `flush`.
-    sent: Vec<Frame>,
+    sent: VecDeque<Frame>,
 }
 
 /// Returns a device, and where to put what it delivers. An endless load is the last one.
 pub fn prepared() -> (PreparedDevice, Sender<Load>) {
     let (sender, loads) = channel();
-    let sent = Vec::with_capacity(4 * BURST_FRAMES);
+    let sent = VecDeque::with_capacity(4 * BURST_FRAMES);
     (PreparedDevice { loads, load: Load::default(), at: 0, sent }, sender)
 }
 
@@ -79,7 +79,7 @@ impl Device for PreparedDevice {
 
     fn send(&mut self, _pool: &mut FramePool, frames: &mut VecDeque<Frame>) -> usize {
         let count = frames.len();
-        self.sent.extend(frames.drain(..));
+        self.sent.append(frames);
         count
     }
 
