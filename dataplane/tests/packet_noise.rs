@@ -117,7 +117,10 @@ impl Path {
 impl Path {
     /// Holds what is read of a plain frame, and where it is found to go, against what all others are judged by.
     fn hold_plain(&mut self, frame: &[u8], context: ParseContext) {
-        let Some(plain) = PlainPacket::read(frame, context) else { return };
+        let mut plain = PlainPacket::UNREAD;
+        if plain.read(frame, context).is_none() {
+            return;
+        }
         let packet = Packet::parse(frame, frame.len(), context);
         assert_eq!(packet, Ok(plain.packet()));
         assert_eq!(packet.unwrap().checksum_request(), plain.checksum_request());

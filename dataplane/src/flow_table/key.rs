@@ -68,11 +68,29 @@ impl FlowKey {
         source: (u128, u16),
         destination: (u128, u16),
     ) -> (Self, Sender) {
-        let sender = if source <= destination { Sender::Low } else { Sender::High };
-        let (low, high) = if sender == Sender::Low { (source, destination) } else { (destination, source) };
-        let ([a, b], [c, d]) = (words(low.0), words(high.0));
-        let key = Self { addresses: [a, b, c, d], ports: [low.1, high.1], segment, protocol };
+        let mut key = Self::default();
+        let sender = key.put((segment, protocol), source, destination);
         (key, sender)
+    }
+
+    /// Writes the key of two sides here, and returns which of them the first one is.
+    #[inline]
+    pub(crate) fn put(
+        &mut self,
+        (segment, protocol): (SegmentId, Protocol),
+        source: (u128, u16),
+        destination: (u128, u16),
+    ) -> Sender {
+        let is_low = source <= destination;
+        // One number at a time, so that none of the choices becomes a branch: which side is the low one is a coin toss.
+        let (low, high) =
+            (if is_low { source.0 } else { destination.0 }, if is_low { destination.0 } else { source.0 });
+        let ports = if is_low { [source.1, destination.1] } else { [destination.1, source.1] };
+        let ([a, b], [c, d]) = (words(low), words(high));
+        self.addresses = [a, b, c, d];
+        self.ports = ports;
+        (self.segment, self.protocol) = (segment, protocol);
+        if is_low { Sender::Low } else { Sender::High }
     }
 
     /// Returns addresses and ports as they are kept.
@@ -212,17 +230,16 @@ impl KeyedHash {
 /// Returns the upper and the lower half of an address.
 #[inline]
 fn words(address: u128) -> [u64; 2] {
-    let bytes = address.to_be_bytes();
-    let half = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
-    [half(0), half(8)]
+    // Both fit.
+    let half = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+    [half(address >> 64), half(address & u128::from(u64::MAX))]
 }
 
 /// Multiplies to 128 bits and folds the halves (the mixing step of wyhash).
 #[inline]
 fn fold(a: u64, b: u64) -> u64 {
-    let product = (u128::from(a) * u128::from(b)).to_le_bytes();
-    let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| product[at + i]));
-    half(0) ^ half(8)
+    let [upper, lower] = words(u128::from(a) * u128::from(b));
+    upper ^ lower
 }
 
 #[cfg(test)]

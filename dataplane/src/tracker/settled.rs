@@ -1,7 +1,7 @@
 //! Plain packets of settled flows, which are nearly all packets there are: what they change is decided by a few loads.
 
 use super::{FlowPlace, Tracker, verdict_grounds};
-use crate::flow_table::{Exchange, FlowKey, FlowState};
+use crate::flow_table::{Exchange, FlowState};
 use crate::packet::PlainPacket;
 use crate::published::Published;
 use crate::verdict::Grounds;
@@ -10,13 +10,12 @@ use meshgate_policy::{SegmentId, Stage};
 impl Tracker {
     /// Does for a plain packet what [`Self::locate`] does for any.
     #[inline]
-    pub fn locate_plain(&self, segment: SegmentId, packet: &PlainPacket) -> FlowPlace {
+    pub fn locate_plain(&self, segment: SegmentId, packet: &PlainPacket, place: &mut FlowPlace) {
         let source = (packet.source, packet.source_port);
         let destination = (packet.destination, packet.destination_port);
-        let (key, sender) = FlowKey::between(segment, packet.protocol(), source, destination);
-        let hash = self.table.hash().flow(&key);
-        self.table.prefetch_list(hash);
-        FlowPlace { key, sender, hash }
+        place.sender = place.key.put((segment, packet.protocol), source, destination);
+        place.hash = self.table.hash().flow(&place.key);
+        self.table.prefetch_list(place.hash);
     }
 
     /// Lets a plain packet pass, which goes to this device, if its flow is settled: confirmed, judged by the current policy,
@@ -35,18 +34,18 @@ impl Tracker {
         if grounds.generation != published.generation {
             return None;
         }
-        let tcp_flags = match (&mut flow.state, &packet.tcp) {
-            (FlowState::Tcp(connection), Some(tcp)) => {
-                let goes_on = connection.go_on_established(tcp, place.sender);
-                goes_on.then_some(tcp.flags.0)?
-            }
-            (FlowState::Exchange(Exchange::Steady), None) => 0,
-            _ => return None,
+        let goes_on = match (&mut flow.state, packet.tcp()) {
+            (FlowState::Tcp(connection), Some(tcp)) => connection.go_on_established(&tcp, place.sender),
+            (FlowState::Exchange(Exchange::Steady), None) => true,
+            _ => false,
         };
-        flow.count(place.sender, packet.ip_bytes.into(), tcp_flags, now_ns);
+        if !goes_on {
+            return None;
+        }
+        flow.count(place.sender, packet.ip_bytes.into(), packet.tcp_flags, now_ns);
         flow.deliver(place.sender, Some(egress));
-        let grounds = *grounds;
-        self.count_rule(&grounds, packet.ip_bytes.into(), false, published);
-        Some(Grounds { stage: Stage::KnownFlow, ..verdict_grounds(&grounds) })
+        let grounds = self.table.grounds(index);
+        self.count_rule(grounds, packet.ip_bytes.into(), false, published);
+        Some(Grounds { stage: Stage::KnownFlow, ..verdict_grounds(grounds) })
     }
 }

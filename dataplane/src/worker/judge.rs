@@ -107,11 +107,8 @@ impl Worker {
         turn: Turn<'_>,
         (lanes, lane): (&mut Lanes, usize),
     ) {
-        let standing = match self.prepare_plain(ingress, frame, turn) {
-            Some(plain) => {
-                lanes.plains[lane] = plain;
-                Ok(Standing::Plain)
-            }
+        let standing = match self.prepare_plain(ingress, frame, turn, &mut lanes.plains[lane]) {
+            Some(()) => Ok(Standing::Plain),
             None => self.first_stages(ingress, frame, turn, &mut lanes.findings[lane]),
         };
         lanes.standings.push(standing);

@@ -48,21 +48,26 @@ impl Plain {
 }
 
 impl Worker {
-    /// Takes a plain frame through stages 1 and 2 and asks for the memory that stage 4 will read. Returns None, and has
-    /// done nothing, where the frame is not plain, or another worker's.
+    /// Takes a plain frame through stages 1 and 2, writes down what it finds, and asks for the memory that stage 4 will
+    /// read. Returns None where the frame is not plain, or another worker's.
     #[inline]
-    pub(super) fn prepare_plain(&self, ingress: u16, frame: &mut Frame, turn: Turn<'_>) -> Option<Plain> {
+    pub(super) fn prepare_plain(
+        &self,
+        ingress: u16,
+        frame: &Frame,
+        turn: Turn<'_>,
+        plain: &mut Plain,
+    ) -> Option<()> {
         let traits = self.known.get(usize::from(ingress))?.as_ref()?.traits;
         if frame.chunks() != 1 || frame.len() > traits.frame_bytes_max {
             return None;
         }
         let context = ParseContext { may_be_partial: traits.may_be_partial };
-        let packet = PlainPacket::read(self.pool.bytes(frame), context)?;
-        let (segment, egress) = turn.published.bindings.plain_way(ingress, &packet)?;
-        let place = self.tracker.locate_plain(segment, &packet);
-        let owner = self.tracker.owner_of(&place, self.crossings.workers());
-        let is_own = owner == self.crossings.worker() || turn.is_handed;
-        is_own.then_some(Plain { packet, place, segment, egress })
+        plain.packet.read(self.pool.bytes(frame), context)?;
+        (plain.segment, plain.egress) = turn.published.bindings.plain_way(ingress, &plain.packet)?;
+        self.tracker.locate_plain(plain.segment, &plain.packet, &mut plain.place);
+        let owner = self.tracker.owner_of(&plain.place, self.crossings.workers());
+        (owner == self.crossings.worker() || turn.is_handed).then_some(())
     }
 
     /// Sends a plain frame on its way if its flow is settled; gives it back if not.
