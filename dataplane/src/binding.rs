@@ -13,15 +13,18 @@
 mod destination;
 mod leasing;
 mod neighbour;
+mod owners;
 mod plain;
 mod source;
+mod stations;
 #[cfg(test)]
 mod tests;
 
 use crate::packet::{Content, Packet, Tags};
 use crate::switch::{DEVICES_MAX, DeviceSet};
-use hashbrown::HashMap;
 use meshgate_policy::{Endpoint, EndpointFlags, EndpointId, Mac, Name, Policy, Prefix, Segment, SegmentId};
+use owners::Owners;
+use stations::Stations;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// What kind of neighbour is behind a device.
@@ -76,10 +79,10 @@ pub enum Passage {
 pub struct Bindings {
     devices: Box<[Device]>,
     endpoints: Box<[Bound]>,
-    /// Place in `endpoints` by segment and MAC.
-    by_mac: HashMap<MacKey, usize>,
+    /// The same by segment and MAC.
+    by_mac: Stations,
     /// Place in `endpoints` by segment and address.
-    by_address: HashMap<AddressKey, usize>,
+    by_address: Owners,
     /// Devices of each segment, sorted by its number.
     domains: Box<[Domain]>,
     unbound: Box<[EndpointId]>,
@@ -98,8 +101,8 @@ struct Device {
 /// An endpoint as packets meet it.
 #[derive(Clone, Debug)]
 struct Bound {
-    /// Its first two addresses as numbers, IPv4 in mapped form; 0 where there are fewer. Of most endpoints that is all.
-    numbers: [u128; 2],
+    /// Its first address as a number, IPv4 in mapped form; 0 without one.
+    number: u128,
     id: EndpointId,
     mac: Mac,
     link_local: Ipv6Addr,
@@ -148,13 +151,13 @@ impl Bindings {
             Bound::new(endpoint, is_home, device.and_then(|place| u16::try_from(place).ok()))
         };
         let endpoints: Box<[Bound]> = policy.endpoints.iter().map(bind).collect();
-        let (mut by_mac, mut by_address) = (HashMap::new(), HashMap::new());
-        for (place, endpoint) in policy.endpoints.iter().enumerate() {
-            by_mac.insert(mac_key(endpoint.segment, endpoint.mac), place);
-            for address in &endpoint.addresses {
-                by_address.insert(address_key(endpoint.segment, *address), place);
-            }
-        }
+        let segments = policy.endpoints.iter().map(|endpoint| endpoint.segment);
+        let by_mac = Stations::new(segments.zip(&endpoints));
+        let owned = |(place, endpoint): (u32, &Endpoint)| -> Vec<(AddressKey, u32)> {
+            let key = |address: &IpAddr| (address_key(endpoint.segment, *address), place);
+            endpoint.addresses.iter().map(key).collect()
+        };
+        let by_address = Owners::new(&(0..).zip(&policy.endpoints).flat_map(owned).collect::<Vec<_>>());
         let unbound = endpoints.iter().filter(|e| e.is_home && e.device.is_none()).map(|e| e.id).collect();
         let domain = |segment: &Segment| Domain::new(segment.id, &served);
         let mut domains: Vec<Domain> = policy.segments.iter().map(domain).collect();
@@ -216,11 +219,11 @@ impl Bindings {
     }
 
     fn endpoint_with(&self, segment: SegmentId, mac: Mac) -> Option<&Bound> {
-        self.by_mac.get(&mac_key(segment, mac)).map(|place| &self.endpoints[*place])
+        self.by_mac.get(mac_key(segment, mac)).map(|station| &self.endpoints[station.place()])
     }
 
     fn owner_of(&self, segment: SegmentId, address: IpAddr) -> Option<&Bound> {
-        self.by_address.get(&address_key(segment, address)).map(|place| &self.endpoints[*place])
+        self.by_address.get(&address_key(segment, address)).map(|place| &self.endpoints[place])
     }
 
     /// Returns whether rules are asked about a packet of which nothing speaks against its sender.
@@ -278,9 +281,8 @@ impl Device {
 impl Bound {
     fn new(endpoint: &Endpoint, is_home: bool, device: Option<u16>) -> Self {
         let routes: &[Prefix] = if endpoint.flags.router { &endpoint.routes } else { &[] };
-        let number_at = |at: usize| endpoint.addresses.get(at).map_or(0, |address| number_of(*address));
         Self {
-            numbers: [number_at(0), number_at(1)],
+            number: endpoint.addresses.first().map_or(0, |address| number_of(*address)),
             id: endpoint.id,
             mac: endpoint.mac,
             link_local: endpoint.mac.link_local(),

@@ -20,6 +20,9 @@ const DENIALS_FLUSH_NS: u64 = 1_000_000_000;
 /// Refused attempts turned into records in one turn, so that a full table does not delay packets.
 const DENIALS_PER_TURN: usize = 64;
 
+/// Records that are made before they are put into the ring together.
+const MADE_MAX: usize = 64;
+
 /// Records wait here for the exporter: one producer (the worker), one consumer.
 pub type RecordQueue = ArrayQueue<FlowRecord>;
 
@@ -27,6 +30,9 @@ pub type RecordQueue = ArrayQueue<FlowRecord>;
 pub struct Meter {
     queue: Arc<RecordQueue>,
     counters: Arc<WorkerCounters>,
+    /// Records on their way into the queue: written here field by field, and copied as a whole when that has settled. At the
+    /// end of a turn there are none.
+    made: Vec<FlowRecord>,
     /// One in how many flows is recorded.
     sampling_rate: u16,
     denials: Vec<Option<Denial>>,
@@ -91,6 +97,7 @@ impl Meter {
         Self {
             queue,
             counters,
+            made: Vec::with_capacity(MADE_MAX),
             sampling_rate: sampling_rate.max(1),
             denials: vec![None; DENIALS_MAX],
             flush_at: DENIALS_MAX,
@@ -113,8 +120,8 @@ impl Meter {
         end_reason: EndReason,
     ) {
         if let Some(account) = account {
-            let record = account.record(bindings, (kind, end_reason), self.sampling_rate);
-            self.emit(record);
+            let rate = self.sampling_rate;
+            account.write(bindings, (kind, end_reason), rate, self.made_next());
         } else {
             self.counters.records_produced.add(1);
             self.counters.records_sampled_out.add(1);
@@ -157,6 +164,7 @@ impl Meter {
             }
         }
         self.flush_at = end;
+        self.hand_on();
     }
 
     /// Makes records of all gathered refusals; for the end.
@@ -166,13 +174,27 @@ impl Meter {
                 self.emit(denial.record);
             }
         }
+        self.hand_on();
     }
 
-    fn emit(&self, record: FlowRecord) {
-        self.counters.records_produced.add(1);
-        if self.queue.push(record).is_err() {
-            self.counters.records_lost.add(1);
+    fn emit(&mut self, record: FlowRecord) {
+        *self.made_next() = record;
+    }
+
+    /// Returns the place of the next record.
+    fn made_next(&mut self) -> &mut FlowRecord {
+        if self.made.len() == MADE_MAX {
+            self.hand_on();
         }
+        self.made.push_mut(FlowRecord::default())
+    }
+
+    /// Puts the records that were made into the queue.
+    fn hand_on(&mut self) {
+        let made = self.made.len();
+        let lost = self.made.drain(..).filter(|record| self.queue.push(*record).is_err()).count();
+        self.counters.records_produced.add(made as u64);
+        self.counters.records_lost.add(lost as u64);
     }
 }
 
@@ -254,15 +276,16 @@ impl Account {
         }
     }
 
-    /// Returns the record of where the flow stands. Who owns its addresses is asked when it is made.
-    fn record(
+    /// Writes the record of where the flow stands. Who owns its addresses is asked when it is made.
+    fn write(
         &self,
         bindings: &Bindings,
         (kind, end_reason): (RecordKind, EndReason),
         sampling_rate: u16,
-    ) -> FlowRecord {
+        record: &mut FlowRecord,
+    ) {
         let (parties, [forward, reverse]) = (self.parties(bindings), self.paces);
-        let mut record = FlowRecord {
+        *record = FlowRecord {
             first_ns: self.first_ns,
             last_ns: self.last_ns,
             packets_forward: forward.packets,
@@ -286,8 +309,7 @@ impl Account {
             tcp_flags_reverse: reverse.tcp_flags,
             ..FlowRecord::default()
         };
-        self.key.describe(self.initiator, &mut record);
-        record
+        self.key.describe(self.initiator, record);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::classifier::Judgement;
 use crate::counters::WorkerCounters;
 use crate::flow_table::{
     ACK, Beginning, FIN, FlowGrounds, FlowIndex, FlowKey, FlowState, FlowTable, KeyedHash, Match, RST, Room,
-    SYN, Sender, Standing, Timeouts, is_init,
+    SYN, Sender, Standing, Timeouts, Trail, is_init,
 };
 use crate::meter::{Meter, Refusal};
 use crate::packet::IpPacket;
@@ -51,13 +51,15 @@ pub struct FlowPlace {
     sender: Sender,
     /// Hash of the key.
     hash: u64,
+    /// How far the search has come.
+    trail: Trail,
 }
 
 impl FlowPlace {
     /// Returns the place of a packet's flow in a table with this hash.
     pub fn of(segment: SegmentId, packet: &IpPacket, hash: &KeyedHash) -> Self {
         let (key, sender) = FlowKey::of(segment, packet);
-        Self { key, sender, hash: hash.flow(&key) }
+        Self { key, sender, hash: hash.flow(&key), trail: Trail::default() }
     }
 }
 
@@ -106,14 +108,15 @@ impl Tracker {
 
     /// Asks for the memory of the flow itself, once that of the place is there.
     #[inline]
-    pub fn approach(&self, place: &FlowPlace) {
-        self.table.prefetch_flow(place.hash);
+    pub fn approach(&self, place: &mut FlowPlace) {
+        place.trail = self.table.first_step(place.hash);
     }
 
-    /// Asks for the memory of the flow behind it, where that is another's: in a full table, of one packet in three.
+    /// Looks whether what is there is the flow, and asks for the memory of the next one of its list if not: in a full
+    /// table, of one packet in three.
     #[inline]
-    pub fn approach_second(&self, place: &FlowPlace) {
-        self.table.prefetch_second(&place.key, place.hash);
+    pub fn come_closer(&self, place: &mut FlowPlace) {
+        self.table.next_step(&place.key, &mut place.trail);
     }
 
     /// Returns the verdict on a packet that passed stages 1 to 3.
@@ -124,8 +127,8 @@ impl Tracker {
         if packet.is_stateless() {
             return self.judge_alone(packet, published);
         }
-        let FlowPlace { key, sender, hash } = *place;
-        match self.table.find(&key, hash) {
+        let FlowPlace { key, sender, hash, trail } = *place;
+        match self.table.at_end_of(trail, &key).or_else(|| self.table.find(&key, hash)) {
             Some(index) => self.known(Match { index, sender }, packet, published),
             None => self.unknown(key, sender, packet, published),
         }

@@ -1,5 +1,6 @@
 //! Stage 2 and the switch for plain packets, which need neither to be searched for special rights nor flooded.
 
+use super::stations::Station;
 use super::{Bindings, Bound, Device};
 use crate::packet::PlainPacket;
 use meshgate_policy::SegmentId;
@@ -21,8 +22,8 @@ impl Bindings {
         let from = self.device(ingress)?;
         let segment = from.untagged?;
         if from.is_bound() {
-            let sender = self.bound_with(segment, packet.source_mac)?;
-            if sender.device != Some(ingress) || !sender.answers_for_number(packet.source) {
+            let sender = self.station(segment, packet.source_mac)?;
+            if sender.device() != Some(ingress) || !self.answers_for(sender, packet.source) {
                 return None;
             }
         } else if !self.may_come_from_uplink(segment, packet) {
@@ -37,9 +38,9 @@ impl Bindings {
     /// here leaves by the uplink, if there is no choice of them.
     #[inline]
     fn plain_receiver(&self, from: &Device, segment: SegmentId, packet: &PlainPacket) -> Option<u16> {
-        let receiver = self.bound_with(segment, packet.destination_mac);
-        if let Some((receiver, device)) = receiver.and_then(|receiver| Some((receiver, receiver.device?))) {
-            return receiver.answers_for_number(packet.destination).then_some(device);
+        let receiver = self.station(segment, packet.destination_mac);
+        if let Some((receiver, device)) = receiver.and_then(|receiver| Some((receiver, receiver.device()?))) {
+            return self.answers_for(receiver, packet.destination).then_some(device);
         }
         if from.is_bound() { self.domain(segment)?.only_uplink } else { None }
     }
@@ -53,23 +54,20 @@ impl Bindings {
         let is_station = mac & GROUP_MAC == 0 && mac != 0;
         is_station
             && !has_choice
-            && !self.bound_with(segment, mac).is_some_and(is_home)
+            && self.station(segment, mac).is_none_or(|station| !station.is_home)
             && !self.claimant_of(segment, address_of(packet.source)).is_some_and(is_home)
     }
 
     /// Returns the endpoint with this MAC, a number of 48 bits.
     #[inline]
-    fn bound_with(&self, segment: SegmentId, mac: u64) -> Option<&Bound> {
-        let key = (u64::from(segment.0) << MAC_BITS) | mac;
-        self.by_mac.get(&key).map(|place| &self.endpoints[*place])
+    fn station(&self, segment: SegmentId, mac: u64) -> Option<&Station> {
+        self.by_mac.get((u64::from(segment.0) << MAC_BITS) | mac)
     }
-}
 
-impl Bound {
     /// Returns whether the address, as a number, is the endpoint's, or lies behind it.
     #[inline]
-    fn answers_for_number(&self, address: u128) -> bool {
-        self.numbers.contains(&address) || self.answers_for(address_of(address))
+    fn answers_for(&self, station: &Station, address: u128) -> bool {
+        station.number == address || self.endpoints[station.place()].answers_for(address_of(address))
     }
 }
 

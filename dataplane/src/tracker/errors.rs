@@ -47,7 +47,7 @@ impl Tracker {
     ) -> Verdict {
         let unrelated = Self::drop(DropReason::UnrelatedError, published, None);
         let Some(quoted) = quoted_to_its_sender(packet.ip) else { return unrelated };
-        let FlowPlace { key, sender, hash } = *place;
+        let FlowPlace { key, sender, hash, .. } = *place;
         let Some(index) = self.table.find(&key, hash) else { return unrelated };
         if matches!(self.table.get(index).state, FlowState::Refused | FlowState::Reversed(_)) {
             return unrelated;

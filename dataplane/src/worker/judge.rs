@@ -72,11 +72,11 @@ impl Lanes {
     }
 
     /// Returns where flows are looked for.
-    pub(super) fn places(&self) -> impl Iterator<Item = &FlowPlace> {
-        let others = self.plains.iter().zip(&self.findings);
+    pub(super) fn places(&mut self) -> impl Iterator<Item = &mut FlowPlace> {
+        let others = self.plains.iter_mut().zip(&mut self.findings);
         self.standings.iter().zip(others).filter_map(|(standing, (plain, findings))| match standing {
-            Ok(Standing::Plain) => Some(&plain.place),
-            Ok(Standing::ToFlow) => Some(&findings.place),
+            Ok(Standing::Plain) => Some(&mut plain.place),
+            Ok(Standing::ToFlow) => Some(&mut findings.place),
             _ => None,
         })
     }
