@@ -158,7 +158,7 @@ impl FlowTable {
     pub fn first_step(&self, hash: u64) -> Trail {
         let at = self.heads[self.head_of(hash)];
         if let Some(flow) = self.slab.get(at as usize) {
-            prefetch_whole(flow);
+            prefetch(flow);
         }
         Trail { at, is_found: false }
     }
@@ -172,10 +172,13 @@ impl FlowTable {
         }
         let Some(flow) = self.slab.get(trail.at as usize) else { return };
         trail.is_found = flow.is_named(key);
-        if !trail.is_found {
+        if trail.is_found {
+            // The other line is only asked for where it is read.
+            prefetch(&flow.state);
+        } else {
             trail.at = flow.next;
             if let Some(flow) = self.slab.get(trail.at as usize) {
-                prefetch_whole(flow);
+                prefetch(flow);
             }
         }
     }

@@ -190,7 +190,7 @@ impl Meter {
     }
 
     /// Puts the records that were made into the queue.
-    fn hand_on(&mut self) {
+    pub fn hand_on(&mut self) {
         let made = self.made.len();
         let lost = self.made.drain(..).filter(|record| self.queue.push(*record).is_err()).count();
         self.counters.records_produced.add(made as u64);

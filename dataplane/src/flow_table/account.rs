@@ -80,7 +80,9 @@ impl FlowTable {
     /// Takes a packet into account whose flow stands by itself: of TCP, SCTP, or without states.
     pub fn step(&mut self, index: FlowIndex, packet: &IpPacket, sender: Sender) -> Step {
         let is_in_turn = self.is_in_turn(index, &packet.l4, sender);
-        self.get_mut(index).step(packet, sender, is_in_turn)
+        let flow = self.get_mut(index);
+        let initiator = flow.initiator();
+        flow.state.step(packet, (sender, initiator), is_in_turn)
     }
 
     /// Returns what is to be told of the flow.

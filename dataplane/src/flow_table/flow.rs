@@ -7,10 +7,9 @@
 use super::moment;
 use super::pace::{Pace, PackedPace};
 use super::standing::NONE;
-use super::{FlowKey, FlowState, Sender, Standing, Step, Timeouts};
+use super::{FlowKey, FlowState, Sender, Standing, Timeouts};
 use crate::classifier::Judgement;
 use crate::meter::side_index;
-use crate::packet::IpPacket;
 use meshgate_policy::{Action, L4Key, PolicyVersion, Protocol, RuleId, SegmentId, Stage};
 
 /// What a flow's last judging said.
@@ -76,7 +75,7 @@ pub struct Beginning {
 
 /// A two-way exchange, in its place in the table.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub struct Flow {
     // What finds it and what it stands on: the first cache line.
     /// The addresses of its key.
@@ -253,7 +252,10 @@ impl Flow {
     #[inline]
     pub fn count(&mut self, side: Sender, bytes: u32, tcp_flags: u8, now_ns: u64) {
         self.paces[side_index(side)].count(bytes, tcp_flags);
-        self.remarks |= NEWS;
+        // Written only where it says something new, as what is written must go back to memory.
+        if self.remarks & NEWS == 0 {
+            self.remarks |= NEWS;
+        }
         self.last = moment::short(now_ns);
     }
 
@@ -265,21 +267,6 @@ impl Flow {
     /// Returns the time of the last packet, as a whole millisecond.
     pub fn last_ns(&self, now_ns: u64) -> u64 {
         moment::of_short(self.last, now_ns)
-    }
-
-    /// Takes a packet into account whose flow stands by itself: of TCP, SCTP, or without states. `is_in_turn` says whether
-    /// its side of an echo may send it.
-    pub(super) fn step(&mut self, packet: &IpPacket, sender: Sender, is_in_turn: bool) -> Step {
-        let initiator = self.initiator();
-        match (&mut self.state, &packet.tcp, &packet.sctp) {
-            (FlowState::Tcp(connection), Some(tcp), _) => connection.step(tcp, sender, initiator),
-            (FlowState::Sctp(association), _, Some(sctp)) => association.step(sctp, sender, initiator),
-            (FlowState::Exchange(exchange), None, None) if is_in_turn => {
-                *exchange = exchange.after(sender == initiator);
-                Step::Pass
-            }
-            _ => Step::Invalid,
-        }
     }
 
     /// Returns whether packets of this side were last delivered to this device.
@@ -300,7 +287,7 @@ impl Flow {
 
     /// Returns when the flow ends if nothing more comes.
     pub fn idle_at_ns(&self, timeouts: &Timeouts, now_ns: u64) -> u64 {
-        self.last_ns(now_ns).saturating_add(timeouts.of(self))
+        self.last_ns(now_ns).saturating_add(timeouts.of(&self.state, self.protocol))
     }
 
     /// Returns the ports of its initiator's packets.

@@ -1,6 +1,6 @@
 //! Where a flow stands, by its protocol.
 
-use super::{Association, Connection, SctpState, Sender, Standing, TcpState};
+use super::{Association, Connection, SctpState, Sender, Standing, Step, TcpState};
 use crate::packet::IpPacket;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -54,7 +54,7 @@ pub const REVERSED_PACKETS_MAX: u8 = 8;
 
 impl Exchange {
     /// Returns how far the exchange has come after a packet of the side that began it, or of the other.
-    pub(super) fn after(self, is_of_initiator: bool) -> Self {
+    fn after(self, is_of_initiator: bool) -> Self {
         match (self, is_of_initiator) {
             (Self::Unanswered, true) => Self::Unanswered,
             (Self::Unanswered | Self::Answered, false) => Self::Answered,
@@ -70,6 +70,25 @@ impl FlowState {
             (Some(tcp), _) => Self::Tcp(Connection::opened(tcp, sender)),
             (_, Some(sctp)) => Self::Sctp(Association::opened(sctp, sender)),
             _ => Self::Exchange(Exchange::Unanswered),
+        }
+    }
+
+    /// Takes a packet into account whose flow stands by itself: of TCP, SCTP, or without states. `is_in_turn` says whether its
+    /// side of an echo may send it.
+    pub fn step(
+        &mut self,
+        packet: &IpPacket,
+        (sender, initiator): (Sender, Sender),
+        is_in_turn: bool,
+    ) -> Step {
+        match (self, &packet.tcp, &packet.sctp) {
+            (Self::Tcp(connection), Some(tcp), _) => connection.step(tcp, sender, initiator),
+            (Self::Sctp(association), _, Some(sctp)) => association.step(sctp, sender, initiator),
+            (Self::Exchange(exchange), None, None) if is_in_turn => {
+                *exchange = exchange.after(sender == initiator);
+                Step::Pass
+            }
+            _ => Step::Invalid,
         }
     }
 

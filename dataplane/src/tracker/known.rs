@@ -21,7 +21,7 @@ impl Tracker {
         if let FlowState::Reversed(opening) = flow.state {
             return self.continue_reversed(found, (opening, grounds), packet, published);
         }
-        let timeout_before_ns = self.config.timeouts.of(flow);
+        let timeout_before_ns = self.config.timeouts.of(&flow.state, flow.protocol());
         match self.table.step(index, packet.ip, sender) {
             Step::Pass => self.pass(found, (timeout_before_ns, grounds), packet, published),
             Step::Restart => self.restart(found, packet, published),
@@ -41,7 +41,7 @@ impl Tracker {
         let flow = self.table.get_mut(index);
         flow.count(sender, packet.ip.ip_bytes, packet.tcp_flags(), packet.now_ns);
         flow.deliver(sender, packet.delivered_to());
-        let is_shorter = self.config.timeouts.of(flow) < timeout_before_ns;
+        let is_shorter = self.config.timeouts.of(&flow.state, flow.protocol()) < timeout_before_ns;
         self.table.settle(index);
         if is_shorter {
             // The wheel must not wait for the long one.

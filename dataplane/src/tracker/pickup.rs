@@ -122,7 +122,7 @@ impl Tracker {
             return None;
         }
         let flow = self.table.get_mut(index);
-        let timeout_before_ns = self.config.timeouts.of(flow);
+        let timeout_before_ns = self.config.timeouts.of(&flow.state, flow.protocol());
         flow.state = FlowState::Tcp(connection);
         Some(self.pass(found, (timeout_before_ns, grounds), packet, published))
     }

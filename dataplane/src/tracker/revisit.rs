@@ -23,6 +23,11 @@ impl Tracker {
         left == 0
     }
 
+    /// Puts the records that were made into their queue. [`Self::advance`] does so, too.
+    pub fn hand_on(&mut self) {
+        self.meter.hand_on();
+    }
+
     /// Ends every flow; for the end of the worker.
     pub fn stop(&mut self, now_ns: u64, published: &Published) {
         let mut place = 0;
