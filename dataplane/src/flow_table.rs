@@ -250,12 +250,9 @@ impl FlowTable {
         let slot = self.slab.get_mut(at as usize)?;
         self.free = slot.next;
         let grounds = self.grounds.keep(&beginning.grounds);
-        let (mut flow, seldom) = Flow::begun(beginning);
         let head = self.head_of(hash);
-        let slot = &mut self.slab[at as usize];
-        (flow.next, flow.grounds) = (self.heads[head], grounds);
-        *slot = flow;
-        self.seldom[at as usize] = seldom;
+        self.slab[at as usize].begin(beginning, (self.heads[head], grounds));
+        self.seldom[at as usize] = Seldom::of(beginning);
         self.heads[head] = at;
         self.live += 1;
         self.enlist(at, beginning.state.standing());
@@ -280,7 +277,7 @@ impl FlowTable {
             _ => self.slab[previous as usize].next = after,
         }
         self.delist(at);
-        self.slab[at as usize] = Flow::free(self.free);
+        self.slab[at as usize].set_free(self.free);
         self.free = at;
         self.live -= 1;
         self.wheel.cancel(at);

@@ -114,7 +114,7 @@ impl Meter {
     /// Records where a flow stands; None stands for one that is not among those that are recorded.
     pub fn record(
         &mut self,
-        account: Option<&Account>,
+        account: Option<Account<'_>>,
         bindings: &Bindings,
         kind: RecordKind,
         end_reason: EndReason,
@@ -261,18 +261,18 @@ impl Parties {
     }
 }
 
-impl Account {
+impl Account<'_> {
     /// Returns who talks.
     fn parties(&self, bindings: &Bindings) -> Parties {
         let owner = |side: Sender| {
-            let (address, _) = self.key.side(side);
-            bindings.endpoint_of(self.key.segment(), address).map_or(0, |endpoint| endpoint.0)
+            let (key, (address, _)) = (self.key(), self.key().side(side));
+            bindings.endpoint_of(key.segment(), address).map_or(0, |endpoint| endpoint.0)
         };
         Parties {
-            source_endpoint: owner(self.initiator),
-            destination_endpoint: owner(self.initiator.other()),
-            source_is_home: self.are_home.0,
-            destination_is_home: self.are_home.1,
+            source_endpoint: owner(self.initiator()),
+            destination_endpoint: owner(self.initiator().other()),
+            source_is_home: self.are_home().0,
+            destination_is_home: self.are_home().1,
         }
     }
 
@@ -284,10 +284,11 @@ impl Account {
         sampling_rate: u16,
         record: &mut FlowRecord,
     ) {
-        let (parties, [forward, reverse]) = (self.parties(bindings), self.paces);
+        let parties = self.parties(bindings);
+        let (forward, reverse) = (self.pace(self.initiator()), self.pace(self.initiator().other()));
         *record = FlowRecord {
-            first_ns: self.first_ns,
-            last_ns: self.last_ns,
+            first_ns: self.first_ns(),
+            last_ns: self.last_ns(),
             packets_forward: forward.packets,
             bytes_forward: forward.bytes,
             packets_reverse: reverse.packets,
@@ -309,7 +310,7 @@ impl Account {
             tcp_flags_reverse: reverse.tcp_flags,
             ..FlowRecord::default()
         };
-        self.key.describe(self.initiator, record);
+        self.key().describe(self.initiator(), record);
     }
 }
 

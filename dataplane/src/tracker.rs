@@ -194,7 +194,7 @@ impl Tracker {
         flow.count(sender, packet.ip.ip_bytes, packet.tcp_flags(), packet.now_ns);
         flow.deliver(sender, packet.delivered_to());
         // The record of its beginning tells of this packet.
-        self.table.report(index, packet.now_ns);
+        flow.take_news();
         self.counters.flows_created.add(1);
         self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
         self.schedule(index, packet.now_ns);
@@ -227,7 +227,7 @@ impl Tracker {
     ) {
         let is_sampled = self.table.get(index).is_sampled();
         let account = is_sampled.then(|| self.table.account(index, now_ns));
-        self.meter.record(account.as_ref(), &published.bindings, kind, reason);
+        self.meter.record(account, &published.bindings, kind, reason);
     }
 
     /// Returns how a flow begins whose first packet is this one, before that is counted.

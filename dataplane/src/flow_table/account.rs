@@ -1,28 +1,52 @@
 //! What a flow rests on and what is told of it.
 
+use super::flow::Seldom;
 use super::{Flow, FlowGrounds, FlowIndex, FlowKey, FlowTable, Pace, Sender, Step};
 use crate::packet::IpPacket;
 use meshgate_policy::{L4Key, PolicyKey};
 
 /// What a record tells of a flow.
-#[derive(Clone, Copy, Debug)]
-pub struct Account {
-    /// Its name.
-    pub key: FlowKey,
-    /// The side that began it.
-    pub initiator: Sender,
+#[derive(Clone, Copy)]
+pub struct Account<'a> {
+    flow: &'a Flow,
+    seldom: &'a Seldom,
     /// What it was judged by.
-    pub grounds: FlowGrounds,
+    pub grounds: &'a FlowGrounds,
     /// Ports, or ICMP type and code, of the initiator's packets.
     pub l4: L4Key,
-    /// Whether the initiator's device, and the other's, are of this host.
-    pub are_home: (bool, bool),
-    /// Time of the first packet, nanoseconds since 1970, a whole millisecond.
-    pub first_ns: u64,
-    /// Time of the last packet, likewise.
-    pub last_ns: u64,
-    /// What the initiator sent, and what the other side did.
-    pub paces: [Pace; 2],
+    now_ns: u64,
+}
+
+impl Account<'_> {
+    /// Returns its name.
+    pub fn key(&self) -> FlowKey {
+        self.flow.key()
+    }
+
+    /// Returns the side that began it.
+    pub fn initiator(&self) -> Sender {
+        self.flow.initiator()
+    }
+
+    /// Returns whether the initiator's device, and the other's, are of this host.
+    pub fn are_home(&self) -> (bool, bool) {
+        self.flow.are_home()
+    }
+
+    /// Returns the time of the first packet, nanoseconds since 1970, a whole millisecond.
+    pub fn first_ns(&self) -> u64 {
+        self.flow.first_ns(self.seldom, self.now_ns)
+    }
+
+    /// Returns the time of the last packet, likewise.
+    pub fn last_ns(&self) -> u64 {
+        self.flow.last_ns(self.now_ns)
+    }
+
+    /// Returns what a side sent.
+    pub fn pace(&self, side: Sender) -> Pace {
+        self.flow.pace(side)
+    }
 }
 
 impl FlowTable {
@@ -86,18 +110,13 @@ impl FlowTable {
     }
 
     /// Returns what is to be told of the flow.
-    pub fn account(&self, index: FlowIndex, now_ns: u64) -> Account {
-        let flow = self.get(index);
-        let initiator = flow.initiator();
+    pub fn account(&self, index: FlowIndex, now_ns: u64) -> Account<'_> {
         Account {
-            key: flow.key(),
-            initiator,
-            grounds: *self.grounds(index),
+            flow: self.get(index),
+            seldom: &self.seldom[index.0 as usize],
+            grounds: self.grounds(index),
             l4: self.l4(index),
-            are_home: flow.are_home(),
-            first_ns: flow.first_ns(&self.seldom[index.0 as usize], now_ns),
-            last_ns: flow.last_ns(now_ns),
-            paces: [flow.pace(initiator), flow.pace(initiator.other())],
+            now_ns,
         }
     }
 

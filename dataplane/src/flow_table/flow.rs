@@ -162,28 +162,25 @@ impl Flow {
         Self { next, ..Self::FREE }
     }
 
-    /// Returns a flow that begins, and what is seldom asked of it. The table gives it its grounds, standing and links.
-    pub(super) fn begun(beginning: &Beginning) -> (Self, Seldom) {
-        let Beginning { key, initiator, state, grounds: _, l4, are_home, is_sampled, now_ns } = *beginning;
+    /// Makes this the place of no flow, and behind it the next one. The rest stays as it is: nobody looks.
+    pub(super) fn set_free(&mut self, next: u32) {
+        (self.marks, self.next) = (STANDING, next);
+    }
+
+    /// Begins a flow here, field by field, with its links and what it rests on. The table gives it its standing.
+    pub(super) fn begin(&mut self, beginning: &Beginning, (next, grounds): (u32, u32)) {
         let mark = |bit: u8, is_set: bool| if is_set { bit } else { 0 };
-        let (first, first_above) = moment::long(now_ns);
-        let (addresses, ports) = key.numbers();
-        let flow = Self {
-            addresses,
-            ports,
-            segment: key.segment(),
-            protocol: key.protocol(),
-            marks: mark(HIGH_BEGAN, initiator == Sender::High)
-                | mark(SOURCE_IS_HOME, are_home.0)
-                | mark(DESTINATION_IS_HOME, are_home.1),
-            last: moment::short(now_ns),
-            remarks: mark(SAMPLED, is_sampled),
-            first_above,
-            state,
-            ..Self::FREE
-        };
-        let said = if l4.protocol.is_icmp() { [l4.source_port, l4.destination_port] } else { [0; 2] };
-        (flow, Seldom { first, reported: moment::short(now_ns), said })
+        (self.addresses, self.ports) = beginning.key.numbers();
+        (self.segment, self.protocol) = (beginning.key.segment(), beginning.key.protocol());
+        self.marks = mark(HIGH_BEGAN, beginning.initiator == Sender::High)
+            | mark(SOURCE_IS_HOME, beginning.are_home.0)
+            | mark(DESTINATION_IS_HOME, beginning.are_home.1);
+        self.remarks = mark(SAMPLED, beginning.is_sampled);
+        (self.next, self.grounds) = (next, grounds);
+        self.last = moment::short(beginning.now_ns);
+        (_, self.first_above) = moment::long(beginning.now_ns);
+        self.state = beginning.state;
+        self.paces = [PackedPace::EMPTY; 2];
     }
 
     /// Returns whether there is a flow.
@@ -237,7 +234,7 @@ impl Flow {
     }
 
     /// Returns whether packets have come since it was reported, and takes note that it is reported.
-    pub(super) fn take_news(&mut self) -> bool {
+    pub fn take_news(&mut self) -> bool {
         let has_news = self.remarks & NEWS != 0;
         self.remarks &= !NEWS;
         has_news
@@ -270,6 +267,7 @@ impl Flow {
     }
 
     /// Returns whether packets of this side were last delivered to this device.
+    #[inline]
     pub fn was_delivered_to(&self, side: Sender, device: u16) -> bool {
         let at = side_index(side);
         self.marks & (LOW_DELIVERED << at) != 0 && u16::from(self.delivered[at]) == device
@@ -280,6 +278,8 @@ impl Flow {
     pub fn deliver(&mut self, side: Sender, device: Option<u16>) {
         let at = side_index(side);
         match device.and_then(|device| u8::try_from(device).ok()) {
+            // Mostly it is as before, and nothing is written.
+            Some(device) if self.was_delivered_to(side, device.into()) => {}
             Some(device) => (self.delivered[at], self.marks) = (device, self.marks | (LOW_DELIVERED << at)),
             None => self.marks &= !(LOW_DELIVERED << at),
         }
@@ -307,6 +307,13 @@ impl Flow {
 const _: () = assert!(crate::switch::DEVICES_MAX <= 1 << u8::BITS);
 
 impl Seldom {
+    /// Returns what is seldom asked of a flow that begins.
+    pub(super) fn of(beginning: &Beginning) -> Self {
+        let Beginning { l4, now_ns, .. } = beginning;
+        let said = if l4.protocol.is_icmp() { [l4.source_port, l4.destination_port] } else { [0; 2] };
+        Self { first: moment::long(*now_ns).0, reported: moment::short(*now_ns), said }
+    }
+
     /// Returns when the flow was last reported, or began.
     pub(super) fn reported_ns(&self, now_ns: u64) -> u64 {
         moment::of_short(self.reported, now_ns)

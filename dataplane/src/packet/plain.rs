@@ -233,6 +233,7 @@ impl PlainPacket {
     }
 
     /// Returns what [`Packet::parse`] reads of the frame.
+    #[inline]
     pub fn packet(&self) -> Packet {
         let mac = |number: u64| {
             let [_, _, mac @ ..] = number.to_be_bytes();
@@ -247,6 +248,7 @@ impl PlainPacket {
         }
     }
 
+    #[inline]
     fn ip(&self) -> IpPacket {
         let address = |number: u128| IpAddr::V6(Ipv6Addr::from_bits(number)).to_canonical();
         IpPacket {
