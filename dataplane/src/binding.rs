@@ -177,6 +177,12 @@ impl Bindings {
         self.owner_of(segment, address).map(|endpoint| endpoint.id)
     }
 
+    /// Returns the endpoint that owns the address of this number, IPv4 in mapped form.
+    #[inline]
+    pub fn endpoint_numbered(&self, segment: SegmentId, address: u128) -> Option<EndpointId> {
+        self.by_address.get(&(address, segment)).map(|place| self.endpoints[place].id)
+    }
+
     /// Returns the device that an endpoint with this MAC is behind, if it is bound at this host.
     pub fn device_of(&self, segment: SegmentId, mac: Mac) -> Option<u16> {
         self.endpoint_with(segment, mac)?.device

@@ -265,8 +265,8 @@ impl Account<'_> {
     /// Returns who talks.
     fn parties(&self, bindings: &Bindings) -> Parties {
         let owner = |side: Sender| {
-            let (key, (address, _)) = (self.key(), self.key().side(side));
-            bindings.endpoint_of(key.segment(), address).map_or(0, |endpoint| endpoint.0)
+            let key = self.key();
+            bindings.endpoint_numbered(key.segment(), key.number_of(side)).map_or(0, |endpoint| endpoint.0)
         };
         Parties {
             source_endpoint: owner(self.initiator()),

@@ -1,7 +1,7 @@
 //! What makes two packets belong to one flow.
 
 use crate::packet::{IcmpKind, IpPacket};
-use meshgate_policy::{FlowRecord, L4Key, Protocol, SegmentId, address_bytes};
+use meshgate_policy::{FlowRecord, L4Key, Protocol, SegmentId};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
@@ -120,23 +120,28 @@ impl FlowKey {
         self.segment
     }
 
+    /// Returns the address of a side as a number, IPv4 in mapped form.
+    #[inline]
+    pub fn number_of(&self, side: Sender) -> u128 {
+        let [a, b, c, d] = self.addresses;
+        let (upper, lower) = if side == Sender::Low { (a, b) } else { (c, d) };
+        (u128::from(upper) << 64) | u128::from(lower)
+    }
+
     /// Returns address and port of a side.
     pub fn side(&self, side: Sender) -> (IpAddr, u16) {
-        let ([a, b, c, d], [low, high]) = self.numbers();
-        let (upper, lower, port) = match side {
-            Sender::Low => (a, b, low),
-            Sender::High => (c, d, high),
-        };
-        let address = (u128::from(upper) << 64) | u128::from(lower);
-        (std::net::Ipv6Addr::from(address).to_canonical(), port)
+        let [low, high] = self.ports;
+        let port = if side == Sender::Low { low } else { high };
+        (std::net::Ipv6Addr::from(self.number_of(side)).to_canonical(), port)
     }
 
     /// Writes segment, protocol and the addresses as seen from `source` into a record.
     pub fn describe(&self, source: Sender, record: &mut FlowRecord) {
         record.segment = self.segment.0;
         record.protocol = self.protocol.0;
-        record.source = address_bytes(self.side(source).0);
-        record.destination = address_bytes(self.side(source.other()).0);
+        // The bytes of the number are those of the address.
+        record.source = self.number_of(source).to_be_bytes();
+        record.destination = self.number_of(source.other()).to_be_bytes();
     }
 }
 
@@ -168,7 +173,7 @@ pub fn echo_identifier(packet: &IpPacket) -> Option<u16> {
 }
 
 /// Returns the address as a number of 128 bits, IPv4 in mapped form, which no IPv6 packet that passes carries. In numbers
-/// rather than by [`address_bytes`], which is the same and is put together byte by byte.
+/// rather than by [`meshgate_policy::address_bytes`], which is the same and is put together byte by byte.
 fn address_number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => V4_MAPPED | u128::from(v4.to_bits()),
@@ -245,6 +250,7 @@ fn fold(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meshgate_policy::address_bytes;
 
     #[test]
     fn the_number_of_an_address_is_that_of_its_bytes() {

@@ -13,7 +13,7 @@ use crate::published::Published;
 use crate::verdict::DropReason;
 use af_xdp::{Frame, prefetch};
 
-/// Packets side by side: a whole burst. A core waits for some twenty loads at once; the first packets of a step have theirs
+/// Packets side by side, as long as most of them are plain: a whole burst. A core waits for some twenty loads at once; the first packets of a step have theirs
 /// by the time the last ones have asked.
 pub(super) const LANES: usize = BURST_FRAMES;
 /// Flows of a list that are looked at side by side. In a full table nine flows in ten are among the first two, and one
@@ -93,49 +93,41 @@ impl Worker {
     fn pass(&mut self, frames: &mut Vec<Frame>, from: impl Fn(usize) -> u16, turn: Turn<'_>) {
         let mut passed = 0;
         while !frames.is_empty() {
-            let count = frames.len().min(LANES);
-            self.pass_lanes((frames, count), |lane| from(passed + lane), turn);
-            passed += count;
+            passed += self.pass_lanes(frames, |lane| from(passed + lane), turn);
         }
     }
 
-    /// Takes so many frames, at most [`LANES`], through all stages, step by step.
-    fn pass_lanes(
-        &mut self,
-        (frames, count): (&mut Vec<Frame>, usize),
-        from: impl Fn(usize) -> u16,
-        turn: Turn<'_>,
-    ) {
+    /// Takes as many frames as there are lanes for through all stages, step by step. Returns how many that were.
+    fn pass_lanes(&mut self, frames: &mut Vec<Frame>, from: impl Fn(usize) -> u16, turn: Turn<'_>) -> usize {
         let mut lanes = std::mem::take(&mut self.lanes);
         frames.iter().take(HEADERS_AHEAD).for_each(|frame| prefetch(self.pool.bytes(frame)));
-        for lane in 0..count {
-            if let Some(ahead) = frames.get(lane + HEADERS_AHEAD) {
+        let mut count = 0;
+        while count < frames.len() && lanes.has_room() {
+            if let Some(ahead) = frames.get(count + HEADERS_AHEAD) {
                 prefetch(self.pool.bytes(ahead));
             }
-            self.prepare((from(lane), &mut frames[lane]), turn, (&mut lanes, lane));
+            self.prepare((from(count), &mut frames[count]), turn, &mut lanes);
+            count += 1;
         }
-        lanes.places().for_each(|place| self.tracker.approach(place));
+        lanes.for_each_place(|place| self.tracker.approach(place));
         for _ in 0..STEPS {
-            lanes.places().for_each(|place| self.tracker.come_closer(place));
+            lanes.for_each_place(|place| self.tracker.come_closer(place));
         }
         self.tap.refresh();
         self.burst_ns = turn.now_ns;
         for (lane, frame) in frames.drain(..count).enumerate() {
             let (standing, ingress) = (lanes.standings[lane], from(lane));
-            let (frame, standing) = match standing {
-                Ok(Standing::Plain) => match self.go_on(ingress, frame, &lanes.plains[lane], turn) {
-                    Ok(()) => continue,
-                    Err(frame) => {
-                        lanes.plains[lane].tell(&mut lanes.findings[lane]);
-                        (frame, Ok(Standing::ToFlow))
-                    }
-                },
-                other => (frame, other),
-            };
-            self.judge((ingress, frame), standing, &lanes.findings[lane], turn);
+            if let Ok(Standing::Plain) = standing {
+                if let Err(frame) = self.go_on(ingress, frame, &lanes.plains[lane], turn) {
+                    self.judge((ingress, frame), Ok(Standing::ToFlow), lanes.tell_plain(lane), turn);
+                }
+            } else {
+                self.judge((ingress, frame), standing, &lanes.findings[lanes.at[lane]], turn);
+            }
         }
-        lanes.standings.clear();
+        lanes.clear();
         self.lanes = lanes;
+        count
     }
 
     /// Judges a frame that has not gone the short way to its end, and ends it.

@@ -20,9 +20,17 @@ pub(super) struct Lanes {
     pub(super) standings: Vec<Result<Standing, DropReason>>,
     /// Places for what is found of plain frames, for as many as there may be.
     pub(super) plains: Vec<Plain>,
-    /// Places for what is found of others, likewise.
+    /// Places for what is found of others, which is more: for some, and one for a plain frame that does not go the short way
+    /// to its end.
     pub(super) findings: Vec<Findings>,
+    /// By lane: its place in `findings`, if its frame is not plain.
+    pub(super) at: Vec<usize>,
+    /// Places of `findings` that are taken.
+    taken: usize,
 }
+
+/// Frames side by side that are not plain. What is found of more would not stay in the first-level cache.
+const FINDINGS: usize = 16;
 
 /// Where a frame stands after stages 1 and 2.
 #[derive(Clone, Copy)]
@@ -67,18 +75,41 @@ impl Lanes {
         Self {
             standings: Vec::with_capacity(lanes),
             plains: vec![Plain::default(); lanes],
-            findings: vec![Findings::default(); lanes],
+            findings: vec![Findings::default(); FINDINGS + 1],
+            at: Vec::with_capacity(lanes),
+            taken: 0,
         }
     }
 
-    /// Returns where flows are looked for.
-    pub(super) fn places(&mut self) -> impl Iterator<Item = &mut FlowPlace> {
-        let others = self.plains.iter_mut().zip(&mut self.findings);
-        self.standings.iter().zip(others).filter_map(|(standing, (plain, findings))| match standing {
-            Ok(Standing::Plain) => Some(&mut plain.place),
-            Ok(Standing::ToFlow) => Some(&mut findings.place),
-            _ => None,
-        })
+    /// Returns whether there is a place for another frame, whatever it may be.
+    pub(super) fn has_room(&self) -> bool {
+        self.taken < FINDINGS && self.standings.len() < self.plains.len()
+    }
+
+    /// Does something with each place where a flow is looked for.
+    #[inline]
+    pub(super) fn for_each_place(&mut self, mut act: impl FnMut(&mut FlowPlace)) {
+        for (lane, standing) in self.standings.iter().enumerate() {
+            match standing {
+                Ok(Standing::Plain) => act(&mut self.plains[lane].place),
+                Ok(Standing::ToFlow) => act(&mut self.findings[self.at[lane]].place),
+                _ => {}
+            }
+        }
+    }
+
+    /// Writes what the long way would have found of a plain frame to the place that is kept for that, and returns it.
+    pub(super) fn tell_plain(&mut self, lane: usize) -> &Findings {
+        let findings = &mut self.findings[FINDINGS];
+        self.plains[lane].tell(findings);
+        findings
+    }
+
+    /// Forgets what is there.
+    pub(super) fn clear(&mut self) {
+        self.standings.clear();
+        self.at.clear();
+        self.taken = 0;
     }
 }
 
@@ -99,18 +130,16 @@ impl Default for Findings {
 
 impl Worker {
     /// Takes a frame through stages 1 and 2 and asks for the memory that stage 4 will read. What is found is written to
-    /// the place of this lane.
+    /// the place of the next lane.
     #[inline]
-    pub(super) fn prepare(
-        &mut self,
-        (ingress, frame): (u16, &mut Frame),
-        turn: Turn<'_>,
-        (lanes, lane): (&mut Lanes, usize),
-    ) {
-        let standing = match self.prepare_plain(ingress, frame, turn, &mut lanes.plains[lane]) {
+    pub(super) fn prepare(&mut self, (ingress, frame): (u16, &mut Frame), turn: Turn<'_>, lanes: &mut Lanes) {
+        let plain = &mut lanes.plains[lanes.standings.len()];
+        let standing = match self.prepare_plain(ingress, frame, turn, plain) {
             Some(()) => Ok(Standing::Plain),
-            None => self.first_stages(ingress, frame, turn, &mut lanes.findings[lane]),
+            None => self.first_stages(ingress, frame, turn, &mut lanes.findings[lanes.taken]),
         };
+        lanes.at.push(lanes.taken);
+        lanes.taken += usize::from(!matches!(standing, Ok(Standing::Plain)));
         lanes.standings.push(standing);
     }
 
