@@ -47,6 +47,7 @@ mod tcp;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod trail;
 mod window;
 
 pub use account::Account;
@@ -60,9 +61,10 @@ pub use state::{Exchange, FlowState, Opening, REVERSED_MAX_NS, REVERSED_PACKETS_
 pub(crate) use tcp::{ACK, FIN, RST, SYN};
 pub use tcp::{Connection, Step, TcpState};
 pub use timeouts::Timeouts;
+pub use trail::Trail;
 
 use crate::timing_wheel::TimingWheel;
-use af_xdp::{collect_in_huge_pages, prefetch, prefetch_whole};
+use af_xdp::collect_in_huge_pages;
 use flow::Seldom;
 use grounds::GroundsStore;
 use standing::{NONE, Rank, STANDINGS};
@@ -79,14 +81,6 @@ pub const REVERSED_SHARE: u32 = 8;
 /// Number of a flow in its table. Valid until the flow is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FlowIndex(u32);
-
-/// How far the search for a flow has come.
-#[derive(Clone, Copy, Debug)]
-pub struct Trail {
-    /// The number of the flow that is looked at next, or was found.
-    at: u32,
-    is_found: bool,
-}
 
 /// A flow that a packet belongs to, and which of its sides sent the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,69 +137,6 @@ impl FlowTable {
             ranks: [Rank::EMPTY; STANDINGS],
             hash,
             wheel: TimingWheel::new(flows_max, now_ns),
-        }
-    }
-
-    /// Asks for the memory in which the list of this hash begins, without waiting for it.
-    #[inline]
-    pub fn prefetch_list(&self, hash: u64) {
-        prefetch(&self.heads[self.head_of(hash)]);
-    }
-
-    /// Begins to look for a flow: asks for the memory of the first one of this hash's list, without waiting for it. Cheap
-    /// when the beginning of the list has been asked for before.
-    #[inline]
-    pub fn first_step(&self, hash: u64) -> Trail {
-        let at = self.heads[self.head_of(hash)];
-        if let Some(flow) = self.slab.get(at as usize) {
-            prefetch(flow);
-        }
-        Trail { at, is_found: false }
-    }
-
-    /// Goes on looking for a flow, once the memory that was asked for last is there: takes note that it is found, or asks for
-    /// that of the next one of the list.
-    #[inline]
-    pub fn next_step(&self, key: &FlowKey, trail: &mut Trail) {
-        if trail.is_found {
-            return;
-        }
-        let Some(flow) = self.slab.get(trail.at as usize) else { return };
-        trail.is_found = flow.is_named(key);
-        if trail.is_found {
-            // The other line is only asked for where it is read.
-            prefetch(&flow.state);
-        } else {
-            trail.at = flow.next;
-            if let Some(flow) = self.slab.get(trail.at as usize) {
-                prefetch(flow);
-            }
-        }
-    }
-
-    /// Returns the flow that a trail has led to, if it is still there; the table may have changed since.
-    #[inline]
-    pub fn at_end_of(&self, trail: Trail, key: &FlowKey) -> Option<FlowIndex> {
-        let flow = self.slab.get(trail.at as usize).filter(|_| trail.is_found)?;
-        (flow.is_named(key) && !flow.is_free()).then_some(FlowIndex(trail.at))
-    }
-
-    /// Asks for the memory that will be touched when the oldest flow of this standing goes, and for that of the two behind it.
-    /// Who takes out one flow for a new one calls it then: the next ones are nowhere near the processor, and are known. What
-    /// must be there to say what comes next was asked for the call before.
-    pub fn prefetch_oldest(&self, standing: Standing) {
-        let oldest = self.ranks[standing.index()].oldest;
-        let Some(first) = self.slab.get(oldest as usize) else { return };
-        if let Some(head) = self.slab.get(self.heads[self.head_of(self.hash_of(&first.key()))] as usize) {
-            prefetch(head);
-        }
-        self.wheel.prefetch_beside(oldest);
-        let Some(second) = self.slab.get(first.newer as usize) else { return };
-        self.prefetch_list(self.hash_of(&second.key()));
-        self.wheel.prefetch(first.newer);
-        prefetch(&self.seldom[first.newer as usize]);
-        if let Some(third) = self.slab.get(second.newer as usize) {
-            prefetch_whole(third);
         }
     }
 
@@ -425,12 +356,6 @@ impl FlowTable {
     fn head_of(&self, hash: u64) -> usize {
         let mask = self.heads.len() - 1;
         usize::try_from(hash & (mask as u64)).expect("masked to the number of heads")
-    }
-}
-
-impl Default for Trail {
-    fn default() -> Self {
-        Self { at: NONE, is_found: false }
     }
 }
 
