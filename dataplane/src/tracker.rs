@@ -113,10 +113,10 @@ impl Tracker {
     }
 
     /// Looks whether what is there is the flow, and asks for the memory of the next one of its list if not: in a full
-    /// table, of one packet in three.
+    /// table, of one packet in three. Returns whether the search is over.
     #[inline]
-    pub fn come_closer(&self, place: &mut FlowPlace) {
-        self.table.next_step(&place.key, &mut place.trail);
+    pub fn come_closer(&self, place: &mut FlowPlace) -> bool {
+        self.table.next_step(&place.key, &mut place.trail)
     }
 
     /// Returns the verdict on a packet that passed stages 1 to 3.

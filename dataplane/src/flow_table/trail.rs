@@ -18,6 +18,14 @@ impl Default for Trail {
     }
 }
 
+impl Trail {
+    /// Returns whether the whole list was looked at and the flow was not in it.
+    #[inline]
+    pub fn has_ended(&self) -> bool {
+        !self.is_found && self.at == NONE
+    }
+}
+
 impl FlowTable {
     /// Asks for the memory in which the list of this hash begins, without waiting for it.
     #[inline]
@@ -37,23 +45,22 @@ impl FlowTable {
     }
 
     /// Goes on looking for a flow, once the memory that was asked for last is there: takes note that it is found, or asks for
-    /// that of the next one of the list.
+    /// that of the next one of the list. Returns whether the search is over, with or without success.
     #[inline]
-    pub fn next_step(&self, key: &FlowKey, trail: &mut Trail) {
-        if trail.is_found {
-            return;
-        }
-        let Some(flow) = self.slab.get(trail.at as usize) else { return };
+    pub fn next_step(&self, key: &FlowKey, trail: &mut Trail) -> bool {
+        let Some(flow) = self.slab.get(trail.at as usize) else { return true };
         trail.is_found = flow.is_named(key);
         if trail.is_found {
             // The other line is only asked for where it is read.
             prefetch(&flow.state);
-        } else {
-            trail.at = flow.next;
-            if let Some(flow) = self.slab.get(trail.at as usize) {
-                prefetch(flow);
-            }
+            return true;
         }
+        trail.at = flow.next;
+        match self.slab.get(trail.at as usize) {
+            Some(flow) => prefetch(flow),
+            None => return true,
+        }
+        false
     }
 
     /// Returns the flow that a trail has led to, if it is still there; the table may have changed since.

@@ -29,7 +29,11 @@ impl Tracker {
         (egress, now_ns): (u16, u64),
         published: &Published,
     ) -> Option<Grounds> {
-        let index = self.table.at_end_of(place.trail, &place.key)?;
+        let index = match self.table.at_end_of(place.trail, &place.key) {
+            Some(index) => index,
+            None if place.trail.has_ended() => return None,
+            None => self.table.find(&place.key, place.hash)?,
+        };
         let (flow, grounds) = self.table.confirmed_mut(index)?;
         if grounds.generation != published.generation {
             return None;

@@ -110,9 +110,7 @@ impl Worker {
             count += 1;
         }
         lanes.for_each_place(|place| self.tracker.approach(place));
-        for _ in 0..STEPS {
-            lanes.for_each_place(|place| self.tracker.come_closer(place));
-        }
+        lanes.seek(STEPS, |place| self.tracker.come_closer(place));
         self.tap.refresh();
         self.burst_ns = turn.now_ns;
         for (lane, frame) in frames.drain(..count).enumerate() {

@@ -27,6 +27,8 @@ pub(super) struct Lanes {
     pub(super) at: Vec<usize>,
     /// Places of `findings` that are taken.
     taken: usize,
+    /// Lanes whose flow has not been found so far.
+    seeking: Vec<usize>,
 }
 
 /// Frames side by side that are not plain. What is found of more would not stay in the first-level cache.
@@ -78,6 +80,7 @@ impl Lanes {
             findings: vec![Findings::default(); FINDINGS + 1],
             at: Vec::with_capacity(lanes),
             taken: 0,
+            seeking: Vec::with_capacity(lanes),
         }
     }
 
@@ -95,6 +98,32 @@ impl Lanes {
                 Ok(Standing::ToFlow) => act(&mut self.findings[self.at[lane]].place),
                 _ => {}
             }
+        }
+    }
+
+    /// Goes on with each search by `come_closer`, which says whether the flow is found; so many steps of those that need them.
+    #[inline]
+    pub(super) fn seek(&mut self, steps: usize, come_closer: impl Fn(&mut FlowPlace) -> bool) {
+        let Self { standings, plains, findings, at, seeking, .. } = self;
+        seeking.clear();
+        for (lane, standing) in standings.iter().enumerate() {
+            let is_found = match standing {
+                Ok(Standing::Plain) => come_closer(&mut plains[lane].place),
+                Ok(Standing::ToFlow) => come_closer(&mut findings[at[lane]].place),
+                _ => true,
+            };
+            if !is_found {
+                seeking.push(lane);
+            }
+        }
+        for _ in 1..steps {
+            seeking.retain(|lane| {
+                let place = match standings[*lane] {
+                    Ok(Standing::Plain) => &mut plains[*lane].place,
+                    _ => &mut findings[at[*lane]].place,
+                };
+                !come_closer(place)
+            });
         }
     }
 
