@@ -95,3 +95,49 @@ impl Station {
         Some(self.device).filter(|device| *device != NO_DEVICE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use meshgate_policy::{Endpoint, EndpointFlags, EndpointId, Mac, Name};
+
+    fn mac(number: u32) -> Mac {
+        let [_, b, c, d] = number.to_be_bytes();
+        Mac([2, 0, 0, b, c, d])
+    }
+
+    fn bound(number: u32) -> Bound {
+        let endpoint = Endpoint {
+            id: EndpointId(number),
+            name: Name::new("e").unwrap(),
+            segment: SegmentId::DEFAULT,
+            mac: mac(number),
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            flags: EndpointFlags::default(),
+            host: None,
+            device: None,
+        };
+        Bound::new(&endpoint, false, Some(7))
+    }
+
+    #[test]
+    fn everybody_is_found_in_his_segment_and_nobody_else() {
+        for count in [0, 1, 2, 3, 1_000] {
+            let everybody: Vec<Bound> = (0..count).map(bound).collect();
+            let segments = (0..count).map(|number| SegmentId(u16::from(number % 2 == 0)));
+            let stations = Stations::new(segments.clone().zip(&everybody));
+            for (number, segment) in (0..).zip(segments) {
+                let found = stations.get(mac_key(segment, mac(number))).unwrap();
+                assert_eq!((found.place(), found.device()), (number as usize, Some(7)));
+                let other = SegmentId(1 - segment.0);
+                assert!(stations.get(mac_key(other, mac(number))).is_none());
+            }
+            assert!((count..count + 1_000).all(|stranger| {
+                let key = |segment| mac_key(SegmentId(segment), mac(stranger));
+                stations.get(key(0)).is_none() && stations.get(key(1)).is_none()
+            }));
+            assert!(stations.get(0).is_none());
+        }
+    }
+}
