@@ -12,9 +12,8 @@
 #![expect(clippy::print_stdout, reason = "printing is what this program is for")]
 
 use meshgate_dataplane::flow_table::{
-    Exchange, Flow, FlowGrounds, FlowKey, FlowState, FlowTable, KeyedHash, Pace,
+    Beginning, Exchange, FlowGrounds, FlowKey, FlowState, FlowTable, KeyedHash,
 };
-use meshgate_dataplane::meter::Parties;
 use meshgate_policy::generate::Rng;
 use meshgate_policy::{Action, L4Key, PolicyVersion, Protocol, SegmentId, Stage};
 use rustix::time::{ClockId, clock_gettime};
@@ -35,7 +34,7 @@ fn cpu_time_ns() -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
 }
 
-fn flow(number: u32) -> Flow {
+fn flow(number: u32) -> Beginning {
     let [a, b, c, d] = number.to_be_bytes();
     let source = ([10, a, b, c].into(), u16::from(d));
     let (key, initiator) = FlowKey::new(SegmentId(1), Protocol::UDP, source, ([10, 9, 9, 9].into(), 53));
@@ -48,20 +47,15 @@ fn flow(number: u32) -> Flow {
         stage: Stage::Default,
         action: Action::Allow,
     };
-    Flow {
+    Beginning {
         key,
         initiator,
         state: FlowState::Exchange(Exchange::Unanswered),
         grounds,
         l4: L4Key::ports(Protocol::UDP, source.1, 53),
-        first_ns: 0,
-        last_ns: 0,
-        reported_ns: 0,
-        parties: Parties::default(),
+        are_home: (true, true),
         is_sampled: true,
-        paces: [Pace::default(); 2],
-        segment_bytes_max: [0; 2],
-        delivered: [u16::MAX; 2],
+        now_ns: 0,
     }
 }
 
@@ -96,7 +90,7 @@ impl Sequence {
                 Some(index) => _ = std::hint::black_box(self.table.remove(index)),
                 None if is_full => continue,
                 None => {
-                    let index = self.table.insert(flow).expect("five in a hundred slots are free");
+                    let index = self.table.insert(&flow).expect("five in a hundred slots are free");
                     self.table.look_again(index, now_ns);
                 }
             }

@@ -13,14 +13,18 @@
 mod destination;
 mod leasing;
 mod neighbour;
+mod owners;
+mod plain;
 mod source;
+mod stations;
 #[cfg(test)]
 mod tests;
 
 use crate::packet::{Content, Packet, Tags};
 use crate::switch::{DEVICES_MAX, DeviceSet};
-use hashbrown::HashMap;
 use meshgate_policy::{Endpoint, EndpointFlags, EndpointId, Mac, Name, Policy, Prefix, Segment, SegmentId};
+use owners::Owners;
+use stations::Stations;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// What kind of neighbour is behind a device.
@@ -75,10 +79,10 @@ pub enum Passage {
 pub struct Bindings {
     devices: Box<[Device]>,
     endpoints: Box<[Bound]>,
-    /// Place in `endpoints` by segment and MAC.
-    by_mac: HashMap<MacKey, usize>,
+    /// The same by segment and MAC.
+    by_mac: Stations,
     /// Place in `endpoints` by segment and address.
-    by_address: HashMap<AddressKey, usize>,
+    by_address: Owners,
     /// Devices of each segment, sorted by its number.
     domains: Box<[Domain]>,
     unbound: Box<[EndpointId]>,
@@ -97,6 +101,8 @@ struct Device {
 /// An endpoint as packets meet it.
 #[derive(Clone, Debug)]
 struct Bound {
+    /// Its first address as a number, IPv4 in mapped form; 0 without one.
+    number: u128,
     id: EndpointId,
     mac: Mac,
     link_local: Ipv6Addr,
@@ -116,6 +122,8 @@ struct Domain {
     segment: SegmentId,
     members: DeviceSet,
     uplinks: DeviceSet,
+    /// The uplink, if there is exactly one.
+    only_uplink: Option<u16>,
     /// Uplinks, and devices behind which is somebody who may answer as a DHCP server.
     servers: DeviceSet,
     /// Uplinks, and devices behind which is somebody who may lease addresses.
@@ -143,13 +151,13 @@ impl Bindings {
             Bound::new(endpoint, is_home, device.and_then(|place| u16::try_from(place).ok()))
         };
         let endpoints: Box<[Bound]> = policy.endpoints.iter().map(bind).collect();
-        let (mut by_mac, mut by_address) = (HashMap::new(), HashMap::new());
-        for (place, endpoint) in policy.endpoints.iter().enumerate() {
-            by_mac.insert(mac_key(endpoint.segment, endpoint.mac), place);
-            for address in &endpoint.addresses {
-                by_address.insert(address_key(endpoint.segment, *address), place);
-            }
-        }
+        let segments = policy.endpoints.iter().map(|endpoint| endpoint.segment);
+        let by_mac = Stations::new(segments.zip(&endpoints));
+        let owned = |(place, endpoint): (u32, &Endpoint)| -> Vec<(AddressKey, u32)> {
+            let key = |address: &IpAddr| (address_key(endpoint.segment, *address), place);
+            endpoint.addresses.iter().map(key).collect()
+        };
+        let by_address = Owners::new(&(0..).zip(&policy.endpoints).flat_map(owned).collect::<Vec<_>>());
         let unbound = endpoints.iter().filter(|e| e.is_home && e.device.is_none()).map(|e| e.id).collect();
         let domain = |segment: &Segment| Domain::new(segment.id, &served);
         let mut domains: Vec<Domain> = policy.segments.iter().map(domain).collect();
@@ -167,6 +175,12 @@ impl Bindings {
     /// Returns the endpoint that owns the address.
     pub fn endpoint_of(&self, segment: SegmentId, address: IpAddr) -> Option<EndpointId> {
         self.owner_of(segment, address).map(|endpoint| endpoint.id)
+    }
+
+    /// Returns the endpoint that owns the address of this number, IPv4 in mapped form.
+    #[inline]
+    pub fn endpoint_numbered(&self, segment: SegmentId, address: u128) -> Option<EndpointId> {
+        self.by_address.get(&(address, segment)).map(|place| self.endpoints[place].id)
     }
 
     /// Returns the device that an endpoint with this MAC is behind, if it is bound at this host.
@@ -211,11 +225,11 @@ impl Bindings {
     }
 
     fn endpoint_with(&self, segment: SegmentId, mac: Mac) -> Option<&Bound> {
-        self.by_mac.get(&mac_key(segment, mac)).map(|place| &self.endpoints[*place])
+        self.by_mac.get(mac_key(segment, mac)).map(|station| &self.endpoints[station.place()])
     }
 
     fn owner_of(&self, segment: SegmentId, address: IpAddr) -> Option<&Bound> {
-        self.by_address.get(&address_key(segment, address)).map(|place| &self.endpoints[*place])
+        self.by_address.get(&address_key(segment, address)).map(|place| &self.endpoints[place])
     }
 
     /// Returns whether rules are asked about a packet of which nothing speaks against its sender.
@@ -274,6 +288,7 @@ impl Bound {
     fn new(endpoint: &Endpoint, is_home: bool, device: Option<u16>) -> Self {
         let routes: &[Prefix] = if endpoint.flags.router { &endpoint.routes } else { &[] };
         Self {
+            number: endpoint.addresses.first().map_or(0, |address| number_of(*address)),
             id: endpoint.id,
             mac: endpoint.mac,
             link_local: endpoint.mac.link_local(),
@@ -312,7 +327,8 @@ impl Domain {
                 }
             }
         }
-        Self { segment, members, uplinks, servers: uplinks, clients: uplinks }
+        let only_uplink = uplinks.only();
+        Self { segment, members, uplinks, only_uplink, servers: uplinks, clients: uplinks }
     }
 
     /// Notes what an endpoint behind a device may do about leases.
@@ -333,11 +349,15 @@ fn mac_key(segment: SegmentId, mac: Mac) -> MacKey {
 }
 
 fn address_key(segment: SegmentId, address: IpAddr) -> AddressKey {
-    let bits = match address {
+    (number_of(address), segment)
+}
+
+/// Returns an address as a number, IPv4 in mapped form.
+fn number_of(address: IpAddr) -> u128 {
+    match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
         IpAddr::V6(v6) => v6.to_bits(),
-    };
-    (bits, segment)
+    }
 }
 
 /// Returns the MAC that a link-local address is formed from (RFC 4291 appendix A), if it is formed from one.

@@ -34,29 +34,39 @@
 //! threaded through the slab. Everything is a bounded number of loads: entering, leaving, and choosing. What this does
 //! not do: keep one client with true addresses from filling the table with confirmed flows.
 
+mod account;
 mod flow;
+mod grounds;
 mod key;
+mod moment;
+mod pace;
 mod sctp;
 mod standing;
+mod state;
 mod tcp;
 #[cfg(test)]
 mod tests;
 mod timeouts;
+mod trail;
 mod window;
 
-pub use flow::{
-    Exchange, Flow, FlowGrounds, FlowState, Opening, Pace, REVERSED_MAX_NS, REVERSED_PACKETS_MAX,
-};
+pub use account::Account;
+pub use flow::{Beginning, Flow, FlowGrounds};
 pub use key::{FlowKey, KeyedHash, Sender, echo_identifier};
+pub use pace::Pace;
 pub(crate) use sctp::is_init;
 pub use sctp::{Association, SctpState};
 pub use standing::Standing;
+pub use state::{Exchange, FlowState, Opening, REVERSED_MAX_NS, REVERSED_PACKETS_MAX};
 pub(crate) use tcp::{ACK, FIN, RST, SYN};
 pub use tcp::{Connection, Step, TcpState};
 pub use timeouts::Timeouts;
+pub use trail::Trail;
 
 use crate::timing_wheel::TimingWheel;
-use af_xdp::{collect_in_huge_pages, prefetch, prefetch_whole};
+use af_xdp::collect_in_huge_pages;
+use flow::Seldom;
+use grounds::GroundsStore;
 use standing::{NONE, Rank, STANDINGS};
 
 /// Most flows a table may be made for: indexes are 32 bits and one value is the end of a list.
@@ -85,7 +95,10 @@ pub struct Match {
 pub struct FlowTable {
     /// First flow of each list; as many as a power of two.
     heads: Vec<u32>,
-    slab: Vec<Slot>,
+    slab: Vec<Flow>,
+    /// What is seldom asked of each flow of the slab.
+    seldom: Vec<Seldom>,
+    grounds: GroundsStore,
     /// First free slot.
     free: u32,
     live: u32,
@@ -95,21 +108,6 @@ pub struct FlowTable {
     /// When each flow is looked at again.
     wheel: TimingWheel,
 }
-
-/// A place for a flow: four cache lines, aligned, so that no flow touches a fifth.
-#[repr(align(64))]
-struct Slot {
-    /// None when free.
-    flow: Option<Flow>,
-    /// Next flow with the same list head, or next free slot.
-    next: u32,
-    /// The one that came before of the same standing, and the one that came after, where those stand in a list.
-    older: u32,
-    newer: u32,
-    standing: Standing,
-}
-
-const _: () = assert!(size_of::<Slot>() <= 4 * 64);
 
 /// Whether a flow finds room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,16 +125,13 @@ impl FlowTable {
     /// range 16 to [`FLOWS_MAX`].
     pub fn new(flows_max: u32, hash: KeyedHash, now_ns: u64) -> Self {
         let flows_max = flows_max.clamp(16, FLOWS_MAX);
-        let slot = |at: u32| Slot {
-            flow: None,
-            next: if at + 1 == flows_max { NONE } else { at + 1 },
-            older: NONE,
-            newer: NONE,
-            standing: Standing::default(),
-        };
+        let free = |at: u32| Flow::free(if at + 1 == flows_max { NONE } else { at + 1 });
+        let seldom = std::iter::repeat_n(Seldom::default(), flows_max as usize);
         Self {
             heads: collect_in_huge_pages(std::iter::repeat_n(NONE, flows_max.next_power_of_two() as usize)),
-            slab: collect_in_huge_pages((0..flows_max).map(slot)),
+            slab: collect_in_huge_pages((0..flows_max).map(free)),
+            seldom: collect_in_huge_pages(seldom),
+            grounds: GroundsStore::new(flows_max),
             free: 0,
             live: 0,
             ranks: [Rank::EMPTY; STANDINGS],
@@ -145,39 +140,13 @@ impl FlowTable {
         }
     }
 
-    /// Asks for the memory in which the list of this hash begins, without waiting for it.
-    pub fn prefetch_list(&self, hash: u64) {
-        prefetch(&self.heads[self.head_of(hash)]);
-    }
-
-    /// Asks for the memory of the first flow of this hash's list, without waiting for it. Cheap when the beginning of
-    /// the list has been asked for before.
-    pub fn prefetch_flow(&self, hash: u64) {
-        if let Some(slot) = self.slab.get(self.heads[self.head_of(hash)] as usize) {
-            prefetch_whole(slot);
-        }
-    }
-
-    /// Asks for the memory that will be touched when the oldest flow of this standing goes, and for the one behind it. Who
-    /// takes out one flow for a new one calls it then: the next ones are nowhere near the processor, and are known.
-    pub fn prefetch_oldest(&self, standing: Standing) {
-        let oldest = self.ranks[standing.index()].oldest;
-        let Some(slot) = self.slab.get(oldest as usize) else { return };
-        if let Some(flow) = &slot.flow {
-            self.prefetch_list(self.hash_of(&flow.key));
-        }
-        self.wheel.prefetch(oldest);
-        if let Some(behind) = self.slab.get(slot.newer as usize) {
-            prefetch_whole(behind);
-        }
-    }
-
     /// Returns the flow with this key, whose [`Self::hash_of`] is `hash`.
+    #[inline]
     pub fn find(&self, key: &FlowKey, hash: u64) -> Option<FlowIndex> {
         let mut at = self.heads[self.head_of(hash)];
         while at != NONE {
             let slot = &self.slab[at as usize];
-            if slot.flow.as_ref().is_some_and(|flow| flow.key == *key) {
+            if slot.is_named(key) {
                 return Some(FlowIndex(at));
             }
             at = slot.next;
@@ -204,32 +173,30 @@ impl FlowTable {
         }
     }
 
-    /// Puts a flow in and returns its number; none when no slot is free. Its key must not be in.
-    pub fn insert(&mut self, flow: Flow) -> Option<FlowIndex> {
-        let hash = self.hash_of(&flow.key);
-        debug_assert!(self.find(&flow.key, hash).is_none(), "a key is in the table once");
+    /// Puts a flow in that begins and returns its number; none when no slot is free. Its key must not be in.
+    pub fn insert(&mut self, beginning: &Beginning) -> Option<FlowIndex> {
+        let hash = self.hash_of(&beginning.key);
+        debug_assert!(self.find(&beginning.key, hash).is_none(), "a key is in the table once");
         let at = self.free;
-        if at == NONE {
-            return None;
-        }
-        let head = self.head_of(hash);
-        let standing = flow.state.standing();
-        let slot = &mut self.slab[at as usize];
+        let slot = self.slab.get_mut(at as usize)?;
         self.free = slot.next;
-        slot.next = self.heads[head];
-        slot.flow = Some(flow);
+        let grounds = self.grounds.keep(&beginning.grounds);
+        let head = self.head_of(hash);
+        self.slab[at as usize].begin(beginning, (self.heads[head], grounds));
+        self.seldom[at as usize] = Seldom::of(beginning);
         self.heads[head] = at;
         self.live += 1;
-        self.enlist(at, standing);
+        self.enlist(at, beginning.state.standing());
         Some(FlowIndex(at))
     }
 
-    /// Takes the flow out.
-    pub fn remove(&mut self, index: FlowIndex) -> Option<Flow> {
+    /// Takes the flow out and returns its name; none if there is no flow with this number.
+    pub fn remove(&mut self, index: FlowIndex) -> Option<FlowKey> {
         let at = index.0;
-        let flow = self.slab[at as usize].flow.take()?;
-        let head = self.head_of(self.hash_of(&flow.key));
-        let after = self.slab[at as usize].next;
+        let flow = self.slab.get(at as usize).filter(|flow| !flow.is_free())?;
+        let (key, grounds, after) = (flow.key(), flow.grounds, flow.next);
+        self.grounds.let_go(grounds);
+        let head = self.head_of(self.hash_of(&key));
         let mut previous = NONE;
         let mut here = self.heads[head];
         while here != at {
@@ -240,29 +207,29 @@ impl FlowTable {
             NONE => self.heads[head] = after,
             _ => self.slab[previous as usize].next = after,
         }
-        self.slab[at as usize].next = self.free;
+        self.delist(at);
+        self.slab[at as usize].set_free(self.free);
         self.free = at;
         self.live -= 1;
-        self.delist(at);
         self.wheel.cancel(at);
-        Some(flow)
+        Some(key)
     }
 
     /// Returns the flow with this number. It must be in the table.
+    #[inline]
     pub fn get(&self, index: FlowIndex) -> &Flow {
-        self.slab[index.0 as usize]
-            .flow
-            .as_ref()
-            .expect("an index is used only while its flow is in the table")
+        let flow = &self.slab[index.0 as usize];
+        debug_assert!(!flow.is_free(), "an index is used only while its flow is in the table");
+        flow
     }
 
-    /// Returns the flow with this number for change. Its key must stay; [`Self::settle`] must follow where its standing
-    /// may have changed, and it becomes `Refused` only through [`Self::set_refused`].
+    /// Returns the flow with this number for change. [`Self::settle`] must follow where its standing may have changed, and
+    /// it becomes `Refused` only through [`Self::set_refused`].
+    #[inline]
     pub fn get_mut(&mut self, index: FlowIndex) -> &mut Flow {
-        self.slab[index.0 as usize]
-            .flow
-            .as_mut()
-            .expect("an index is used only while its flow is in the table")
+        let flow = &mut self.slab[index.0 as usize];
+        debug_assert!(!flow.is_free(), "an index is used only while its flow is in the table");
+        flow
     }
 
     /// Makes the flow `Refused`; returns false, and leaves it, when such flows fill their share of the table.
@@ -278,7 +245,7 @@ impl FlowTable {
     /// Gives the flow the standing that its state demands.
     pub fn settle(&mut self, index: FlowIndex) {
         let standing = self.get(index).state.standing();
-        if self.slab[index.0 as usize].standing != standing {
+        if self.get(index).standing() != standing {
             self.delist(index.0);
             self.enlist(index.0, standing);
         }
@@ -302,7 +269,7 @@ impl FlowTable {
     /// Returns the number of any flow at or behind this place, for going through all of them.
     pub fn next_live(&self, from: u32) -> Option<FlowIndex> {
         let rest = self.slab.get(from as usize..)?;
-        let skip = rest.iter().position(|slot| slot.flow.is_some())?;
+        let skip = rest.iter().position(|flow| !flow.is_free())?;
         Some(FlowIndex(from + u32::try_from(skip).ok()?))
     }
 
@@ -328,7 +295,8 @@ impl FlowTable {
 
     /// Returns how many bytes of memory the table takes, all of them from the start.
     pub fn bytes(&self) -> usize {
-        size_of_val(self.heads.as_slice()) + size_of_val(self.slab.as_slice()) + self.wheel.bytes()
+        let slab = size_of_val(self.slab.as_slice()) + size_of_val(self.seldom.as_slice());
+        size_of_val(self.heads.as_slice()) + slab + self.grounds.bytes() + self.wheel.bytes()
     }
 
     /// Returns the hash of a key.
@@ -361,12 +329,14 @@ impl FlowTable {
             }
         }
         let slot = &mut self.slab[at as usize];
-        (slot.older, slot.newer, slot.standing) = (older, NONE, standing);
+        (slot.older, slot.newer) = (older, NONE);
+        slot.set_standing(standing);
     }
 
     /// Undoes [`Self::enlist`].
     fn delist(&mut self, at: u32) {
-        let Slot { older, newer, standing, .. } = self.slab[at as usize];
+        let flow = &self.slab[at as usize];
+        let (older, newer, standing) = (flow.older, flow.newer, flow.standing());
         let rank = &mut self.ranks[standing.index()];
         rank.flows -= 1;
         if !standing.is_listed() {
@@ -382,6 +352,7 @@ impl FlowTable {
         }
     }
 
+    #[inline]
     fn head_of(&self, hash: u64) -> usize {
         let mask = self.heads.len() - 1;
         usize::try_from(hash & (mask as u64)).expect("masked to the number of heads")

@@ -4,8 +4,9 @@
 //! (segment, addresses, protocol, service port) in a table of fixed size that is emptied once a second. An attempt
 //! that finds its place taken is counted and not recorded.
 
+use crate::binding::Bindings;
 use crate::counters::WorkerCounters;
-use crate::flow_table::{Flow, FlowGrounds, Sender};
+use crate::flow_table::{Account, FlowGrounds, Sender};
 use crossbeam::queue::ArrayQueue;
 use meshgate_policy::{
     Action, EndReason, FlowRecord, ObservationPoint, PolicyKey, RecordKind, SegmentId, address_bytes,
@@ -19,6 +20,9 @@ const DENIALS_FLUSH_NS: u64 = 1_000_000_000;
 /// Refused attempts turned into records in one turn, so that a full table does not delay packets.
 const DENIALS_PER_TURN: usize = 64;
 
+/// Records that are made before they are put into the ring together.
+const MADE_MAX: usize = 64;
+
 /// Records wait here for the exporter: one producer (the worker), one consumer.
 pub type RecordQueue = ArrayQueue<FlowRecord>;
 
@@ -26,6 +30,9 @@ pub type RecordQueue = ArrayQueue<FlowRecord>;
 pub struct Meter {
     queue: Arc<RecordQueue>,
     counters: Arc<WorkerCounters>,
+    /// Records on their way into the queue: written here field by field, and copied as a whole when that has settled. At the
+    /// end of a turn there are none.
+    made: Vec<FlowRecord>,
     /// One in how many flows is recorded.
     sampling_rate: u16,
     denials: Vec<Option<Denial>>,
@@ -90,6 +97,7 @@ impl Meter {
         Self {
             queue,
             counters,
+            made: Vec::with_capacity(MADE_MAX),
             sampling_rate: sampling_rate.max(1),
             denials: vec![None; DENIALS_MAX],
             flush_at: DENIALS_MAX,
@@ -103,11 +111,17 @@ impl Meter {
         (hash >> 32).is_multiple_of(u64::from(self.sampling_rate))
     }
 
-    /// Records where a flow stands.
-    pub fn record(&mut self, flow: &Flow, kind: RecordKind, end_reason: EndReason) {
-        if flow.is_sampled {
-            let record = flow.record(kind, end_reason, self.sampling_rate);
-            self.emit(record);
+    /// Records where a flow stands; None stands for one that is not among those that are recorded.
+    pub fn record(
+        &mut self,
+        account: Option<Account<'_>>,
+        bindings: &Bindings,
+        kind: RecordKind,
+        end_reason: EndReason,
+    ) {
+        if let Some(account) = account {
+            let rate = self.sampling_rate;
+            account.write(bindings, (kind, end_reason), rate, self.made_next());
         } else {
             self.counters.records_produced.add(1);
             self.counters.records_sampled_out.add(1);
@@ -150,6 +164,7 @@ impl Meter {
             }
         }
         self.flush_at = end;
+        self.hand_on();
     }
 
     /// Makes records of all gathered refusals; for the end.
@@ -159,13 +174,27 @@ impl Meter {
                 self.emit(denial.record);
             }
         }
+        self.hand_on();
     }
 
-    fn emit(&self, record: FlowRecord) {
-        self.counters.records_produced.add(1);
-        if self.queue.push(record).is_err() {
-            self.counters.records_lost.add(1);
+    fn emit(&mut self, record: FlowRecord) {
+        *self.made_next() = record;
+    }
+
+    /// Returns the place of the next record.
+    fn made_next(&mut self) -> &mut FlowRecord {
+        if self.made.len() == MADE_MAX {
+            self.hand_on();
         }
+        self.made.push_mut(FlowRecord::default())
+    }
+
+    /// Puts the records that were made into the queue.
+    pub fn hand_on(&mut self) {
+        let made = self.made.len();
+        let lost = self.made.drain(..).filter(|record| self.queue.push(*record).is_err()).count();
+        self.counters.records_produced.add(made as u64);
+        self.counters.records_lost.add(lost as u64);
     }
 }
 
@@ -222,16 +251,6 @@ pub fn action_number(action: Action) -> u8 {
 }
 
 impl Parties {
-    /// Returns the parties as seen from the other side.
-    pub fn swapped(&self) -> Self {
-        Self {
-            source_endpoint: self.destination_endpoint,
-            destination_endpoint: self.source_endpoint,
-            source_is_home: self.destination_is_home,
-            destination_is_home: self.source_is_home,
-        }
-    }
-
     /// Returns where on its path the flow is seen here.
     pub fn observation_point(&self) -> ObservationPoint {
         match (self.source_is_home, self.destination_is_home) {
@@ -242,27 +261,48 @@ impl Parties {
     }
 }
 
-impl Flow {
-    /// Returns the record of where the flow stands.
-    fn record(&self, kind: RecordKind, end_reason: EndReason, sampling_rate: u16) -> FlowRecord {
-        let (forward, reverse) = (self.pace(self.initiator), self.pace(self.initiator.other()));
-        let mut record = FlowRecord {
-            first_ns: self.first_ns,
-            last_ns: self.last_ns,
+impl Account<'_> {
+    /// Returns who talks.
+    fn parties(&self, bindings: &Bindings) -> Parties {
+        let owner = |side: Sender| {
+            let key = self.key();
+            bindings.endpoint_numbered(key.segment(), key.number_of(side)).map_or(0, |endpoint| endpoint.0)
+        };
+        Parties {
+            source_endpoint: owner(self.initiator()),
+            destination_endpoint: owner(self.initiator().other()),
+            source_is_home: self.are_home().0,
+            destination_is_home: self.are_home().1,
+        }
+    }
+
+    /// Writes the record of where the flow stands. Who owns its addresses is asked when it is made.
+    fn write(
+        &self,
+        bindings: &Bindings,
+        (kind, end_reason): (RecordKind, EndReason),
+        sampling_rate: u16,
+        record: &mut FlowRecord,
+    ) {
+        let parties = self.parties(bindings);
+        let (forward, reverse) = (self.pace(self.initiator()), self.pace(self.initiator().other()));
+        *record = FlowRecord {
+            first_ns: self.first_ns(),
+            last_ns: self.last_ns(),
             packets_forward: forward.packets,
             bytes_forward: forward.bytes,
             packets_reverse: reverse.packets,
             bytes_reverse: reverse.bytes,
             policy_version: self.grounds.version.0,
-            source_endpoint: self.parties.source_endpoint,
-            destination_endpoint: self.parties.destination_endpoint,
+            source_endpoint: parties.source_endpoint,
+            destination_endpoint: parties.destination_endpoint,
             rule: self.grounds.rule,
             shadow_rule: self.grounds.shadow_rule,
             source_port: self.l4.source_port,
             destination_port: self.l4.destination_port,
             sampling_rate,
             kind: kind as u8,
-            observation_point: self.parties.observation_point() as u8,
+            observation_point: parties.observation_point() as u8,
             end_reason: end_reason as u8,
             stage: self.grounds.stage as u8,
             action: action_number(self.grounds.action),
@@ -270,8 +310,7 @@ impl Flow {
             tcp_flags_reverse: reverse.tcp_flags,
             ..FlowRecord::default()
         };
-        self.key.describe(self.initiator, &mut record);
-        record
+        self.key().describe(self.initiator(), record);
     }
 }
 

@@ -22,6 +22,7 @@ mod martian;
 mod membership;
 mod neighbour;
 mod part;
+mod plain;
 mod segmentation;
 mod tags;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use content::{
     IpPacket, Membership, NeighbourKind, NeighbourMessage, Quoted, SctpFields, TcpFields, TcpFlags,
 };
 pub use ipv6::EXTENSION_HEADERS_MAX;
+pub use plain::PlainPacket;
 pub use segmentation::{Segment, Segmentation};
 pub use tags::{TagKind, Tags, TagsInFrame};
 

@@ -32,6 +32,13 @@ impl Queues {
         prefetch(&self.previous[member as usize]);
     }
 
+    /// Asks for the memory of the links of a member's neighbours, once that of its own is there.
+    pub(crate) fn prefetch_beside(&self, member: u32) {
+        let (next, previous) = (self.next[member as usize], self.previous[member as usize]);
+        prefetch(&self.previous[next as usize]);
+        prefetch(&self.next[previous as usize]);
+    }
+
     /// Makes a number that is in no queue the youngest of one.
     pub(crate) fn push(&mut self, queue: u32, member: u32) {
         debug_assert_eq!(self.next[member as usize], member, "a number is in one queue at most");

@@ -39,6 +39,11 @@ impl TimingWheel {
         self.buckets.prefetch(timer);
     }
 
+    /// Asks for the memory that stopping the timer touches beside that.
+    pub fn prefetch_beside(&self, timer: u32) {
+        self.buckets.prefetch_beside(timer);
+    }
+
     /// Makes the timer due at `at_ns` or, if that is further away, after [`REVISIT_MAX_NS`]. It may be running.
     pub fn schedule(&mut self, timer: u32, at_ns: u64) {
         self.cancel(timer);

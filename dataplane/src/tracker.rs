@@ -12,6 +12,7 @@ mod parts;
 mod pickup;
 mod revisit;
 mod segments;
+mod settled;
 
 pub use judged::Judged;
 pub use parts::{FollowingPart, number_at_header};
@@ -20,8 +21,8 @@ pub use pickup::Pickup;
 use crate::classifier::Judgement;
 use crate::counters::WorkerCounters;
 use crate::flow_table::{
-    ACK, FIN, Flow, FlowGrounds, FlowIndex, FlowKey, FlowState, FlowTable, KeyedHash, Match, Pace, RST, Room,
-    SYN, Sender, Standing, Timeouts, is_init,
+    ACK, Beginning, FIN, FlowGrounds, FlowIndex, FlowKey, FlowState, FlowTable, KeyedHash, Match, RST, Room,
+    SYN, Sender, Standing, Timeouts, Trail, is_init,
 };
 use crate::meter::{Meter, Refusal};
 use crate::packet::IpPacket;
@@ -50,13 +51,15 @@ pub struct FlowPlace {
     sender: Sender,
     /// Hash of the key.
     hash: u64,
+    /// How far the search has come.
+    trail: Trail,
 }
 
 impl FlowPlace {
     /// Returns the place of a packet's flow in a table with this hash.
     pub fn of(segment: SegmentId, packet: &IpPacket, hash: &KeyedHash) -> Self {
         let (key, sender) = FlowKey::of(segment, packet);
-        Self { key, sender, hash: hash.flow(&key) }
+        Self { key, sender, hash: hash.flow(&key), trail: Trail::default() }
     }
 }
 
@@ -104,8 +107,16 @@ impl Tracker {
     }
 
     /// Asks for the memory of the flow itself, once that of the place is there.
-    pub fn approach(&self, place: &FlowPlace) {
-        self.table.prefetch_flow(place.hash);
+    #[inline]
+    pub fn approach(&self, place: &mut FlowPlace) {
+        place.trail = self.table.first_step(place.hash);
+    }
+
+    /// Looks whether what is there is the flow, and asks for the memory of the next one of its list if not: in a full
+    /// table, of one packet in three. Returns whether the search is over.
+    #[inline]
+    pub fn come_closer(&self, place: &mut FlowPlace) -> bool {
+        self.table.next_step(&place.key, &mut place.trail)
     }
 
     /// Returns the verdict on a packet that passed stages 1 to 3.
@@ -116,8 +127,8 @@ impl Tracker {
         if packet.is_stateless() {
             return self.judge_alone(packet, published);
         }
-        let FlowPlace { key, sender, hash } = *place;
-        match self.table.find(&key, hash) {
+        let FlowPlace { key, sender, hash, trail } = *place;
+        match self.table.at_end_of(trail, &key).or_else(|| self.table.find(&key, hash)) {
             Some(index) => self.known(Match { index, sender }, packet, published),
             None => self.unknown(key, sender, packet, published),
         }
@@ -163,28 +174,31 @@ impl Tracker {
             return self.refuse(&policy_key, &grounds, packet);
         }
         let state = FlowState::at_start(packet.ip, sender);
-        self.take_in(Flow::begun(key, sender, state, grounds, packet), packet, published)
+        self.take_in(&self.beginning((key, sender), state, grounds, packet), packet, published)
     }
 
     /// Puts the flow of an allowed packet into the table, if need be in the place of one that may go.
-    fn take_in(&mut self, mut flow: Flow, packet: &Judged<'_>, published: &Published) -> Verdict {
-        let (key, sender, grounds) = (flow.key, packet.sender_of(&flow.key), flow.grounds);
-        flow.is_sampled = self.meter.is_sampled(self.table.hash_of(&key));
-        flow.count(sender, packet.ip.ip_bytes, packet.tcp_flags(), packet.now_ns);
-        flow.deliver(sender, packet.delivered_to());
-        if let Room::InsteadOf(other, standing) = self.table.room_for(flow.state.standing()) {
-            self.count_evicted(standing);
-            self.end(other, EndReason::Evicted);
-            self.table.prefetch_oldest(standing);
+    fn take_in(&mut self, beginning: &Beginning, packet: &Judged<'_>, published: &Published) -> Verdict {
+        let (sender, grounds) = (packet.sender_of(&beginning.key), beginning.grounds);
+        let standing = beginning.state.standing();
+        if let Room::InsteadOf(other, of_standing) = self.table.room_for(standing) {
+            self.count_evicted(of_standing);
+            self.end(other, EndReason::Evicted, packet.now_ns, published);
+            self.table.prefetch_oldest(of_standing);
         }
-        let has_room = self.table.room_for(flow.state.standing()) == Room::Free;
-        let Some(index) = has_room.then(|| self.table.insert(flow)).flatten() else {
+        let has_room = self.table.room_for(standing) == Room::Free;
+        let Some(index) = has_room.then(|| self.table.insert(beginning)).flatten() else {
             return Self::drop(DropReason::FlowTableFull, published, None);
         };
+        let flow = self.table.get_mut(index);
+        flow.count(sender, packet.ip.ip_bytes, packet.tcp_flags(), packet.now_ns);
+        flow.deliver(sender, packet.delivered_to());
+        // The record of its beginning tells of this packet.
+        flow.take_news();
         self.counters.flows_created.add(1);
         self.count_rule(&grounds, packet.ip.ip_bytes, true, published);
-        self.schedule(index);
-        self.meter.record(self.table.get(index), RecordKind::Start, EndReason::None);
+        self.schedule(index, packet.now_ns);
+        self.record(index, (RecordKind::Start, EndReason::None), packet.now_ns, published);
         Verdict::Allow(verdict_grounds(&grounds))
     }
 
@@ -196,11 +210,44 @@ impl Tracker {
     }
 
     /// Ends a flow and takes it out.
-    fn end(&mut self, index: FlowIndex, reason: EndReason) {
-        if let Some(flow) = self.table.remove(index)
-            && flow.state != FlowState::Refused
-        {
-            self.meter.record(&flow, RecordKind::End, reason);
+    fn end(&mut self, index: FlowIndex, reason: EndReason, now_ns: u64, published: &Published) {
+        if self.table.get(index).state != FlowState::Refused {
+            self.record(index, (RecordKind::End, reason), now_ns, published);
+        }
+        self.table.remove(index);
+    }
+
+    /// Makes a record of where a flow stands.
+    fn record(
+        &mut self,
+        index: FlowIndex,
+        (kind, reason): (RecordKind, EndReason),
+        now_ns: u64,
+        published: &Published,
+    ) {
+        let is_sampled = self.table.get(index).is_sampled();
+        let account = is_sampled.then(|| self.table.account(index, now_ns));
+        self.meter.record(account, &published.bindings, kind, reason);
+    }
+
+    /// Returns how a flow begins whose first packet is this one, before that is counted.
+    fn beginning(
+        &self,
+        (key, initiator): (FlowKey, Sender),
+        state: FlowState,
+        grounds: FlowGrounds,
+        packet: &Judged<'_>,
+    ) -> Beginning {
+        let is_sampled = self.meter.is_sampled(self.table.hash_of(&key));
+        Beginning {
+            key,
+            initiator,
+            state,
+            grounds,
+            l4: packet.ip.l4,
+            are_home: packet.are_home(),
+            is_sampled,
+            now_ns: packet.now_ns,
         }
     }
 
@@ -247,32 +294,4 @@ impl Tracker {
 
 fn verdict_grounds(grounds: &FlowGrounds) -> Grounds {
     Grounds { version: grounds.version, stage: grounds.stage, rule: grounds.rule_id() }
-}
-
-impl Flow {
-    /// Returns the flow that a packet begins, before it is counted. The addresses and ports are those of the packet; where the
-    /// other side is the initiator they have to be turned.
-    pub fn begun(
-        key: FlowKey,
-        initiator: Sender,
-        state: FlowState,
-        grounds: FlowGrounds,
-        packet: &Judged<'_>,
-    ) -> Flow {
-        Flow {
-            key,
-            initiator,
-            state,
-            grounds,
-            l4: packet.ip.l4,
-            first_ns: packet.now_ns,
-            last_ns: packet.now_ns,
-            reported_ns: packet.now_ns,
-            parties: packet.parties(),
-            is_sampled: true,
-            paces: [Pace::default(); 2],
-            delivered: [u16::MAX; 2],
-            segment_bytes_max: [0; 2],
-        }
-    }
 }

@@ -12,6 +12,7 @@ mod judge;
 mod order;
 mod overhear;
 mod parts;
+mod plain;
 mod stopped;
 mod super_frames;
 mod tagging;
@@ -94,7 +95,9 @@ pub struct Worker {
     burst: Vec<Frame>,
     /// What others handed over, on its way into the lanes.
     handed: Vec<Crossing>,
-    /// Frames that go through the stages side by side; empty between turns.
+    /// Of what others handed over to be judged, by which device each frame came in.
+    handed_from: Vec<u16>,
+    /// Places for what is found of frames that go through the stages side by side.
     lanes: Lanes,
     crossings: Crossings,
     orders: OrderBook,
@@ -126,6 +129,7 @@ impl Worker {
             leaving: vec![Leaving::Nowhere; DEVICES_MAX],
             burst: Vec::with_capacity(BURST_FRAMES),
             handed: Vec::with_capacity(BURST_FRAMES),
+            handed_from: Vec::with_capacity(BURST_FRAMES),
             lanes: Lanes::with_capacity(LANES),
             fragments: FragmentTable::new(waiting_frames_max(pool.frames_in_slice()), KeyedHash::random()),
             pool,

@@ -2,12 +2,12 @@
 //! panics, and what is accepted keeps its promises. Every failure names its seed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
-use meshgate_dataplane::binding::{Bindings, DeviceRole, Role};
+use meshgate_dataplane::binding::{Bindings, DeviceRole, Passage, Role};
 use meshgate_dataplane::flow_table::KeyedHash;
 use meshgate_dataplane::fragments::{Arrival, FragmentTable, Origin};
 use meshgate_dataplane::packet::build::{Frame, dhcp, dhcp::DhcpMessage};
-use meshgate_dataplane::packet::{Packet, ParseContext, TcpFlags};
-use meshgate_dataplane::switch::{Ingress, Switch};
+use meshgate_dataplane::packet::{Packet, ParseContext, PlainPacket, Tags, TcpFlags};
+use meshgate_dataplane::switch::{Egress, Ingress, Switch};
 use meshgate_dataplane::verdict::DropReason;
 use meshgate_policy::{Action, Endpoint, EndpointFlags, EndpointId, Mac, Name, Policy, Protocol, SegmentId};
 use std::net::IpAddr;
@@ -45,6 +45,8 @@ impl Noise {
 
 /// Everything that a worker asks of a frame before rules.
 struct Path {
+    /// Plain packets read, and devices by which one of them was found to have a way.
+    plain: [usize; 2],
     bindings: Bindings,
     switch: Switch,
     fragments: FragmentTable<()>,
@@ -77,11 +79,14 @@ impl Path {
             .to_vec();
         let bindings = Bindings::build(&policy, &Name::default_name(), &devices);
         let fragments = FragmentTable::new(64, KeyedHash::seeded(SEED));
-        Self { bindings, switch: Switch::new(std::sync::Arc::default()), fragments }
+        Self { plain: [0; 2], bindings, switch: Switch::new(std::sync::Arc::default()), fragments }
     }
 
     /// Takes a frame as far as it goes, and holds what was read against the frame.
     fn take(&mut self, head: &[u8], whole_bytes: usize, may_be_partial: bool) -> Result<(), DropReason> {
+        if head.len() == whole_bytes {
+            self.hold_plain(head, ParseContext { may_be_partial });
+        }
         let packet = Packet::parse(head, whole_bytes, ParseContext { may_be_partial })?;
         assert!(usize::from(packet.l3_offset) <= head.len());
         if let Some(ip) = packet.ip() {
@@ -106,6 +111,32 @@ impl Path {
             let _ = self.bindings.destination(1 - device.min(1), sender.segment, &packet);
         }
         Ok(())
+    }
+}
+
+impl Path {
+    /// Holds what is read of a plain frame, and where it is found to go, against what all others are judged by.
+    fn hold_plain(&mut self, frame: &[u8], context: ParseContext) {
+        let mut plain = PlainPacket::UNREAD;
+        if plain.read(frame, context).is_none() {
+            return;
+        }
+        let packet = Packet::parse(frame, frame.len(), context);
+        assert_eq!(packet, Ok(plain.packet()));
+        assert_eq!(packet.unwrap().checksum_request(), plain.checksum_request());
+        assert_eq!(packet.unwrap().unpadded_bytes(), Some(plain.unpadded_bytes()));
+        self.plain[0] += 1;
+        for device in 0..4 {
+            let Some((segment, egress)) = self.bindings.plain_way(device, &plain) else { continue };
+            let packet = plain.packet();
+            let sender = self.bindings.source(device, &packet).unwrap();
+            assert_eq!((sender.segment, sender.passage), (segment, Passage::ToRules));
+            let route = self.switch.route(&self.bindings, Ingress { device, segment }, &packet, 1).unwrap();
+            let receivers = self.bindings.receivers(route, segment, &packet);
+            assert_eq!(receivers, Ok(Egress::Device(egress)));
+            assert_eq!(self.bindings.tags(egress, segment), Some(Tags::Untagged));
+            self.plain[1] += 1;
+        }
     }
 }
 
@@ -135,6 +166,13 @@ fn valid_frames() -> Vec<Vec<u8>> {
             .hop_limit(1)
             .protocol(Protocol(2))
             .payload(&[0x22, 0, 0xdd, 0xff, 0, 0, 0, 0]),
+        v4().tcp(40_000, 80, TcpFlags::ACK).payload(&[7; 11]),
+        v4().tcp(40_000, 80, TcpFlags::ACK).padded_to(60).partial_checksum(),
+        v4().udp(5, 6).payload(&[1; 3]).padded_to(64),
+        v6().tcp(40_000, 80, TcpFlags::ACK).payload(&[7; 11]).partial_checksum(),
+        v6().udp(5, 6).payload(&[1; 20]),
+        Frame::between(A, Mac([2, 0, 0, 0, 0, 9])).ip(ip("10.0.0.1"), ip("192.0.2.9")).udp(5, 6),
+        Frame::between(Mac([2, 0, 0, 0, 0, 9]), A).ip(ip("192.0.2.9"), ip("10.0.0.1")).udp(5, 6),
         v6().tcp(40_000, 80, TcpFlags::SYN),
         v6().extension(0, &[0; 7]).extension(60, &[1; 15]).fragment(0, false).udp(5, 6).payload(&[1; 20]),
         v6().extension(43, &[0, 4, 0, 0, 0, 0, 0]).extension(51, &[1; 11]).udp(5, 6),
@@ -230,6 +268,8 @@ fn flipped_bits_and_cut_tails_never_panic() {
         }));
         assert!(result.is_ok(), "seed {seed:#x}: {frame:02x?} of {whole_bytes}");
     }
+    let [read, sent] = path.plain;
+    assert!(read > FLIPPED_FRAMES / 50 && sent > FLIPPED_FRAMES / 100, "{read} plain, {sent} had a way");
 }
 
 #[test]

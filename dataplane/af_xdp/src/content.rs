@@ -9,12 +9,16 @@ use std::ops::Range;
 
 impl FramePool {
     /// Replaces the content, which must fit into one chunk; later chunks and a checksum request are given up.
+    #[inline]
     pub fn write(&mut self, frame: &mut Frame, bytes: &[u8]) -> Result<(), FrameError> {
         let room = self.umem().room_bytes();
         if bytes.len() > room {
             return Err(FrameError::TooLong { bytes: bytes.len(), room });
         }
-        self.clear(frame);
+        if frame.chunks > 1 {
+            self.clear(frame);
+        }
+        self.empty(frame);
         // It has one chunk.
         frame.chunk_bytes = u16::try_from(bytes.len()).expect("at most a chunk");
         frame.bytes = frame.chunk_bytes.into();
@@ -185,6 +189,12 @@ impl FramePool {
             frame.chunks -= 1;
             self.give_chunk(last.chunk);
         }
+        self.empty(frame);
+    }
+
+    /// Makes a frame of one chunk empty.
+    #[inline]
+    fn empty(&self, frame: &mut Frame) {
         frame.bytes = 0;
         frame.chunk_bytes = 0;
         frame.offset =

@@ -1,7 +1,7 @@
 //! What makes two packets belong to one flow.
 
 use crate::packet::{IcmpKind, IpPacket};
-use meshgate_policy::{FlowRecord, L4Key, Protocol, SegmentId, address_bytes};
+use meshgate_policy::{FlowRecord, L4Key, Protocol, SegmentId};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
@@ -11,10 +11,10 @@ const V4_MAPPED: u128 = 0xffff << 32;
 /// The name of a flow: equal for both directions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FlowKey {
-    low_address: u128,
-    high_address: u128,
-    low_port: u16,
-    high_port: u16,
+    /// The low and the high side's address in halves, the upper one first.
+    addresses: [u64; 4],
+    /// The low and the high side's port.
+    ports: [u16; 2],
     segment: SegmentId,
     protocol: Protocol,
 }
@@ -56,44 +56,92 @@ impl FlowKey {
     ) -> (Self, Sender) {
         let source = (address_number(source.0), source.1);
         let destination = (address_number(destination.0), destination.1);
-        let sender = if source <= destination { Sender::Low } else { Sender::High };
-        let (low, high) = if sender == Sender::Low { (source, destination) } else { (destination, source) };
-        let key = Self {
-            low_address: low.0,
-            high_address: high.0,
-            low_port: low.1,
-            high_port: high.1,
-            segment,
-            protocol,
-        };
+        Self::between(segment, protocol, source, destination)
+    }
+
+    /// Returns the key of two sides, their addresses as numbers with IPv4 in mapped form, and which of them the first
+    /// one is.
+    #[inline]
+    pub fn between(
+        segment: SegmentId,
+        protocol: Protocol,
+        source: (u128, u16),
+        destination: (u128, u16),
+    ) -> (Self, Sender) {
+        let mut key = Self::default();
+        let sender = key.put((segment, protocol), source, destination);
         (key, sender)
     }
 
+    /// Writes the key of two sides here, and returns which of them the first one is.
+    #[inline]
+    pub(crate) fn put(
+        &mut self,
+        (segment, protocol): (SegmentId, Protocol),
+        source: (u128, u16),
+        destination: (u128, u16),
+    ) -> Sender {
+        let is_low = source <= destination;
+        // One number at a time, so that none of the choices becomes a branch: which side is the low one is a coin toss.
+        let (low, high) =
+            (if is_low { source.0 } else { destination.0 }, if is_low { destination.0 } else { source.0 });
+        let ports = if is_low { [source.1, destination.1] } else { [destination.1, source.1] };
+        let ([a, b], [c, d]) = (words(low), words(high));
+        self.addresses = [a, b, c, d];
+        self.ports = ports;
+        (self.segment, self.protocol) = (segment, protocol);
+        if is_low { Sender::Low } else { Sender::High }
+    }
+
+    /// Returns addresses and ports as they are kept.
+    #[inline]
+    pub(super) fn numbers(&self) -> ([u64; 4], [u16; 2]) {
+        (self.addresses, self.ports)
+    }
+
+    /// Returns the key that was kept so.
+    pub(super) fn of_numbers(
+        addresses: [u64; 4],
+        ports: [u16; 2],
+        (segment, protocol): (SegmentId, Protocol),
+    ) -> Self {
+        Self { addresses, ports, segment, protocol }
+    }
+
     /// Returns the protocol.
+    #[inline]
     pub fn protocol(&self) -> Protocol {
         self.protocol
     }
 
     /// Returns the segment.
+    #[inline]
     pub fn segment(&self) -> SegmentId {
         self.segment
     }
 
+    /// Returns the address of a side as a number, IPv4 in mapped form.
+    #[inline]
+    pub fn number_of(&self, side: Sender) -> u128 {
+        let [a, b, c, d] = self.addresses;
+        let (upper, lower) = if side == Sender::Low { (a, b) } else { (c, d) };
+        (u128::from(upper) << 64) | u128::from(lower)
+    }
+
     /// Returns address and port of a side.
     pub fn side(&self, side: Sender) -> (IpAddr, u16) {
-        let (address, port) = match side {
-            Sender::Low => (self.low_address, self.low_port),
-            Sender::High => (self.high_address, self.high_port),
-        };
-        (std::net::Ipv6Addr::from(address).to_canonical(), port)
+        let [low, high] = self.ports;
+        let port = if side == Sender::Low { low } else { high };
+        (std::net::Ipv6Addr::from(self.number_of(side)).to_canonical(), port)
     }
 
     /// Writes segment, protocol and the addresses as seen from `source` into a record.
     pub fn describe(&self, source: Sender, record: &mut FlowRecord) {
         record.segment = self.segment.0;
         record.protocol = self.protocol.0;
-        record.source = address_bytes(self.side(source).0);
-        record.destination = address_bytes(self.side(source.other()).0);
+        // The bytes of the number are those of the address.
+        record.source = self.number_of(source).to_be_bytes();
+        record.destination = self.number_of(source.other()).to_be_bytes();
     }
 }
 
@@ -125,7 +173,7 @@ pub fn echo_identifier(packet: &IpPacket) -> Option<u16> {
 }
 
 /// Returns the address as a number of 128 bits, IPv4 in mapped form, which no IPv6 packet that passes carries. In numbers
-/// rather than by [`address_bytes`], which is the same and is put together byte by byte.
+/// rather than by [`meshgate_policy::address_bytes`], which is the same and is put together byte by byte.
 fn address_number(address: IpAddr) -> u128 {
     match address {
         IpAddr::V4(v4) => V4_MAPPED | u128::from(v4.to_bits()),
@@ -150,47 +198,59 @@ impl KeyedHash {
     }
 
     /// Returns the hash of a whole key.
+    #[inline]
     pub fn flow(&self, key: &FlowKey) -> u64 {
-        let ports = (u64::from(key.low_port) << 48) | (u64::from(key.high_port) << 32);
-        self.pair(key, ports)
+        let [low, high] = key.ports;
+        self.pair(key, (u64::from(low) << 48) | (u64::from(high) << 32))
     }
 
     /// Returns the hash by which a flow finds the worker that owns it: without ports, so that fragments and replies
     /// agree.
+    #[inline]
     pub fn owner(&self, key: &FlowKey) -> u64 {
         self.pair(key, 0)
     }
 
+    #[inline]
     fn pair(&self, key: &FlowKey, ports: u64) -> u64 {
         let rest = ports | (u64::from(key.segment.0) << 8) | u64::from(key.protocol.0);
-        self.numbers(key.low_address, key.high_address, rest)
+        self.halves(key.addresses, rest)
     }
 
     /// Returns the hash of three numbers, as which a key of another table may be written.
+    #[inline]
     pub fn numbers(&self, first: u128, second: u128, rest: u64) -> u64 {
+        let ([e, f], [g, h]) = (words(first), words(second));
+        self.halves([e, f, g, h], rest)
+    }
+
+    #[inline]
+    fn halves(&self, [e, f, g, h]: [u64; 4], rest: u64) -> u64 {
         let [a, b, c, d] = self.0;
-        let (low, high) = (words(first), words(second));
-        let addresses = fold(low.0 ^ a, low.1 ^ b) ^ fold(high.0 ^ c, high.1 ^ d).rotate_left(23);
+        let addresses = fold(e ^ a, f ^ b) ^ fold(g ^ c, h ^ d).rotate_left(23);
         fold(addresses ^ a ^ c, rest ^ d)
     }
 }
 
-fn words(address: u128) -> (u64, u64) {
-    let bytes = address.to_be_bytes();
-    let half = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
-    (half(0), half(8))
+/// Returns the upper and the lower half of an address.
+#[inline]
+fn words(address: u128) -> [u64; 2] {
+    // Both fit.
+    let half = |number: u128| u64::try_from(number).unwrap_or(u64::MAX);
+    [half(address >> 64), half(address & u128::from(u64::MAX))]
 }
 
 /// Multiplies to 128 bits and folds the halves (the mixing step of wyhash).
+#[inline]
 fn fold(a: u64, b: u64) -> u64 {
-    let product = (u128::from(a) * u128::from(b)).to_le_bytes();
-    let half = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| product[at + i]));
-    half(0) ^ half(8)
+    let [upper, lower] = words(u128::from(a) * u128::from(b));
+    upper ^ lower
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meshgate_policy::address_bytes;
 
     #[test]
     fn the_number_of_an_address_is_that_of_its_bytes() {

@@ -24,12 +24,29 @@ pub enum Standing {
 impl Standing {
     /// Returns the place of this standing in an array of all.
     pub(super) fn index(self) -> usize {
+        usize::from(self.number())
+    }
+
+    /// Returns the same in the bits that a flow has for it.
+    pub(super) fn number(self) -> u8 {
         match self {
             Self::Confirmed => 0,
             Self::Unconfirmed => 1,
             Self::Over => 2,
             Self::Reversed => 3,
             Self::Refused => 4,
+        }
+    }
+
+    /// Returns the standing of this number.
+    #[inline]
+    pub(super) fn at(number: u8) -> Self {
+        match number {
+            0 => Self::Confirmed,
+            1 => Self::Unconfirmed,
+            2 => Self::Over,
+            3 => Self::Reversed,
+            _ => Self::Refused,
         }
     }
 

@@ -75,11 +75,24 @@ pub enum Step {
 /// A connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
-    /// The low and the high side.
-    sides: [TcpSide; 2],
-    noted: Noted,
+    /// Numbers of the low and the high side.
+    numbers: [[u32; 4]; 2],
+    /// Marks of the low and the high side.
+    marks: [u8; 2],
+    /// What was noted: a number, and of what; see [`Self::noted`].
+    noted_number: u32,
+    noted_kind: u8,
     state: TcpState,
 }
+
+/// A flow has forty bytes for what it is of.
+const _: () = assert!(size_of::<Connection>() == 40);
+
+/// Kinds of notes as a connection keeps them. A SYN has its shift added to the last one, or what is above all shifts.
+const NOTHING_NOTED: u8 = 0;
+const HALF_OPEN_NOTED: u8 = 1;
+const SYN_NOTED: u8 = 2;
+const NO_SHIFT: u8 = 15;
 
 /// A number that passed without changing anything, because its receiver must answer to it first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,14 +107,20 @@ enum Noted {
 impl Connection {
     /// Returns the connection that this SYN begins.
     pub fn opened(syn: &TcpFields, from: Sender) -> Self {
-        let mut sides = [TcpSide::default(); 2];
-        sides[side_index(from)] = TcpSide::begun(syn, &TcpSide::default());
-        Self { sides, noted: Noted::Nothing, state: TcpState::SynSent }
+        let mut opened = Self::empty(TcpState::SynSent);
+        opened.set_side(from, TcpSide::begun(syn, &TcpSide::default()));
+        opened
+    }
+
+    fn empty(state: TcpState) -> Self {
+        Self { numbers: [[0; 4]; 2], marks: [0; 2], noted_number: 0, noted_kind: NOTHING_NOTED, state }
     }
 
     /// Takes note that a segment of a side went on up to this number: it came in parts, and the first one passed.
     pub fn went_on_to(&mut self, end: u32, from: Sender) {
-        self.sides[side_index(from)].went_on_to(end);
+        let mut side = self.own(from);
+        side.went_on_to(end);
+        self.set_side(from, side);
     }
 
     /// Returns the connection of which this segment of the middle is the first one seen.
@@ -117,11 +136,10 @@ impl Connection {
     }
 
     fn of_middle((own, other): (TcpSide, TcpSide), from: Sender) -> Self {
-        let sides = match from {
-            Sender::Low => [own, other],
-            Sender::High => [other, own],
-        };
-        Self { sides, noted: Noted::Nothing, state: TcpState::Established }
+        let mut taken_up = Self::empty(TcpState::Established);
+        taken_up.set_side(from, own);
+        taken_up.set_side(from.other(), other);
+        taken_up
     }
 
     /// Returns where the connection stands.
@@ -131,12 +149,31 @@ impl Connection {
 
     /// Returns whether each side has answered to numbers of the other, so that neither address is forged.
     pub fn is_confirmed(&self) -> bool {
-        self.sides.iter().all(|side| side.has_spoken() && side.is_acknowledged())
+        [Sender::Low, Sender::High]
+            .into_iter()
+            .map(|from| self.own(from))
+            .all(|side| side.has_spoken() && side.is_acknowledged())
     }
 
     /// Returns whether a side has sent a segment with this number that may still be under way.
     pub fn has_under_way(&self, side: Sender, sequence: u32) -> bool {
-        self.sides[side_index(side)].has_under_way(sequence)
+        self.own(side).has_under_way(sequence)
+    }
+
+    /// Takes a segment that carries ACK and none of SYN, FIN and RST into account if the connection is established and the
+    /// segment lies within the bounds; returns whether it does. Then [`Self::step`] would say [`Step::Pass`] and the state
+    /// stays. Otherwise nothing has changed.
+    #[inline]
+    pub fn go_on_established(&mut self, tcp: &TcpFields, from: Sender) -> bool {
+        let segment = Segment::of(tcp);
+        let (mut own, mut other) = (self.own(from), self.other(from));
+        let goes_on = self.state == TcpState::Established && own.fits(&segment, &other);
+        if goes_on {
+            own.sent(&segment, &mut other);
+            self.set_side(from, own);
+            self.set_side(from.other(), other);
+        }
+        goes_on
     }
 
     /// Takes a segment of a side into account. `initiator` is the side that began the connection.
@@ -150,12 +187,37 @@ impl Connection {
         }
     }
 
-    fn own(&self, from: Sender) -> &TcpSide {
-        &self.sides[side_index(from)]
+    #[inline]
+    fn own(&self, from: Sender) -> TcpSide {
+        let at = side_index(from);
+        TcpSide::of(self.numbers[at], self.marks[at])
     }
 
-    fn other(&self, from: Sender) -> &TcpSide {
+    #[inline]
+    fn other(&self, from: Sender) -> TcpSide {
         self.own(from.other())
+    }
+
+    #[inline]
+    fn set_side(&mut self, from: Sender, side: TcpSide) {
+        let at = side_index(from);
+        (self.numbers[at], self.marks[at]) = side.kept();
+    }
+
+    fn noted(&self) -> Noted {
+        match self.noted_kind {
+            NOTHING_NOTED => Noted::Nothing,
+            HALF_OPEN_NOTED => Noted::HalfOpen(self.noted_number),
+            kind => Noted::Syn(self.noted_number, Some(kind - SYN_NOTED).filter(|shift| *shift < NO_SHIFT)),
+        }
+    }
+
+    fn note(&mut self, noted: Noted) {
+        (self.noted_number, self.noted_kind) = match noted {
+            Noted::Nothing => (0, NOTHING_NOTED),
+            Noted::HalfOpen(number) => (number, HALF_OPEN_NOTED),
+            Noted::Syn(number, shift) => (number, SYN_NOTED + shift.unwrap_or(NO_SHIFT).min(NO_SHIFT)),
+        };
     }
 
     fn reset(&mut self, segment: &Segment, from: Sender, initiator: Sender) -> Step {
@@ -164,13 +226,13 @@ impl Connection {
             segment.flags & ACK != 0 && !own.is_acknowledged() && other.awaits(segment.acknowledgment);
         let answers_noted = segment.flags & ACK != 0
             && from != initiator
-            && matches!(self.noted, Noted::Syn(number, _) if number == segment.acknowledgment);
+            && matches!(self.noted(), Noted::Syn(number, _) if number == segment.acknowledgment);
         if answers_syn || answers_noted {
             self.state = TcpState::Reset;
             return Step::Pass;
         }
-        if from == initiator && self.noted == Noted::HalfOpen(segment.sequence) {
-            self.noted = Noted::Nothing;
+        if from == initiator && self.noted() == Noted::HalfOpen(segment.sequence) {
+            self.note(Noted::Nothing);
             return Step::Pass;
         }
         if !own.is_known() {
@@ -184,7 +246,7 @@ impl Connection {
     }
 
     fn syn(&mut self, segment: &Segment, tcp: &TcpFields, from: Sender, initiator: Sender) -> Step {
-        let own = *self.own(from);
+        let own = self.own(from);
         match self.state {
             TcpState::Closed | TcpState::Reset if !is_after(own.end, segment.sequence) => Step::Restart,
             TcpState::Reset if from != initiator => Step::Restart,
@@ -195,13 +257,13 @@ impl Connection {
             }
             // Both sides at once (RFC 9293 section 3.5, figure 8).
             TcpState::SynSent => {
-                self.sides[side_index(from)] = TcpSide::begun(tcp, self.other(from));
+                self.set_side(from, TcpSide::begun(tcp, &self.other(from)));
                 self.state = TcpState::SynReceived;
                 Step::Pass
             }
             TcpState::SynReceived if own.began_with(segment) => Step::Pass,
             _ if from == initiator => {
-                self.noted = Noted::Syn(segment.sequence.wrapping_add(1), tcp.window_scale);
+                self.note(Noted::Syn(segment.sequence.wrapping_add(1), tcp.window_scale));
                 Step::Pass
             }
             _ => Step::Invalid,
@@ -209,14 +271,14 @@ impl Connection {
     }
 
     fn syn_ack(&mut self, segment: &Segment, tcp: &TcpFields, from: Sender, initiator: Sender) -> Step {
-        if let Noted::Syn(number, scale) = self.noted
+        if let Noted::Syn(number, scale) = self.noted()
             && from != initiator
             && segment.acknowledgment == number
             // Late duplicates of the first SYN and of its answer fit each other, too.
             && !(self.own(initiator).has_passed(number) && self.own(from).has_passed(segment.end))
         {
-            self.sides[side_index(initiator)] = TcpSide::acknowledged(number, scale);
-            self.noted = Noted::Nothing;
+            self.set_side(initiator, TcpSide::acknowledged(number, scale));
+            self.note(Noted::Nothing);
             return self.answer(segment, tcp, from);
         }
         let (own, other) = (self.own(from), self.other(from));
@@ -232,14 +294,14 @@ impl Connection {
                 self.answer(segment, tcp, from)
             }
             // An old duplicate; the receiver answers with a challenge ACK.
-            _ if own.fits(segment, other) => Step::Pass,
+            _ if own.fits(segment, &other) => Step::Pass,
             _ => Step::Invalid,
         }
     }
 
     /// Begins the side that answers to a SYN.
     fn answer(&mut self, segment: &Segment, tcp: &TcpFields, from: Sender) -> Step {
-        self.sides[side_index(from)] = TcpSide::begun(tcp, self.other(from));
+        self.set_side(from, TcpSide::begun(tcp, &self.other(from)));
         self.state = TcpState::SynReceived;
         self.take(segment, from)
     }
@@ -251,10 +313,10 @@ impl Connection {
             if from == initiator || !is_bare || other.awaits(segment.acknowledgment) {
                 return Step::Invalid;
             }
-            self.noted = Noted::HalfOpen(segment.acknowledgment);
+            self.note(Noted::HalfOpen(segment.acknowledgment));
             return Step::Pass;
         }
-        if !own.fits(segment, other) {
+        if !own.fits(segment, &other) {
             return Step::Invalid;
         }
         self.take(segment, from)
@@ -262,12 +324,10 @@ impl Connection {
 
     /// Takes note of a segment that fits.
     fn take(&mut self, segment: &Segment, from: Sender) -> Step {
-        let [low, high] = &mut self.sides;
-        let (own, other) = match from {
-            Sender::Low => (low, high),
-            Sender::High => (high, low),
-        };
-        own.sent(segment, other);
+        let (mut own, mut other) = (self.own(from), self.other(from));
+        own.sent(segment, &mut other);
+        self.set_side(from, own);
+        self.set_side(from.other(), other);
         let are_done = own.is_done() && other.is_done();
         self.state = match (own.is_finished(), other.is_finished()) {
             // What still passes brings forth the reset again, if that was lost behind us.

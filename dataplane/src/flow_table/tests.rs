@@ -1,12 +1,11 @@
 //! The flow table against a hash map, its shares, and who goes when it is full.
 
 use super::*;
-use crate::meter::Parties;
 use crate::packet::{TcpFields, TcpFlags};
 use hashbrown::HashMap;
 use meshgate_policy::{Action, L4Key, PolicyVersion, Protocol, SegmentId, Stage};
 
-fn flow(number: u32) -> Flow {
+fn flow(number: u32) -> Beginning {
     let [_, _, high, low] = number.to_be_bytes();
     let key = FlowKey::new(
         SegmentId(1),
@@ -23,20 +22,15 @@ fn flow(number: u32) -> Flow {
         stage: Stage::Default,
         action: Action::Allow,
     };
-    Flow {
+    Beginning {
         key: key.0,
         initiator: key.1,
         state: FlowState::Exchange(Exchange::Unanswered),
         grounds,
         l4: L4Key::default(),
-        first_ns: u64::from(number),
-        last_ns: 0,
-        reported_ns: 0,
-        parties: Parties::default(),
+        are_home: (true, true),
         is_sampled: true,
-        paces: [Pace::default(); 2],
-        segment_bytes_max: [0; 2],
-        delivered: [u16::MAX; 2],
+        now_ns: u64::from(number),
     }
 }
 
@@ -53,10 +47,10 @@ fn a_million_random_inserts_and_removes_agree_with_a_hash_map() {
         assert_eq!(found, oracle.get(&number).copied());
         match found {
             Some(index) => {
-                assert_eq!(table.remove(index).unwrap().first_ns, u64::from(number));
+                assert_eq!(table.remove(index), Some(key));
                 oracle.remove(&number);
             }
-            None => match table.insert(flow(number)) {
+            None => match table.insert(&flow(number)) {
                 Some(index) => _ = oracle.insert(number, index),
                 None => assert_eq!(oracle.len(), FLOWS as usize),
             },
@@ -68,7 +62,7 @@ fn a_million_random_inserts_and_removes_agree_with_a_hash_map() {
 #[test]
 fn refused_flows_fill_at_most_an_eighth() {
     let mut table = FlowTable::new(64, KeyedHash::seeded(7), 0);
-    let indexes: Vec<_> = (0..64).map(|number| table.insert(flow(number)).unwrap()).collect();
+    let indexes: Vec<_> = (0..64).map(|number| table.insert(&flow(number)).unwrap()).collect();
     let refused = indexes.iter().filter(|index| table.set_refused(**index)).count();
     assert_eq!(refused, 8);
     table.remove(indexes[0]);
@@ -156,7 +150,7 @@ fn who_goes_when_the_table_is_full_is_who_a_search_would_choose() {
             let expected = match (room, table.room_for(Standing::Unconfirmed)) {
                 (Ok(None), Room::Free) => true,
                 (Ok(Some(goes)), Room::InsteadOf(index, standing)) => {
-                    assert_eq!(table.get(index).key, flow(goes).key);
+                    assert_eq!(table.get(index).key(), flow(goes).key);
                     assert_eq!(oracle.flows.remove(&goes).unwrap().0, standing);
                     table.remove(index).unwrap();
                     evicted += 1;
@@ -167,7 +161,7 @@ fn who_goes_when_the_table_is_full_is_who_a_search_would_choose() {
             };
             refused += u32::from(!expected);
             if expected {
-                table.insert(flow(number)).unwrap();
+                table.insert(&flow(number)).unwrap();
                 oracle.set(number, Standing::Unconfirmed);
             }
             continue;

@@ -1,6 +1,7 @@
 //! How long a flow may be silent, by its state.
 
-use super::{Exchange, Flow, FlowState, REVERSED_MAX_NS, SctpState, TcpState};
+use super::{Exchange, FlowState, REVERSED_MAX_NS, SctpState, TcpState};
+use meshgate_policy::Protocol;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -62,12 +63,12 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
-    /// Returns how long the flow may be silent.
-    pub fn of(&self, flow: &Flow) -> u64 {
-        match &flow.state {
+    /// Returns how long a flow of this protocol may be silent.
+    pub fn of(&self, state: &FlowState, protocol: Protocol) -> u64 {
+        match state {
             FlowState::Tcp(connection) => self.of_tcp(connection.state()),
             FlowState::Sctp(association) => self.of_sctp(association.state()),
-            FlowState::Exchange(_) if flow.key.protocol().is_icmp() => self.icmp_echo_ns,
+            FlowState::Exchange(_) if protocol.is_icmp() => self.icmp_echo_ns,
             FlowState::Exchange(Exchange::Unanswered) => self.udp_unanswered_ns,
             FlowState::Exchange(Exchange::Answered | Exchange::Steady) => self.udp_answered_ns,
             FlowState::Reversed(_) => REVERSED_MAX_NS,

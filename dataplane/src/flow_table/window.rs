@@ -47,8 +47,12 @@ const SCALES: u8 = 1 << 1;
 const ACKNOWLEDGED: u8 = 1 << 2;
 /// It has sent a FIN, which is the last number before `end`.
 const FINISHED: u8 = 1 << 3;
-/// The connection was taken up in the middle.
-const TAKEN_UP: u8 = 1 << 4;
+/// Where in the marks the shift of its windows stands, as its SYN said.
+const SHIFT_AT: u32 = 4;
+/// In the place of the shift: the connection was taken up in the middle, and the shift is not known.
+const TAKEN_UP: u8 = 0xf << SHIFT_AT;
+
+const _: () = assert!(SHIFT_MAX < TAKEN_UP >> SHIFT_AT);
 
 /// One side of a connection. All numbers are sequence numbers of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,8 +65,6 @@ pub struct TcpSide {
     limit: u32,
     /// Bytes of the largest window that it has offered.
     window_max: u32,
-    /// Shift of its windows, as its SYN said.
-    shift: u8,
     marks: u8,
 }
 
@@ -80,6 +82,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
+    #[inline]
     pub(super) fn of(tcp: &TcpFields) -> Self {
         let is_set = |flag: TcpFlags| u32::from(tcp.flags.intersects(flag));
         let numbers = tcp.payload_bytes + is_set(TcpFlags::SYN) + is_set(TcpFlags::FIN);
@@ -93,11 +96,13 @@ impl Segment {
         }
     }
 
+    #[inline]
     fn has(&self, flag: TcpFlags) -> bool {
         self.flags & flag.0 != 0
     }
 
     /// Returns the window it offers. That of a SYN is never scaled (RFC 7323 section 2.2).
+    #[inline]
     fn window(&self, own: &TcpSide, other: &TcpSide) -> u32 {
         let shift = if self.has(TcpFlags::SYN) { 0 } else { own.shift_towards(other) };
         u32::from(self.window) << shift
@@ -114,8 +119,7 @@ impl TcpSide {
             expected: first,
             limit: later(first.wrapping_add(other.window_max), segment.end),
             window_max: u32::from(tcp.window).max(1),
-            shift: tcp.window_scale.unwrap_or(0),
-            marks: SPOKE | if tcp.window_scale.is_some() { SCALES } else { 0 },
+            marks: SPOKE | marks_of(tcp.window_scale),
         }
     }
 
@@ -126,8 +130,7 @@ impl TcpSide {
             expected: number,
             limit: number,
             window_max: u32::from(u16::MAX),
-            shift: scale.unwrap_or(0),
-            marks: SPOKE | ACKNOWLEDGED | if scale.is_some() { SCALES } else { 0 },
+            marks: SPOKE | ACKNOWLEDGED | marks_of(scale),
         }
     }
 
@@ -139,7 +142,6 @@ impl TcpSide {
             expected: first,
             limit: end.wrapping_add(NUMBERS_APART_MAX),
             window_max,
-            shift: SHIFT_MAX,
             marks: SPOKE | TAKEN_UP,
         };
         let other = Self {
@@ -147,17 +149,37 @@ impl TcpSide {
             expected: acknowledgment,
             limit: acknowledgment.wrapping_add(window_max),
             window_max: NUMBERS_APART_MAX,
-            shift: SHIFT_MAX,
             marks: TAKEN_UP | ACKNOWLEDGED,
         };
         (own, other)
     }
 
     /// Returns whether anything is known of its numbers.
+    #[inline]
     pub(super) fn is_known(&self) -> bool {
-        self.marks & (SPOKE | TAKEN_UP) != 0
+        self.has_spoken() || self.is_taken_up()
     }
 
+    /// Returns the side that was kept as these numbers and marks.
+    #[inline]
+    pub(super) fn of([end, expected, limit, window_max]: [u32; 4], marks: u8) -> Self {
+        Self { end, expected, limit, window_max, marks }
+    }
+
+    /// Returns the numbers and marks that are to be kept of the side.
+    #[inline]
+    pub(super) fn kept(&self) -> ([u32; 4], u8) {
+        let Self { end, expected, limit, window_max, marks } = *self;
+        ([end, expected, limit, window_max], marks)
+    }
+
+    /// Returns whether the connection was taken up in the middle.
+    #[inline]
+    fn is_taken_up(&self) -> bool {
+        self.marks & TAKEN_UP == TAKEN_UP
+    }
+
+    #[inline]
     pub(super) fn has_spoken(&self) -> bool {
         self.marks & SPOKE != 0
     }
@@ -178,15 +200,18 @@ impl TcpSide {
     }
 
     /// Returns the shift of its windows: none unless both SYNs asked for scaling (RFC 7323 section 2.2).
+    #[inline]
     fn shift_towards(&self, other: &Self) -> u8 {
-        let both = self.marks & other.marks;
-        if both & (SCALES | TAKEN_UP) != 0 { self.shift } else { 0 }
+        let do_scale = self.marks & other.marks & SCALES != 0;
+        let is_unknown = self.is_taken_up() && other.is_taken_up();
+        if do_scale || is_unknown { (self.marks >> SHIFT_AT).min(SHIFT_MAX) } else { 0 }
     }
 
     /// Returns whether a segment of this side lies within the four bounds. What completes a handshake must moreover
     /// acknowledge the SYN to the byte: nothing older can be under way, and it proves that the sender has seen it.
+    #[inline]
     pub(super) fn fits(&self, segment: &Segment, other: &Self) -> bool {
-        let sent = if other.marks & TAKEN_UP != 0 { later(other.limit, other.end) } else { other.end };
+        let sent = if other.is_taken_up() { later(other.limit, other.end) } else { other.end };
         let ack_age_max = self.window_max.max(ACK_WINDOW_BYTES_MIN).saturating_mul(2).min(1 << 30);
         self.is_known()
             && other.is_known()
@@ -194,7 +219,7 @@ impl TcpSide {
             && lag(segment.end, self.end) <= other.window_max + PROBE_BYTES
             && !is_after(segment.acknowledgment, sent)
             && lag(segment.acknowledgment, other.end) <= ack_age_max
-            && (other.marks & (ACKNOWLEDGED | TAKEN_UP) != 0 || other.awaits(segment.acknowledgment))
+            && (other.is_acknowledged() || other.is_taken_up() || other.awaits(segment.acknowledgment))
     }
 
     /// Returns whether the other side has sent what is acknowledged by this number, and not yet been told so.
@@ -240,6 +265,7 @@ impl TcpSide {
     }
 
     /// Takes note of a segment of this side.
+    #[inline]
     pub(super) fn sent(&mut self, segment: &Segment, other: &mut Self) {
         let window = segment.window(self, other);
         self.end = later(self.end, segment.end);
@@ -255,17 +281,25 @@ impl TcpSide {
     }
 }
 
+/// Returns what a SYN with or without this shift of windows says of its side.
+fn marks_of(scale: Option<u8>) -> u8 {
+    scale.map_or(0, |shift| SCALES | (shift.min(SHIFT_MAX) << SHIFT_AT))
+}
+
 /// Returns whether `a` comes after `b`, around the end of the numbers (RFC 9293 section 3.4).
+#[inline]
 pub(super) fn is_after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() > 0
 }
 
 /// Returns the later of two numbers.
+#[inline]
 fn later(a: u32, b: u32) -> u32 {
     if is_after(a, b) { a } else { b }
 }
 
 /// Returns how far a number lies behind the newest one; 0 if it does not.
+#[inline]
 fn lag(number: u32, newest: u32) -> u32 {
     if is_after(number, newest) { 0 } else { newest.wrapping_sub(number) }
 }

@@ -37,3 +37,27 @@ pub(crate) fn v4_at(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
 pub(crate) fn v6_at(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
     array_at::<16>(bytes, at).map(Ipv6Addr::from)
 }
+
+/// Returns the 16-bit number at an offset that lies within.
+#[inline]
+pub(super) fn u16_of<const N: usize>(bytes: &[u8; N], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Returns the 32-bit number at an offset that lies within.
+#[inline]
+pub(super) fn u32_of<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// Returns the 64-bit number at an offset that lies within.
+#[inline]
+pub(super) fn u64_of<const N: usize>(bytes: &[u8; N], at: usize) -> u64 {
+    (u64::from(u32_of(bytes, at)) << 32) | u64::from(u32_of(bytes, at + 4))
+}
+
+/// Returns the 128-bit number at an offset that lies within.
+#[inline]
+pub(super) fn u128_of<const N: usize>(bytes: &[u8; N], at: usize) -> u128 {
+    (u128::from(u64_of(bytes, at)) << 64) | u128::from(u64_of(bytes, at + 8))
+}

@@ -19,7 +19,7 @@
 
 use super::{FlowPlace, Judged, Tracker, verdict_grounds};
 use crate::binding::Role;
-use crate::flow_table::{Flow, FlowState, Sender};
+use crate::flow_table::{FlowIndex, FlowState, Sender};
 use crate::packet::{IcmpKind, IpPacket, Quoted};
 use crate::published::Published;
 use crate::token_bucket::Rate;
@@ -47,7 +47,7 @@ impl Tracker {
     ) -> Verdict {
         let unrelated = Self::drop(DropReason::UnrelatedError, published, None);
         let Some(quoted) = quoted_to_its_sender(packet.ip) else { return unrelated };
-        let FlowPlace { key, sender, hash } = *place;
+        let FlowPlace { key, sender, hash, .. } = *place;
         let Some(index) = self.table.find(&key, hash) else { return unrelated };
         if matches!(self.table.get(index).state, FlowState::Refused | FlowState::Reversed(_)) {
             return unrelated;
@@ -55,18 +55,18 @@ impl Tracker {
         let is_uplink = packet.bindings.role(packet.ingress) == Some(Role::Uplink);
         let flow = self.table.get(index);
         let is_from_there = is_uplink || flow.was_delivered_to(sender, packet.ingress);
-        if !is_from_there || !has_sent(flow, sender, &quoted) {
+        if !is_from_there || !self.has_sent(index, sender, &quoted) {
             return unrelated;
         }
         if !self.errors.take(RATE, packet.now_ns) {
             self.counters.errors_over_rate.add(1);
             return unrelated;
         }
-        if let Some(refusing) = self.rejudge_if_stale(index, packet.now_ns, published) {
-            return Self::drop(DropReason::CutFlow, published, refusing.rule_id());
-        }
+        let grounds = match self.current_grounds(index, packet.now_ns, published) {
+            Ok(grounds) => grounds,
+            Err(refusing) => return Self::drop(DropReason::CutFlow, published, refusing.rule_id()),
+        };
         self.counters.errors_related.add(1);
-        let grounds = self.table.get(index).grounds;
         self.count_rule(&grounds, packet.ip.ip_bytes, false, published);
         Verdict::Allow(Grounds { stage: Stage::KnownFlow, ..verdict_grounds(&grounds) })
     }
@@ -80,18 +80,21 @@ fn quoted_to_its_sender(packet: &IpPacket) -> Option<Quoted> {
     (is_known && quoted.source == packet.destination).then_some(quoted)
 }
 
-/// Returns whether a side of the flow has sent the quoted packet, as far as can be told.
-fn has_sent(flow: &Flow, side: Sender, quoted: &Quoted) -> bool {
-    let is_of_state = match &flow.state {
-        FlowState::Tcp(connection) => {
-            quoted.tcp_sequence.is_some_and(|sequence| connection.has_under_way(side, sequence))
-        }
-        // An INIT carries no tag.
-        FlowState::Sctp(association) => quoted
-            .sctp_tag
-            .is_some_and(|tag| association.has_tag(side, tag) || tag == 0 && side == flow.initiator),
-        FlowState::Exchange(_) => flow.is_in_turn(&quoted.l4, side),
-        FlowState::Reversed(_) | FlowState::Refused => false,
-    };
-    flow.pace(side).packets > 0 && is_of_state
+impl Tracker {
+    /// Returns whether a side of the flow has sent the quoted packet, as far as can be told.
+    fn has_sent(&self, index: FlowIndex, side: Sender, quoted: &Quoted) -> bool {
+        let flow = self.table.get(index);
+        let is_of_state = match &flow.state {
+            FlowState::Tcp(connection) => {
+                quoted.tcp_sequence.is_some_and(|sequence| connection.has_under_way(side, sequence))
+            }
+            // An INIT carries no tag.
+            FlowState::Sctp(association) => quoted
+                .sctp_tag
+                .is_some_and(|tag| association.has_tag(side, tag) || tag == 0 && side == flow.initiator()),
+            FlowState::Exchange(_) => self.table.is_in_turn(index, &quoted.l4, side),
+            FlowState::Reversed(_) | FlowState::Refused => false,
+        };
+        flow.pace(side).packets > 0 && is_of_state
+    }
 }

@@ -25,20 +25,23 @@ pub struct Judged<'a> {
 }
 
 impl Judged<'_> {
-    /// Returns who talks, and whether their devices are of this host. Asked of first and of refused packets only.
+    /// Returns who talks, and whether their devices are of this host. Asked of refused packets only.
     pub fn parties(&self) -> Parties {
         let owner =
             |address| self.bindings.endpoint_of(self.segment, address).map_or(0, |endpoint| endpoint.0);
-        let is_home = |device: u16| self.bindings.role(device).is_some_and(|role| role != Role::Uplink);
+        let (source_is_home, destination_is_home) = self.are_home();
         Parties {
             source_endpoint: owner(self.ip.source),
             destination_endpoint: owner(self.ip.destination),
-            source_is_home: is_home(self.ingress),
-            destination_is_home: match self.egress {
-                Egress::Device(device) => is_home(device),
-                Egress::Flood(_) => false,
-            },
+            source_is_home,
+            destination_is_home,
         }
+    }
+
+    /// Returns whether the devices of sender and receiver are of this host.
+    pub fn are_home(&self) -> (bool, bool) {
+        let is_home = |device: u16| self.bindings.role(device).is_some_and(|role| role != Role::Uplink);
+        (is_home(self.ingress), self.delivered_to().is_some_and(is_home))
     }
 
     /// Returns what stages 5 to 7 look at, in the packet's own direction.

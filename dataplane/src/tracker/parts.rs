@@ -39,26 +39,27 @@ impl Tracker {
         now_ns: u64,
         published: &Published,
     ) -> Verdict {
-        let Allowance { grounds, generation, place, number_at_header } = allowance;
+        let Allowance { grounds: of_first, generation, place, number_at_header } = allowance;
         let Some(index) = self.table.find(&place.key, place.hash) else {
             return match *generation == published.generation {
-                true => Verdict::Allow(Grounds { stage: Stage::Fragments, ..*grounds }),
-                false => Self::drop(DropReason::FragmentRefused, published, grounds.rule),
+                true => Verdict::Allow(Grounds { stage: Stage::Fragments, ..*of_first }),
+                false => Self::drop(DropReason::FragmentRefused, published, of_first.rule),
             };
         };
         let flow = self.table.get(index);
         if flow.state == FlowState::Refused {
-            return Self::drop(DropReason::CutFlow, published, flow.grounds.rule_id());
+            let rule = self.table.grounds(index).rule_id();
+            return Self::drop(DropReason::CutFlow, published, rule);
         }
-        if let Some(refusing) = self.rejudge_if_stale(index, now_ns, published) {
-            return Self::drop(cut_reason(&refusing), published, refusing.rule_id());
-        }
+        let grounds = match self.current_grounds(index, now_ns, published) {
+            Ok(grounds) => grounds,
+            Err(refusing) => return Self::drop(cut_reason(&refusing), published, refusing.rule_id()),
+        };
         let flow = self.table.get_mut(index);
         flow.count(place.sender, part.ip_bytes, 0, now_ns);
         if let (FlowState::Tcp(connection), Some(number)) = (&mut flow.state, number_at_header) {
             connection.went_on_to(number.wrapping_add(part.end.into()), place.sender);
         }
-        let grounds = flow.grounds;
         self.count_rule(&grounds, part.ip_bytes, false, published);
         Verdict::Allow(Grounds { stage: Stage::Fragments, ..verdict_grounds(&grounds) })
     }

@@ -8,7 +8,7 @@
 
 use super::{Judged, Tracker, verdict_grounds};
 use crate::flow_table::{
-    Connection, FIN, Flow, FlowIndex, FlowKey, FlowState, Match, Opening, REVERSED_MAX_NS,
+    Beginning, Connection, FIN, FlowGrounds, FlowIndex, FlowKey, FlowState, Match, Opening, REVERSED_MAX_NS,
     REVERSED_PACKETS_MAX, RST, SYN, Sender, Step,
 };
 use crate::packet::TcpFields;
@@ -47,7 +47,8 @@ impl Tracker {
         if grounds.action.is_allow() {
             self.counters.flows_picked_up.add(1);
             let state = FlowState::Tcp(Connection::taken_up(&tcp, sender));
-            return self.take_in(Flow::begun(key, sender, state, grounds, packet), packet, published);
+            let beginning = self.beginning((key, sender), state, grounds, packet);
+            return self.take_in(&beginning, packet, published);
         }
         let (reverse, _) = Self::ask(packet.reverse_policy_key(), published);
         if !reverse.action.is_allow() {
@@ -59,29 +60,33 @@ impl Tracker {
         }
         self.counters.flows_picked_up_reversed.add(1);
         let opening = Opening { packets: 1, since_ns: packet.now_ns, ..numbers_of(&tcp) };
-        let mut flow = Flow::begun(key, sender.other(), FlowState::Reversed(opening), reverse, packet);
+        let state = FlowState::Reversed(opening);
+        let turned = self.beginning((key, sender.other()), state, reverse, packet);
         let L4Key { protocol, source_port, destination_port } = packet.ip.l4;
-        flow.l4 = L4Key::ports(protocol, destination_port, source_port);
-        flow.parties = packet.parties().swapped();
-        self.take_in(flow, packet, published)
+        let (own_is_home, other_is_home) = packet.are_home();
+        let beginning = Beginning {
+            l4: L4Key::ports(protocol, destination_port, source_port),
+            are_home: (other_is_home, own_is_home),
+            ..turned
+        };
+        self.take_in(&beginning, packet, published)
     }
 
     /// Judges a packet of a connection that was taken up in reverse.
     pub(super) fn continue_reversed(
         &mut self,
         found: Match,
-        opening: Opening,
+        (opening, grounds): (Opening, FlowGrounds),
         packet: &Judged<'_>,
         published: &Published,
     ) -> Verdict {
         let Match { index, sender } = found;
-        let grounds = self.table.get(index).grounds;
         let Some(tcp) = packet.ip.tcp else {
             return Self::drop(DropReason::InvalidState, published, grounds.rule_id());
         };
         let invalid = Self::drop(DropReason::InvalidState, published, grounds.rule_id());
-        if sender == self.table.get(index).initiator {
-            return self.agree(found, opening, packet, published).unwrap_or(invalid);
+        if sender == self.table.get(index).initiator() {
+            return self.agree(found, (opening, grounds), packet, published).unwrap_or(invalid);
         }
         if tcp.flags.0 & (SYN | RST) != 0 {
             return invalid;
@@ -105,7 +110,7 @@ impl Tracker {
     fn agree(
         &mut self,
         found: Match,
-        opening: Opening,
+        (opening, grounds): (Opening, FlowGrounds),
         packet: &Judged<'_>,
         published: &Published,
     ) -> Option<Verdict> {
@@ -117,14 +122,14 @@ impl Tracker {
             return None;
         }
         let flow = self.table.get_mut(index);
-        let timeout_before_ns = self.config.timeouts.of(flow);
+        let timeout_before_ns = self.config.timeouts.of(&flow.state, flow.protocol());
         flow.state = FlowState::Tcp(connection);
-        Some(self.pass(found, timeout_before_ns, packet, published))
+        Some(self.pass(found, (timeout_before_ns, grounds), packet, published))
     }
 
     fn refuse_tuple(&mut self, index: FlowIndex, now_ns: u64, published: &Published) -> Verdict {
-        let rule = self.table.get(index).grounds.rule_id();
-        self.cut(index, now_ns);
+        let rule = self.table.grounds(index).rule_id();
+        self.cut(index, now_ns, published);
         Self::drop(DropReason::NoFlow, published, rule)
     }
 }

@@ -23,12 +23,17 @@ impl Tracker {
         left == 0
     }
 
+    /// Puts the records that were made into their queue. [`Self::advance`] does so, too.
+    pub fn hand_on(&mut self) {
+        self.meter.hand_on();
+    }
+
     /// Ends every flow; for the end of the worker.
-    pub fn stop(&mut self) {
+    pub fn stop(&mut self, now_ns: u64, published: &Published) {
         let mut place = 0;
         while let Some(index) = self.table.next_live(place) {
             place = index.following();
-            self.end(index, EndReason::Stopped);
+            self.end(index, EndReason::Stopped, now_ns, published);
         }
         self.meter.flush();
         self.count_flows();
@@ -43,45 +48,40 @@ impl Tracker {
 
     /// Makes the flow due when its silence would end it, when it is to be reported, or when every flow must have been
     /// judged by a new policy: whichever is first.
-    pub(super) fn schedule(&mut self, index: FlowIndex) {
-        let now_ns = self.table.get(index).last_ns;
-        self.schedule_from(index, now_ns);
-    }
-
-    fn schedule_from(&mut self, index: FlowIndex, now_ns: u64) {
+    pub(super) fn schedule(&mut self, index: FlowIndex, now_ns: u64) {
         let flow = self.table.get(index);
-        let idle_at = flow.idle_at_ns(&self.config.timeouts);
+        let idle_at = flow.idle_at_ns(&self.config.timeouts, now_ns);
         let report_at = match flow.state {
             FlowState::Refused => idle_at,
-            _ => flow.reported_ns.saturating_add(self.config.active_report_ns),
+            _ => self.report_at_ns(index, now_ns),
         };
         self.table.look_again(index, idle_at.min(report_at).min(now_ns.saturating_add(REVISIT_MAX_NS)));
     }
 
+    /// Returns when a flow that goes on is to be reported.
+    fn report_at_ns(&self, index: FlowIndex, now_ns: u64) -> u64 {
+        self.table.reported_ns(index, now_ns).saturating_add(self.config.active_report_ns)
+    }
+
     fn revisit(&mut self, index: FlowIndex, now_ns: u64, published: &Published) {
         let flow = self.table.get(index);
-        if flow.idle_at_ns(&self.config.timeouts) <= now_ns {
+        if flow.idle_at_ns(&self.config.timeouts, now_ns) <= now_ns {
             match flow.state {
                 // Nobody of the allowed direction spoke up: the tuple is refused, as after a wrong answer.
-                FlowState::Reversed(_) => self.cut(index, now_ns),
-                _ => self.end(index, end_of(&self.table.get(index).state)),
+                FlowState::Reversed(_) => self.cut(index, now_ns, published),
+                _ => self.end(index, end_of(&self.table.get(index).state), now_ns, published),
             }
             return;
         }
         let is_refused = flow.state == FlowState::Refused;
-        if !is_refused && self.rejudge_if_stale(index, now_ns, published).is_some() {
+        if !is_refused && self.current_grounds(index, now_ns, published).is_err() {
             return;
         }
-        let flow = self.table.get_mut(index);
-        let is_report_due = now_ns >= flow.reported_ns.saturating_add(self.config.active_report_ns);
-        if !is_refused && is_report_due {
-            let is_news = flow.last_ns > flow.reported_ns;
-            flow.reported_ns = now_ns;
-            if is_news {
-                self.meter.record(self.table.get(index), RecordKind::Active, EndReason::None);
-            }
+        let is_report_due = now_ns >= self.report_at_ns(index, now_ns);
+        if !is_refused && is_report_due && self.table.report(index, now_ns) {
+            self.record(index, (RecordKind::Active, EndReason::None), now_ns, published);
         }
-        self.schedule_from(index, now_ns);
+        self.schedule(index, now_ns);
     }
 }
 

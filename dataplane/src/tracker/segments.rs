@@ -1,8 +1,6 @@
 //! How long the segments of a connection may be, as its SYNs said: for cutting super-frames.
 
 use super::{FlowPlace, Tracker};
-use crate::flow_table::Flow;
-use crate::meter::side_index;
 use crate::packet::IpPacket;
 
 /// Bytes of an IPv4 and of a TCP header without options, which the value of the option leaves room for (RFC 6691).
@@ -12,20 +10,13 @@ const V6_HEADERS_BYTES: usize = 40 + 20;
 /// What a host takes that said nothing (RFC 9293 section 3.7.1), where that is looked at: see [`Tracker::ip_bytes_max`].
 const UNSAID: u16 = 0;
 
-impl Flow {
-    /// Takes note of what a SYN of a side said.
-    fn note_segment_bytes(&mut self, place: &FlowPlace, bytes: u16) {
-        self.segment_bytes_max[side_index(place.sender)] = bytes;
-    }
-}
-
 impl Tracker {
     /// Takes note of the option of a SYN that may pass.
     #[inline]
     pub fn note_segments(&mut self, ip: &IpPacket, place: &FlowPlace) {
         let Some(bytes) = ip.tcp.and_then(|tcp| tcp.segment_bytes_max) else { return };
         if let Some(index) = self.table.find(&place.key, place.hash) {
-            self.table.get_mut(index).note_segment_bytes(place, bytes);
+            self.table.say_segment_bytes(index, place.sender, bytes);
         }
     }
 
@@ -33,8 +24,8 @@ impl Tracker {
     /// takes, and by what the sender takes itself, as that tells of the MTU that it knows. None if neither said so: then
     /// the devices alone decide, as the default of 536 bytes would be a slow guess about whoever was seen in the middle.
     pub fn ip_bytes_max(&self, ip: &IpPacket, place: &FlowPlace) -> Option<usize> {
-        let flow = self.table.get(self.table.find(&place.key, place.hash)?);
-        let said = flow.segment_bytes_max.into_iter().filter(|bytes| *bytes != UNSAID).min()?;
+        let index = self.table.find(&place.key, place.hash)?;
+        let said = self.table.segment_bytes_max(index).into_iter().filter(|bytes| *bytes != UNSAID).min()?;
         let headers_bytes = if ip.source.is_ipv4() { V4_HEADERS_BYTES } else { V6_HEADERS_BYTES };
         Some(headers_bytes + usize::from(said))
     }

@@ -3,20 +3,24 @@
 //! A packet's way is a chain of loads that wait for each other: its header, which another core has just written, the
 //! beginning of its flow's list, the flow. Each may miss every cache. So a burst goes through the stages in lanes: each
 //! step is taken for all lanes before the next one begins, and asks for the memory of the next step without waiting for
-//! it. The misses of 16 packets then overlap, and what the lanes hold stays in the first-level cache.
+//! it. The misses of all packets then overlap.
 
 use super::Worker;
 use super::crossing::{Crossing, Errand};
-use super::judge::{Standing, ended_early, passed_binding};
+use super::judge::{Findings, Standing, ended_early, passed_binding};
 use crate::device::BURST_FRAMES;
 use crate::published::Published;
 use crate::verdict::DropReason;
-use af_xdp::{Frame, FramePool, prefetch};
+use af_xdp::{Frame, prefetch};
 
-/// Packets side by side. A core can wait for some ten to twenty loads at once; more lanes only fill the cache.
-pub(super) const LANES: usize = 16;
-
-const _: () = assert!(BURST_FRAMES.is_multiple_of(LANES));
+/// Packets side by side, as long as most of them are plain: a whole burst. A core waits for some twenty loads at once; the first packets of a step have theirs
+/// by the time the last ones have asked.
+pub(super) const LANES: usize = BURST_FRAMES;
+/// Flows of a list that are looked at side by side. In a full table nine flows in ten are among the first two, and one
+/// in fifty is behind the third; it is looked for alone.
+const STEPS: usize = 3;
+/// How many frames before its turn a header is asked for.
+const HEADERS_AHEAD: usize = 8;
 
 /// What all packets of a burst share.
 #[derive(Clone, Copy)]
@@ -39,14 +43,7 @@ impl Worker {
         let captured_ns = queue.device.burst_time_ns();
         let turn = Turn { now_ns: self.time_of_burst(captured_ns, now_ns), published, is_handed: false };
         let bytes: u64 = burst.iter().map(|frame| frame.len() as u64).sum();
-        let mut rest = burst.drain(..);
-        prefetch_headers(&self.pool, rest.as_slice().iter());
-        while rest.len() > 0 {
-            prefetch_headers(&self.pool, rest.as_slice().iter().skip(LANES));
-            let lanes = rest.by_ref().take(LANES).map(|frame| (frame, number));
-            self.pass(lanes, turn);
-        }
-        drop(rest);
+        self.pass(&mut burst, |_| number, turn);
         self.burst = burst;
         if received > 0 {
             let counters = &self.counters.devices[usize::from(number)];
@@ -63,23 +60,22 @@ impl Worker {
         self.crossings.take_errands(from, &mut handed);
         let errands = handed.len();
         let turn = Turn { now_ns: self.captured_ns.unwrap_or(now_ns), published, is_handed: true };
-        prefetch_headers(&self.pool, handed.iter().map(|crossing| &crossing.frame));
-        let mut rest = handed.drain(..);
-        while rest.len() > 0 {
-            prefetch_headers(&self.pool, rest.as_slice().iter().skip(LANES).map(|crossing| &crossing.frame));
-            let mut to_judge: arrayvec::ArrayVec<(Frame, u16), LANES> = arrayvec::ArrayVec::new();
-            for Crossing { frame, errand } in rest.by_ref().take(LANES) {
-                match errand {
-                    Errand::Judge { ingress } => to_judge.push((frame, ingress)),
-                    Errand::Send { ingress, egress, cut_to } => {
-                        self.send_for_other((ingress, egress), cut_to, frame);
-                    }
+        let mut burst = std::mem::take(&mut self.burst);
+        let mut from_devices = std::mem::take(&mut self.handed_from);
+        for Crossing { frame, errand } in handed.drain(..) {
+            match errand {
+                Errand::Judge { ingress } => {
+                    burst.push(frame);
+                    from_devices.push(ingress);
+                }
+                Errand::Send { ingress, egress, cut_to } => {
+                    self.send_for_other((ingress, egress), cut_to, frame);
                 }
             }
-            self.pass(to_judge.into_iter(), turn);
         }
-        drop(rest);
-        self.handed = handed;
+        self.pass(&mut burst, |lane| from_devices[lane], turn);
+        from_devices.clear();
+        (self.burst, self.handed_from, self.handed) = (burst, from_devices, handed);
         errands
     }
 
@@ -93,33 +89,64 @@ impl Worker {
         captured_ns
     }
 
-    /// Takes at most [`LANES`] frames, each with the device it came in by, through all stages, step by step.
-    fn pass(&mut self, frames: impl Iterator<Item = (Frame, u16)>, turn: Turn<'_>) {
-        let mut lanes = std::mem::take(&mut self.lanes);
-        frames.for_each(|(frame, ingress)| self.prepare(ingress, frame, turn, &mut lanes));
-        for (standing, findings) in lanes.standings.iter().zip(&lanes.findings) {
-            if let Ok(Standing::ToFlow) = standing {
-                self.tracker.approach(&findings.place);
-            }
+    /// Takes frames through all stages and leaves none. `from` says by which device each came in.
+    fn pass(&mut self, frames: &mut Vec<Frame>, from: impl Fn(usize) -> u16, turn: Turn<'_>) {
+        let mut passed = 0;
+        while !frames.is_empty() {
+            passed += self.pass_lanes(frames, |lane| from(passed + lane), turn);
         }
+    }
+
+    /// Takes as many frames as there are lanes for through all stages, step by step. Returns how many that were.
+    fn pass_lanes(&mut self, frames: &mut Vec<Frame>, from: impl Fn(usize) -> u16, turn: Turn<'_>) -> usize {
+        let mut lanes = std::mem::take(&mut self.lanes);
+        frames.iter().take(HEADERS_AHEAD).for_each(|frame| prefetch(self.pool.bytes(frame)));
+        let mut count = 0;
+        while count < frames.len() && lanes.has_room() {
+            if let Some(ahead) = frames.get(count + HEADERS_AHEAD) {
+                prefetch(self.pool.bytes(ahead));
+            }
+            self.prepare((from(count), &mut frames[count]), turn, &mut lanes);
+            count += 1;
+        }
+        lanes.for_each_place(|place| self.tracker.approach(place));
+        lanes.seek(STEPS, |place| self.tracker.come_closer(place));
         self.tap.refresh();
         self.burst_ns = turn.now_ns;
-        let known = lanes.standings.iter().zip(&lanes.findings);
-        for ((frame, ingress), (standing, findings)) in lanes.frames.drain(..).zip(known) {
-            let (verdict, route) = match standing {
-                Err(reason) => (ended_early(*reason, turn.published), None),
-                Ok(Standing::Passed) => (passed_binding(turn.published), Some(&findings.route)),
-                Ok(Standing::ToFlow) => (self.judge_flow(ingress, findings, turn), Some(&findings.route)),
-                Ok(Standing::ToFragments) => {
-                    self.pass_part((ingress, frame), findings, turn);
-                    continue;
+        for (lane, frame) in frames.drain(..count).enumerate() {
+            let (standing, ingress) = (lanes.standings[lane], from(lane));
+            if let Ok(Standing::Plain) = standing {
+                if let Err(frame) = self.go_on(ingress, frame, &lanes.plains[lane], turn) {
+                    self.judge((ingress, frame), Ok(Standing::ToFlow), lanes.tell_plain(lane), turn);
                 }
-            };
-            self.reject(ingress, &verdict, (&frame, route), turn);
-            self.end(ingress, &verdict, (frame, route), turn.published);
+            } else {
+                self.judge((ingress, frame), standing, &lanes.findings[lanes.at[lane]], turn);
+            }
         }
         lanes.clear();
         self.lanes = lanes;
+        count
+    }
+
+    /// Judges a frame that has not gone the short way to its end, and ends it.
+    fn judge(
+        &mut self,
+        (ingress, frame): (u16, Frame),
+        standing: Result<Standing, DropReason>,
+        findings: &Findings,
+        turn: Turn<'_>,
+    ) {
+        let (verdict, route) = match standing {
+            Err(reason) => (ended_early(reason, turn.published), None),
+            Ok(Standing::Passed) => (passed_binding(turn.published), Some(&findings.route)),
+            Ok(Standing::Plain | Standing::ToFlow) => {
+                (self.judge_flow(ingress, findings, turn), Some(&findings.route))
+            }
+            Ok(Standing::ToFragments) => return self.pass_part((ingress, frame), findings, turn),
+            Ok(Standing::ToOwner(owner)) => return self.hand_to_owner(owner, ingress, frame),
+        };
+        self.reject(ingress, &verdict, (&frame, route), turn);
+        self.end(ingress, &verdict, (frame, route), turn.published);
     }
 
     /// Hands a frame to the worker that owns its flow.
@@ -133,9 +160,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// Asks for the headers of the next lanes.
-fn prefetch_headers<'a>(pool: &FramePool, frames: impl Iterator<Item = &'a Frame>) {
-    frames.take(LANES).for_each(|frame| prefetch(pool.bytes(frame)));
 }

@@ -2,6 +2,7 @@
 
 use super::Worker;
 use super::ingress::Turn;
+use super::plain::Plain;
 use crate::binding::{Passage, Sender};
 use crate::packet::{Checksum, Content, Fragment, IpPacket, Packet, ParseContext, TagsInFrame};
 use crate::published::Published;
@@ -11,27 +12,41 @@ use crate::verdict::{DropReason, Grounds, Verdict};
 use af_xdp::Frame;
 use meshgate_policy::{SegmentId, Stage};
 
-/// Frames that go through the stages side by side: lists in the same order. What is known of a frame is large, so it has a
-/// list of its own: each part is written once where it stays, and read there.
+/// What is found of frames that go through the stages side by side, in their order. It is large, so each part has a list of
+/// its own, is written once where it stays, and read there.
 #[derive(Default)]
 pub(super) struct Lanes {
-    /// The frames, each with the device it came in by.
-    pub(super) frames: Vec<(Frame, u16)>,
     /// Where each stands, or why it ended.
     pub(super) standings: Vec<Result<Standing, DropReason>>,
-    /// Places for as many as there may be frames.
+    /// Places for what is found of plain frames, for as many as there may be.
+    pub(super) plains: Vec<Plain>,
+    /// Places for what is found of others, which is more: for some, and one for a plain frame that does not go the short way
+    /// to its end.
     pub(super) findings: Vec<Findings>,
+    /// By lane: its place in `findings`, if its frame is not plain.
+    pub(super) at: Vec<usize>,
+    /// Places of `findings` that are taken.
+    taken: usize,
+    /// Lanes whose flow has not been found so far.
+    seeking: Vec<usize>,
 }
+
+/// Frames side by side that are not plain. What is found of more would not stay in the first-level cache.
+const FINDINGS: usize = 16;
 
 /// Where a frame stands after stages 1 and 2.
 #[derive(Clone, Copy)]
 pub(super) enum Standing {
+    /// It is plain, and perhaps its flow is settled.
+    Plain,
     /// ARP, neighbour discovery and the like: stage 2 alone decides.
     Passed,
     /// The rest is up to the flow and the rules.
     ToFlow,
     /// A part of a datagram: stage 3 comes first, in the order in which the frames came.
     ToFragments,
+    /// To another worker, which owns its flow.
+    ToOwner(usize),
 }
 
 /// Where a frame goes if it may.
@@ -56,25 +71,74 @@ pub(super) struct Findings {
     pub(super) place: FlowPlace,
 }
 
-/// Where a frame goes on after stage 2.
-enum Way {
-    /// Here.
-    On(Standing),
-    /// At another worker, which owns its flow.
-    ToOwner(usize),
-}
-
 impl Lanes {
     /// Returns room for so many frames, all memory taken now.
     pub(super) fn with_capacity(lanes: usize) -> Self {
-        let frames = Vec::with_capacity(lanes);
-        Self { frames, standings: Vec::with_capacity(lanes), findings: vec![Findings::default(); lanes] }
+        Self {
+            standings: Vec::with_capacity(lanes),
+            plains: vec![Plain::default(); lanes],
+            findings: vec![Findings::default(); FINDINGS + 1],
+            at: Vec::with_capacity(lanes),
+            taken: 0,
+            seeking: Vec::with_capacity(lanes),
+        }
+    }
+
+    /// Returns whether there is a place for another frame, whatever it may be.
+    pub(super) fn has_room(&self) -> bool {
+        self.taken < FINDINGS && self.standings.len() < self.plains.len()
+    }
+
+    /// Does something with each place where a flow is looked for.
+    #[inline]
+    pub(super) fn for_each_place(&mut self, mut act: impl FnMut(&mut FlowPlace)) {
+        for (lane, standing) in self.standings.iter().enumerate() {
+            match standing {
+                Ok(Standing::Plain) => act(&mut self.plains[lane].place),
+                Ok(Standing::ToFlow) => act(&mut self.findings[self.at[lane]].place),
+                _ => {}
+            }
+        }
+    }
+
+    /// Goes on with each search by `come_closer`, which says whether the flow is found; so many steps of those that need them.
+    #[inline]
+    pub(super) fn seek(&mut self, steps: usize, come_closer: impl Fn(&mut FlowPlace) -> bool) {
+        let Self { standings, plains, findings, at, seeking, .. } = self;
+        seeking.clear();
+        for (lane, standing) in standings.iter().enumerate() {
+            let is_found = match standing {
+                Ok(Standing::Plain) => come_closer(&mut plains[lane].place),
+                Ok(Standing::ToFlow) => come_closer(&mut findings[at[lane]].place),
+                _ => true,
+            };
+            if !is_found {
+                seeking.push(lane);
+            }
+        }
+        for _ in 1..steps {
+            seeking.retain(|lane| {
+                let place = match standings[*lane] {
+                    Ok(Standing::Plain) => &mut plains[*lane].place,
+                    _ => &mut findings[at[*lane]].place,
+                };
+                !come_closer(place)
+            });
+        }
+    }
+
+    /// Writes what the long way would have found of a plain frame to the place that is kept for that, and returns it.
+    pub(super) fn tell_plain(&mut self, lane: usize) -> &Findings {
+        let findings = &mut self.findings[FINDINGS];
+        self.plains[lane].tell(findings);
+        findings
     }
 
     /// Forgets what is there.
     pub(super) fn clear(&mut self) {
-        self.frames.clear();
         self.standings.clear();
+        self.at.clear();
+        self.taken = 0;
     }
 }
 
@@ -94,27 +158,27 @@ impl Default for Findings {
 }
 
 impl Worker {
-    /// Takes a frame through stages 1 and 2 and asks for the memory that stage 4 will read.
+    /// Takes a frame through stages 1 and 2 and asks for the memory that stage 4 will read. What is found is written to
+    /// the place of the next lane.
     #[inline]
-    pub(super) fn prepare(&mut self, ingress: u16, mut frame: Frame, turn: Turn<'_>, lanes: &mut Lanes) {
-        let findings = &mut lanes.findings[lanes.frames.len()];
-        let standing = match self.first_stages(ingress, &mut frame, turn, findings) {
-            Ok(Way::ToOwner(owner)) => return self.hand_to_owner(owner, ingress, frame),
-            Ok(Way::On(standing)) => Ok(standing),
-            Err(reason) => Err(reason),
+    pub(super) fn prepare(&mut self, (ingress, frame): (u16, &mut Frame), turn: Turn<'_>, lanes: &mut Lanes) {
+        let plain = &mut lanes.plains[lanes.standings.len()];
+        let standing = match self.prepare_plain(ingress, frame, turn, plain) {
+            Some(()) => Ok(Standing::Plain),
+            None => self.first_stages(ingress, frame, turn, &mut lanes.findings[lanes.taken]),
         };
+        lanes.at.push(lanes.taken);
+        lanes.taken += usize::from(!matches!(standing, Ok(Standing::Plain)));
         lanes.standings.push(standing);
-        lanes.frames.push((frame, ingress));
     }
 
-    #[inline]
     fn first_stages(
         &mut self,
         device: u16,
         frame: &mut Frame,
         turn: Turn<'_>,
         findings: &mut Findings,
-    ) -> Result<Way, DropReason> {
+    ) -> Result<Standing, DropReason> {
         let Findings { packet, route, place } = findings;
         self.parse(device, frame, packet)?;
         let bindings = &turn.published.bindings;
@@ -123,13 +187,13 @@ impl Worker {
             *place = self.tracker.locate(segment, ip);
             let owner = self.tracker.owner_of(place, self.crossings.workers());
             if owner != self.crossings.worker() && !turn.is_handed {
-                return Ok(Way::ToOwner(owner));
+                return Ok(Standing::ToOwner(owner));
             }
         }
         let egress = self.switch.route(bindings, Ingress { device, segment }, packet, turn.now_ns)?;
         let egress = bindings.receivers(egress, segment, packet)?;
         *route = Route { egress, segment, tags: packet.tags };
-        let Content::Ip(ip) = &packet.content else { return Ok(Way::On(Standing::Passed)) };
+        let Content::Ip(ip) = &packet.content else { return Ok(Standing::Passed) };
         if let Checksum::Partial(request) = ip.checksum {
             // Whoever finishes the checksum sums up to the end of the frame: padding must not be there.
             if let Some(bytes) = packet.unpadded_bytes() {
@@ -139,12 +203,12 @@ impl Worker {
         }
         if passage != Passage::ToRules {
             self.overhear(bindings, segment, packet, frame);
-            return Ok(Way::On(Standing::Passed));
+            return Ok(Standing::Passed);
         }
-        Ok(Way::On(match ip.fragment {
+        Ok(match ip.fragment {
             Fragment::Whole => Standing::ToFlow,
             Fragment::First { .. } | Fragment::Later { .. } => Standing::ToFragments,
-        }))
+        })
     }
 
     /// Returns the verdict of stages 4 to 7 on a packet.

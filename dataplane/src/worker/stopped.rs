@@ -4,12 +4,14 @@ use super::Worker;
 use super::crossing::Crossing;
 use crate::counters::WorkerCounters;
 use crate::verdict::DropReason;
+use std::sync::Arc;
 
 /// Takes from the workers, whose threads have ended, all that they hold.
 pub fn stop(workers: &mut [Worker]) {
     tell_balance(workers, "workers stop");
     for worker in workers.iter_mut() {
-        worker.tracker.stop();
+        let published = Arc::clone(worker.subscription.begin_burst());
+        worker.tracker.stop(worker.burst_ns, &published);
         worker.release_parts();
         worker.obey();
         worker.close_all();

@@ -1,9 +1,10 @@
 //! What the tracker does, in the plainest way: flows in a list that is searched, times that are compared, the oldest found
-//! by looking at all. It shares with the tracker what a single flow is and how it takes a packet ([`Flow`]), which the
-//! tests of exchanges hold against models of their own; not the table, its lists, its hash, its wheel or the classifier.
+//! by looking at all. It shares with the tracker where a single flow stands and how it takes a packet ([`FlowState`]), which
+//! the tests of exchanges hold against models of their own; not the table, how a flow is kept in it, its lists, its hash, its
+//! wheel or the classifier.
 
 use meshgate_dataplane::flow_table::{
-    Connection, Flow, FlowGrounds, FlowKey, FlowState, Opening, Pace, REFUSED_SHARE, REVERSED_MAX_NS,
+    Connection, FlowGrounds, FlowKey, FlowState, Opening, Pace, REFUSED_SHARE, REVERSED_MAX_NS,
     REVERSED_PACKETS_MAX, REVERSED_SHARE, SctpState, Sender, Standing, Step, TcpState, Timeouts,
     UNCONFIRMED_SHARE,
 };
@@ -11,7 +12,7 @@ use meshgate_dataplane::packet::{IpPacket, TcpFields, TcpFlags};
 use meshgate_dataplane::timing_wheel::{REVISIT_MAX_NS, TICK_NS};
 use meshgate_dataplane::tracker::Judged;
 use meshgate_dataplane::verdict::DropReason;
-use meshgate_policy::{Action, EndReason, Policy, PolicyKey, Protocol, RecordKind, RuleId, Stage};
+use meshgate_policy::{Action, EndReason, L4Key, Policy, PolicyKey, Protocol, RecordKind, RuleId, Stage};
 
 /// How a packet ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,85 @@ pub struct Recorded {
     pub forward: (u64, u64),
     pub reverse: (u64, u64),
     pub last_ns: u64,
+}
+
+/// Times of flows are told in whole milliseconds, rounded up.
+const MILLISECOND_NS: u64 = 1_000_000;
+
+/// A flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Flow {
+    key: FlowKey,
+    initiator: Sender,
+    state: FlowState,
+    grounds: FlowGrounds,
+    l4: L4Key,
+    last_ns: u64,
+    reported_ns: u64,
+    /// Whether a packet has come since it was reported.
+    has_news: bool,
+    /// Of the low and the high side.
+    paces: [Pace; 2],
+}
+
+impl Flow {
+    fn begun(
+        key: FlowKey,
+        initiator: Sender,
+        state: FlowState,
+        grounds: FlowGrounds,
+        packet: &Judged<'_>,
+    ) -> Self {
+        let now_ns = told(packet.now_ns);
+        let paces = [Pace::default(); 2];
+        let l4 = packet.ip.l4;
+        Self {
+            key,
+            initiator,
+            state,
+            grounds,
+            l4,
+            last_ns: now_ns,
+            reported_ns: now_ns,
+            has_news: false,
+            paces,
+        }
+    }
+
+    fn pace(&self, side: Sender) -> Pace {
+        self.paces[usize::from(side == Sender::High)]
+    }
+
+    fn count(&mut self, side: Sender, bytes: u32, tcp_flags: u8, now_ns: u64) {
+        let pace = &mut self.paces[usize::from(side == Sender::High)];
+        (pace.packets, pace.bytes) = (pace.packets + 1, pace.bytes + u64::from(bytes));
+        pace.tcp_flags |= tcp_flags;
+        (self.last_ns, self.has_news) = (told(now_ns), true);
+    }
+
+    fn step(&mut self, packet: &IpPacket, sender: Sender) -> Step {
+        let asks = packet.l4.source_port == self.l4.source_port;
+        let is_in_turn = !packet.l4.protocol.is_icmp() || asks == (sender == self.initiator);
+        self.state.step(packet, (sender, self.initiator), is_in_turn)
+    }
+
+    fn timeout_ns(&self, timeouts: &Timeouts) -> u64 {
+        timeouts.of(&self.state, self.key.protocol())
+    }
+
+    fn idle_at_ns(&self, timeouts: &Timeouts) -> u64 {
+        self.last_ns + self.timeout_ns(timeouts)
+    }
+
+    fn policy_key(&self) -> PolicyKey {
+        let (source, destination) =
+            (self.key.side(self.initiator).0, self.key.side(self.initiator.other()).0);
+        PolicyKey { segment: self.key.segment(), source, destination, l4: self.l4 }
+    }
+}
+
+fn told(now_ns: u64) -> u64 {
+    now_ns.div_ceil(MILLISECOND_NS) * MILLISECOND_NS
 }
 
 /// A flow, since when it has its standing, and when it is looked at.
@@ -146,6 +226,8 @@ impl Model {
         if self.room_for(standing).is_err() {
             return End::Drop(DropReason::FlowTableFull);
         }
+        // The record of its beginning tells of this packet.
+        flow.has_news = false;
         let grounds = flow.grounds;
         self.record(&flow, RecordKind::Start, EndReason::None);
         self.turn += 1;
@@ -181,7 +263,7 @@ impl Model {
             return self.continue_reversed(at, sender, opening, packet);
         }
         let flow = &mut self.flows[at].flow;
-        let (before, timeout_ns) = (*flow, self.timeouts.of(flow));
+        let (before, timeout_ns) = (*flow, flow.timeout_ns(&self.timeouts));
         match flow.step(packet.ip, sender) {
             Step::Pass => self.pass(at, sender, timeout_ns, packet),
             Step::Restart => {
@@ -199,7 +281,7 @@ impl Model {
     fn pass(&mut self, at: usize, sender: Sender, timeout_before_ns: u64, packet: &Judged<'_>) -> End {
         let flow = &mut self.flows[at].flow;
         flow.count(sender, packet.ip.ip_bytes, packet.tcp_flags(), packet.now_ns);
-        let (rule, timeout_ns) = (flow.grounds.rule_id(), self.timeouts.of(flow));
+        let (rule, timeout_ns) = (flow.grounds.rule_id(), flow.timeout_ns(&self.timeouts));
         self.settle(at);
         if timeout_ns < timeout_before_ns {
             self.schedule(at, packet.now_ns);
@@ -231,7 +313,7 @@ impl Model {
             self.flows.remove(at);
             return self.begin(flow.key, sender, packet, policy);
         }
-        self.flows[at].flow.last_ns = packet.now_ns;
+        self.flows[at].flow.last_ns = told(packet.now_ns);
         End::Drop(cut_reason(&flow.grounds))
     }
 
@@ -246,7 +328,7 @@ impl Model {
             if !may_confirm || connection.step(&tcp, sender, sender) != Step::Pass {
                 return invalid;
             }
-            let timeout_ns = self.timeouts.of(flow);
+            let timeout_ns = flow.timeout_ns(&self.timeouts);
             flow.state = FlowState::Tcp(connection);
             return self.pass(at, sender, timeout_ns, packet);
         }
@@ -286,7 +368,7 @@ impl Model {
             return;
         }
         let flow = &mut self.flows[at].flow;
-        (flow.state, flow.last_ns) = (FlowState::Refused, now_ns);
+        (flow.state, flow.last_ns) = (FlowState::Refused, told(now_ns));
         self.settle(at);
         self.schedule(at, now_ns);
     }
@@ -325,11 +407,12 @@ impl Model {
             return;
         }
         if !is_refused && now_ns >= flow.reported_ns + self.active_report_ns {
-            if flow.last_ns > flow.reported_ns {
+            if flow.has_news {
                 let flow = self.flows[at].flow;
                 self.record(&flow, RecordKind::Active, EndReason::None);
             }
-            self.flows[at].flow.reported_ns = now_ns;
+            let flow = &mut self.flows[at].flow;
+            (flow.reported_ns, flow.has_news) = (told(now_ns), false);
         }
         self.schedule(at, now_ns);
     }

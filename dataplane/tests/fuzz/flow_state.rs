@@ -131,6 +131,7 @@ impl Pair {
         let in_force = InForce { policy, generation: published.generation };
         let expected = self.model.judge(&packet, packet.is_stateless(), in_force);
         assert_eq!(end, expected, "{ip:?}");
+        self.tracker.hand_on();
         self.compare_records();
     }
 
@@ -181,7 +182,7 @@ impl Pair {
 
     fn stop(mut self) {
         self.wait(0, 0);
-        self.tracker.stop();
+        self.tracker.stop(self.now_ns, &policies()[self.policy].1);
         self.model.stop();
         let (mut records, mut expected) = (self.records(), std::mem::take(&mut self.model.records));
         records.sort();

@@ -135,13 +135,14 @@ impl Hard {
 impl Hard {
     /// Returns what the compiler may spend.
     fn budget(&self) -> ColumnBudget {
-        let ColumnBudget { cells_max, steps_max, merges_max, ranks_max } = ColumnBudget::default();
+        let ColumnBudget { cells_max, steps_max, merges_max, ranks_max, .. } = ColumnBudget::default();
         let times = self.budget as usize;
         ColumnBudget {
             cells_max: cells_max.saturating_mul(self.budget.into()),
             steps_max: steps_max.saturating_mul(self.budget.into()),
             merges_max: merges_max.saturating_mul(times),
             ranks_max: ranks_max.saturating_mul(times),
+            ..ColumnBudget::default()
         }
     }
 }

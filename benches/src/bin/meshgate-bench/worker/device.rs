@@ -8,6 +8,7 @@
 
 use af_xdp::{Frame, FramePool};
 use meshgate_dataplane::device::{BURST_FRAMES, Device};
+use meshgate_dataplane::worker::EGRESS_FRAMES_MAX;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -34,13 +35,14 @@ pub struct PreparedDevice {
     /// Place of the next frame in `load`.
     at: usize,
     /// Frames that were sent, until `flush`.
-    sent: Vec<Frame>,
+    sent: VecDeque<Frame>,
 }
 
 /// Returns a device, and where to put what it delivers. An endless load is the last one.
 pub fn prepared() -> (PreparedDevice, Sender<Load>) {
     let (sender, loads) = channel();
-    let sent = Vec::with_capacity(4 * BURST_FRAMES);
+    // It changes places with the worker's queue, which has as much room.
+    let sent = VecDeque::with_capacity(EGRESS_FRAMES_MAX);
     (PreparedDevice { loads, load: Load::default(), at: 0, sent }, sender)
 }
 
@@ -65,12 +67,11 @@ impl Device for PreparedDevice {
         }
         let before = burst.len();
         for bytes in self.load.frames[self.at..].iter().take(BURST_FRAMES - before) {
-            let Some(mut frame) = pool.allocate() else { break };
-            if pool.write(&mut frame, bytes).is_err() {
-                pool.release(frame);
-                break;
-            }
+            let Some(frame) = pool.allocate() else { break };
             burst.push(frame);
+            // Where it stays. A frame of 64 bytes fits into any chunk.
+            let written = burst.last_mut().map(|frame| pool.write(frame, bytes));
+            debug_assert!(written.is_some_and(|written| written.is_ok()), "there is room for it");
         }
         let received = burst.len() - before;
         self.at += received;
@@ -79,7 +80,11 @@ impl Device for PreparedDevice {
 
     fn send(&mut self, _pool: &mut FramePool, frames: &mut VecDeque<Frame>) -> usize {
         let count = frames.len();
-        self.sent.extend(frames.drain(..));
+        if self.sent.is_empty() {
+            std::mem::swap(&mut self.sent, frames);
+        } else {
+            self.sent.append(frames);
+        }
         count
     }
 
