@@ -16,8 +16,12 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("meshgate-proto", &["meshgate-policy"]),
     ("af_xdp", &[]),
     ("flow_ring", &["meshgate-policy"]),
-    ("meshgate-dataplane", &["meshgate-policy", "meshgate-proto", "af_xdp", "flow_ring"]),
-    ("meshgate-control", &["meshgate-policy", "meshgate-proto"]),
+    ("meshgate-classifier", &["meshgate-policy"]),
+    (
+        "meshgate-dataplane",
+        &["meshgate-policy", "meshgate-proto", "meshgate-classifier", "af_xdp", "flow_ring"],
+    ),
+    ("meshgate-control", &["meshgate-policy", "meshgate-proto", "meshgate-classifier"]),
     ("meshgate-cli", &["meshgate-policy", "meshgate-proto"]),
     ("meshgate-learner", &["meshgate-policy", "meshgate-proto", "flow_ring"]),
     (

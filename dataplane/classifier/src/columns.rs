@@ -60,8 +60,14 @@ pub struct ColumnBudget {
 
 impl ColumnBudget {
     /// Merges as little as there is to merge.
-    pub const NONE: Self =
-        Self { cells_max: 0, steps_max: 0, merges_max: 0, ranks_max: 0, plain_blocks_max: 0, set_words_max: 0 };
+    pub const NONE: Self = Self {
+        cells_max: 0,
+        steps_max: 0,
+        merges_max: 0,
+        ranks_max: 0,
+        plain_blocks_max: 0,
+        set_words_max: 0,
+    };
 }
 
 impl ColumnBudget {
@@ -219,6 +225,9 @@ impl Numbers {
     }
 }
 
+/// L4 classes up to which programs are near.
+const NEAR_L4_CLASSES: u32 = 1 << 11;
+
 /// What a pair of forms takes.
 #[derive(Clone, Copy)]
 struct Cost {
@@ -230,7 +239,7 @@ struct Cost {
 }
 
 impl Cost {
-    fn of(source: &Columns, destination: &Columns, source_atoms: usize) -> Self {
+    fn of(source: &Columns, destination: &Columns, source_atoms: usize, l4_classes: u32) -> Self {
         let blocks_a_row = destination.set_of_column.len().div_ceil(BLOCK_CELLS);
         let blocks = source.set_of_column.len() * blocks_a_row;
         let steps = source_atoms * destination.sets.len() + (source_atoms + source.sets.len()) * blocks_a_row;
@@ -242,6 +251,8 @@ impl Cost {
             0x1_0000..0x8_0000 => 6,
             _ => 9,
         };
+        // A rank is a second one where programs are long.
+        let distance = distance + if l4_classes > NEAR_L4_CLASSES { 4 } else { 0 };
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         Self {
             cells: count(blocks * BLOCK_CELLS),
@@ -315,7 +326,13 @@ impl Limits {
 impl Forms {
     /// Returns the forms of both sides, whose rules name these atoms: first those within the budget, the fastest
     /// first, then that which merges least; or, if sets of ranks cost so much to read, only those that cost less.
-    pub(super) fn weigh(classes: &Classes, named: &Named, budget: ColumnBudget, sets: Option<u64>) -> Self {
+    pub(super) fn weigh(
+        classes: &Classes,
+        named: &Named,
+        budget: ColumnBudget,
+        l4_classes: u32,
+        sets: Option<u64>,
+    ) -> Self {
         let (has_sets, reading_max) = (sets.is_some(), sets.unwrap_or(u64::MAX));
         let Named([is_source, is_destination]) = named;
         let source = OneSide::new(classes, is_source);
@@ -327,8 +344,9 @@ impl Forms {
             OneSide::new(classes, is_destination).forms()
         };
         let pairs = (0..sources.len()).flat_map(|s| (0..destinations.len()).map(move |d| (s, d)));
-        let mut costs: Vec<(Cost, (usize, usize))> =
-            pairs.map(|(s, d)| (Cost::of(&sources[s], &destinations[d], source.atoms), (s, d))).collect();
+        let mut costs: Vec<(Cost, (usize, usize))> = pairs
+            .map(|(s, d)| (Cost::of(&sources[s], &destinations[d], source.atoms, l4_classes), (s, d)))
+            .collect();
         // Where nothing is merged, programs are no more than rules and memberships.
         let unmerged = (sources.len() - 1, destinations.len() - 1);
         costs.retain(|(cost, _)| cost.is_within(budget) && cost.reading < reading_max);

@@ -10,8 +10,8 @@ use super::l4_program::PROGRAM_RANKS_MAX;
 use super::matrix::{
     ATOM_CELLS_MAX, BLOCKS_MAX, L4Shape, Matrix, NUMBERS_MAX, RankedRule, Sides, WholeMatrix,
 };
-use super::store::Rows;
 use super::rank_sets::{self, RankSets, SetRules};
+use super::store::Rows;
 use super::{ByColumns, ClassColumns, Classifier, Judge};
 use meshgate_policy::limits::{ENDPOINTS_MAX, GROUPS_MAX, GROUPS_PER_ENDPOINT_MAX, RULES_MAX};
 use meshgate_policy::{Action, Decision, IntraGroup, Policy, RuleId, SegmentId, Stage};
@@ -151,7 +151,11 @@ impl<'a> Compilation<'a> {
     }
 
     /// Returns how ranks come from the cells of columns, and the leaf of each class on either side.
-    pub(super) fn by_columns(&self, [source, destination]: [&Columns; 2], filled: Filled) -> (Judge, [Vec<u32>; 2]) {
+    pub(super) fn by_columns(
+        &self,
+        [source, destination]: [&Columns; 2],
+        filled: Filled,
+    ) -> (Judge, [Vec<u32>; 2]) {
         let Filled { enforced, shadow, row_of_column } = filled;
         let count = [source.set_of_column.len(), destination.set_of_column.len()];
         let rows = source.of_class.iter().map(|column| row_of_column[*column as usize]).collect();
@@ -164,8 +168,13 @@ impl<'a> Compilation<'a> {
     /// Returns what reading sets of ranks would cost, if they may be made.
     pub(super) fn reading_of_sets(&self, addresses: &Addresses, words_max: usize) -> Option<u64> {
         let ranks = usize::from(self.no_rule()) + 1;
-        let classes = 2 * addresses.classes.atoms.len() + self.l4_classes.count() as usize;
-        rank_sets::reading(ranks, classes, words_max)
+        let (classes, l4_classes) = (addresses.classes.atoms.len(), self.l4_classes.count() as usize);
+        rank_sets::reading(ranks, classes, l4_classes, words_max)
+    }
+
+    /// Returns how many classes of protocol, port and type there are.
+    pub(super) fn l4_classes(&self) -> u32 {
+        self.l4_classes.count()
     }
 
     /// Returns how ranks come from sets of them, and the leaf of each class on either side.

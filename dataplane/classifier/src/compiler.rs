@@ -144,7 +144,7 @@ impl Plan {
         let made = if sets.is_some() && fitting == Some(None) {
             None
         } else {
-            let forms = Forms::weigh(&addresses.classes, &named, budget, sets);
+            let forms = Forms::weigh(&addresses.classes, &named, budget, compilation.l4_classes(), sets);
             let fill = |columns: [&Columns; 2], limits| compilation.fill(columns, limits);
             forms.first_that_fits(budget.limits(size), fitting.flatten(), fill)?
         };
@@ -161,7 +161,11 @@ impl Plan {
     }
 
     /// Returns the classifier.
-    fn finish(&self, compilation: Compilation<'_>, filled: Option<Filled>) -> Result<Classifier, CompileError> {
+    fn finish(
+        &self,
+        compilation: Compilation<'_>,
+        filled: Option<Filled>,
+    ) -> Result<Classifier, CompileError> {
         let judge = match self.chosen.as_ref().zip(filled) {
             Some((chosen, filled)) => compilation.by_columns(chosen.columns.each_ref(), filled),
             None => compilation.by_sets(&self.addresses),

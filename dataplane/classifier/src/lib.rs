@@ -76,6 +76,7 @@
 //! programs.ranks:  [u16]       for each program the rank of each L4 class
 //! ends:            [Decision]  one a rank
 //! ```
+#![forbid(unsafe_code)]
 
 mod address_trie;
 mod addresses;
@@ -98,8 +99,8 @@ pub use compiler::Compiler;
 use l4_class::L4Classes;
 use matrix::Matrix;
 use meshgate_policy::{Decision, Policy, PolicyKey, SegmentId, ShadowDecision};
-use rank_sets::RankSets;
 pub use proof::{Difference, Proof, ProofBudget};
+use rank_sets::RankSets;
 use std::net::IpAddr;
 
 /// Keys that are staged together: a burst of the worker. Their walks are 3 KiB of stack.

@@ -15,11 +15,11 @@
 //! It takes time with the number of rules, in steps of 256, and memory with the product of rules and classes: policies of
 //! some hundred rules are judged so where columns would be many, larger ones never are.
 
-use super::store::Rows;
+use super::Rank;
 use super::classes::Classes;
 use super::l4_class::L4Matches;
-use super::Rank;
 use super::matrix::RankedRule;
+use super::store::Rows;
 use wide::i64x4;
 
 /// Bits of a word.
@@ -63,17 +63,19 @@ fn steps_of(ranks: usize) -> usize {
     ranks.div_ceil(STEP_WORDS * WORD_BITS)
 }
 
-/// Returns what a look-up costs where there are so many ranks, and so many classes of addresses, on both sides, and of L4 keys,
-/// in the unit in which forms of columns are weighed; nothing where sets are not made.
-pub(super) fn reading(ranks: usize, classes: usize, words_max: usize) -> Option<u64> {
-    let words = classes.checked_mul(steps_of(ranks) * STEP_WORDS)?;
-    (ranks <= RANKS_MAX && words <= words_max).then_some(READING + READING_A_STEP * steps_of(ranks) as u64)
+/// Returns what a look-up costs where there are so many ranks, and so many classes of addresses and of L4 keys, in the unit in which forms of columns are weighed; nothing where sets are not made.
+pub(super) fn reading(ranks: usize, classes: usize, l4_classes: usize, words_max: usize) -> Option<u64> {
+    let words = |classes: usize| classes.checked_mul(steps_of(ranks) * STEP_WORDS);
+    let far = if words(l4_classes)? * size_of::<u64>() > NEAR_BYTES { READING_FAR } else { 0 };
+    (ranks <= RANKS_MAX && words(2 * classes + l4_classes)? <= words_max)
+        .then_some(READING + READING_A_STEP * steps_of(ranks) as u64 + far)
 }
 
 /// What a look-up costs with sets of one step more, in the unit of forms of columns.
 const READING_A_STEP: u64 = 4;
-/// What it costs beside.
+/// What it costs beside, and more where the sets of L4 classes are far.
 const READING: u64 = 12;
+const READING_FAR: u64 = 8;
 
 impl RankSets {
     /// Returns the sets of a policy's rules, and the set of each class of addresses as a source and as a destination.
@@ -90,7 +92,10 @@ impl RankSets {
             let number = |atoms: &Vec<u32>| {
                 set.fill(0);
                 insert(&mut set, last);
-                atoms.iter().flat_map(|atom| &of_atom[*atom as usize]).for_each(|rank| insert(&mut set, *rank));
+                atoms
+                    .iter()
+                    .flat_map(|atom| &of_atom[*atom as usize])
+                    .for_each(|rank| insert(&mut set, *rank));
                 sets.number_of(&set)
             };
             let of_class = classes.atoms.iter().map(number).collect();
@@ -140,7 +145,9 @@ impl RankSets {
         if self.is_l4_far {
             // Sets that are far away are asked for all at once; each is on two cache lines at most.
             let touched = l4[..ranks.len()].iter().map(|l4| &l4_sets[*l4 as usize]);
-            std::hint::black_box(touched.fold(0, |sum, set| sum ^ set[0][0] ^ set[STEPS - 1][STEP_WORDS - 1]));
+            std::hint::black_box(
+                touched.fold(0, |sum, set| sum ^ set[0][0] ^ set[STEPS - 1][STEP_WORDS - 1]),
+            );
         }
         for ((walk, l4), rank) in walks.iter().zip(l4).zip(ranks) {
             let sets = [&sources[walk[0] as usize], &destinations[walk[1] as usize], &l4_sets[*l4 as usize]];
@@ -149,7 +156,8 @@ impl RankSets {
             for (at, both) in both.iter_mut().enumerate() {
                 let common = common(&mask[at], sets.map(|set| &set[at]));
                 *both = common;
-                empty |= i64x4::from(common.map(u64::cast_signed)).simd_eq(i64x4::ZERO).to_bitmask() << (at * STEP_WORDS);
+                empty |= i64x4::from(common.map(u64::cast_signed)).simd_eq(i64x4::ZERO).to_bitmask()
+                    << (at * STEP_WORDS);
             }
             let word = empty.trailing_ones() as usize % (STEPS * STEP_WORDS);
             *rank = rank_of(word, both.as_flattened()[word]);

@@ -26,6 +26,8 @@ struct Census {
     ties: u64,
     shadows: u64,
     ipv6: u64,
+    /// Policies that are judged by sets of ranks.
+    sets: u64,
 }
 
 impl Census {
@@ -55,6 +57,7 @@ impl Census {
             ties: self.ties + other.ties,
             shadows: self.shadows + other.shadows,
             ipv6: self.ipv6 + other.ipv6,
+            sets: self.sets + other.sets,
         }
     }
 }
@@ -69,9 +72,11 @@ fn compare(seed: u64, census: &mut Census) {
     let policy = generator::policy(&mut random);
     let cells_max = random.pick(&[0, 0, 100, 400, 2_000, 1 << 20]);
     let plain_blocks_max = random.pick(&[0, 1, 1 << 14]);
-    let budget = ColumnBudget { cells_max, plain_blocks_max, ..ColumnBudget::default() };
+    let set_words_max = random.pick(&[0, 1 << 21]);
+    let budget = ColumnBudget { cells_max, plain_blocks_max, set_words_max, ..ColumnBudget::default() };
     let classifier =
         Classifier::compile_within(&policy, budget).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    census.sets += u64::from(classifier.footprint().columns_per_class == [0, 0]);
     let boundaries = Boundaries::of(&policy);
     let keys: Vec<PolicyKey> = (0..PACKETS_PER_POLICY).map(|_| boundaries.packet(&mut random)).collect();
     let mut judgements: Vec<Judgement> = keys.iter().map(|key| classifier.classify(key)).collect();
@@ -114,7 +119,7 @@ fn the_classifier_says_what_the_linear_scan_says() {
     let share = |part: u64| part as f64 / census.pairs as f64 * 100.0;
     println!(
         "{} policies, {} pairs: rules {:.1} %, membership {:.1} %, default {:.1} %, three matches {:.1} %, \
-         ties {:.1} %, shadow differs {:.1} %, IPv6 {:.1} %",
+         ties {:.1} %, shadow differs {:.1} %, IPv6 {:.1} %; {} policies by sets of ranks",
         policies,
         census.pairs,
         share(census.rules),
@@ -124,12 +129,14 @@ fn the_classifier_says_what_the_linear_scan_says() {
         share(census.ties),
         share(census.shadows),
         share(census.ipv6),
+        census.sets,
     );
     assert!(census.pairs >= pairs);
     assert!(share(census.rules) >= 40.0, "too few packets meet a rule");
     assert!(share(census.membership) >= 5.0 && share(census.default) >= 5.0, "a stage is hardly tested");
     assert!(share(census.three_matches) >= 5.0 && share(census.ties) >= 5.0, "order is hardly tested");
     assert!(share(census.shadows) >= 3.0 && share(census.ipv6) >= 20.0, "shadow or IPv6 is hardly tested");
+    assert!(census.sets * 20 >= policies, "sets of ranks are hardly tested");
 }
 
 #[test]

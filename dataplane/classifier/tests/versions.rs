@@ -24,7 +24,8 @@ fn budget(random: &mut Random) -> ColumnBudget {
     let cells_max = random.pick(&[0, 400, 2_000, 1 << 20]);
     let merges_max = random.pick(&[0, 1, 4, 64]);
     let plain_blocks_max = random.pick(&[0, 4, 1 << 14]);
-    ColumnBudget { cells_max, merges_max, plain_blocks_max, ..ColumnBudget::default() }
+    let set_words_max = random.pick(&[0, 1 << 21]);
+    ColumnBudget { cells_max, merges_max, plain_blocks_max, set_words_max, ..ColumnBudget::default() }
 }
 
 /// Compares the answers of a classifier with the linear scan.
