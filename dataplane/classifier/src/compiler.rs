@@ -73,11 +73,17 @@ impl Kept {
             return Plan::draw(compilation, compilation.addresses()?, budget, Some(tried));
         }
         if plan.named.contains(&compilation.named()) && tried.hold_for(compilation, &plan.addresses) {
-            let Some(chosen) = &plan.chosen else { return Ok((plan, None)) };
-            match compilation.fill(chosen.columns.each_ref(), chosen.limits) {
-                Err(error) if error.is_of_the_form() => {}
+            let sets = compilation.reading_of_sets(&plan.addresses, budget.set_words_max);
+            match plan
+                .chosen
+                .as_ref()
+                .map(|chosen| compilation.fill(chosen.columns.each_ref(), chosen.limits))
+            {
+                // Rules that were added may be more than sets hold, or need more than columns may take.
+                None if sets.is_none() => {}
+                Some(Err(error)) if error.is_of_the_form() => {}
                 filled => {
-                    let filled = Some(filled?);
+                    let filled = filled.transpose()?;
                     return Ok((plan, filled));
                 }
             }

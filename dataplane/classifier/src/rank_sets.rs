@@ -81,6 +81,7 @@ impl RankSets {
     /// Returns the sets of a policy's rules, and the set of each class of addresses as a source and as a destination.
     pub(super) fn of(rules: &SetRules<'_>, classes: &Classes, atoms: u32) -> (Self, [Vec<u32>; 2]) {
         let last = usize::from(rules.no_rule);
+        debug_assert!(last < RANKS_MAX, "`reading` refuses more");
         let steps = steps_of(last + 1);
         let words = steps * STEP_WORDS;
         let all = || rules.enforced.iter().chain(rules.shadow);

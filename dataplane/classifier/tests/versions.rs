@@ -9,7 +9,7 @@ mod generator;
 use edits::Edit;
 use generator::{Boundaries, Random};
 use meshgate_classifier::{Classifier, ColumnBudget, Compiler, Judgement};
-use meshgate_policy::{Policy, PolicyKey};
+use meshgate_policy::{Policy, PolicyKey, Rule, RuleId};
 use std::sync::Arc;
 
 /// Policies that versions begin with.
@@ -77,4 +77,29 @@ fn what_is_kept_leads_to_the_tables_of_a_full_rebuild() {
     }
     println!("{} versions, {same} of the same tables, {within} with an edit of one rule's own", 2 * POLICIES);
     assert!(same > POLICIES && within > POLICIES / 2, "{same} the same, {within} within");
+}
+
+#[test]
+fn sets_that_become_too_large_are_given_up() {
+    let mut random = Random::new(3);
+    let small =
+        (0..).map(|_| generator::policy(&mut random)).find(|policy| policy.rules.len() == 40).unwrap();
+    let with_rules = |count: u32| {
+        let mut policy = small.clone();
+        let rule =
+            |at: u32| Rule { id: RuleId(at + 1), ..small.rules[at as usize % small.rules.len()].clone() };
+        policy.rules = (0..count).map(rule).collect();
+        policy.rules.sort_by_key(Rule::order);
+        Arc::new(policy)
+    };
+    let budget = ColumnBudget { cells_max: 0, ..ColumnBudget::default() };
+    let mut compiler = Compiler::within(budget);
+    let mut has_sets = Vec::new();
+    for count in [4_000, 4_070, 4_096, 4_200] {
+        let policy = with_rules(count);
+        let classifier = compiler.compile(&policy).unwrap();
+        has_sets.push(classifier.footprint().columns_per_class == [0, 0]);
+        compare(&policy, &classifier, &mut random);
+    }
+    assert_eq!(has_sets, [true, true, false, false]);
 }
