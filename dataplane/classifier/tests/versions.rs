@@ -80,7 +80,7 @@ fn what_is_kept_leads_to_the_tables_of_a_full_rebuild() {
 }
 
 #[test]
-fn sets_that_become_too_large_are_given_up() {
+fn sets_of_every_length_are_right_and_those_that_become_too_large_are_given_up() {
     let mut random = Random::new(3);
     let small =
         (0..).map(|_| generator::policy(&mut random)).find(|policy| policy.rules.len() == 40).unwrap();
@@ -95,11 +95,11 @@ fn sets_that_become_too_large_are_given_up() {
     let budget = ColumnBudget { cells_max: 0, ..ColumnBudget::default() };
     let mut compiler = Compiler::within(budget);
     let mut has_sets = Vec::new();
-    for count in [4_000, 4_070, 4_096, 4_200] {
+    for count in [200, 300, 600, 900, 2_000, 4_000, 4_070, 4_096, 4_200] {
         let policy = with_rules(count);
         let classifier = compiler.compile(&policy).unwrap();
         has_sets.push(classifier.footprint().columns_per_class == [0, 0]);
         compare(&policy, &classifier, &mut random);
     }
-    assert_eq!(has_sets, [true, true, false, false]);
+    assert_eq!(has_sets, [true, true, true, true, true, true, true, false, false]);
 }
