@@ -43,7 +43,9 @@ def prepare(kind):
     for part in parts:
         os.makedirs(os.path.dirname(f"{copy}/{part}"), exist_ok=True)
         if os.path.isdir(f"{root}/{part}"):
-            shutil.copytree(f"{root}/{part}", f"{copy}/{part}", ignore=shutil.ignore_patterns("target"))
+            # With the time of now: what cargo built of a mutant must not pass for a build of the original.
+            shutil.copytree(f"{root}/{part}", f"{copy}/{part}", ignore=shutil.ignore_patterns("target"),
+                            copy_function=shutil.copy)
         else:
             shutil.copy2(f"{root}/{part}", f"{copy}/{part}")
     shutil.copy2(f"{root}/Cargo.lock", copy)

@@ -17,9 +17,10 @@ use crate::keeper::trial::Trial;
 use crate::leases::LeaseBook;
 use crate::policy_book::{BookFault, Change, Difference, PolicyBook, diff, warnings};
 use crate::store::{NewVersion, Store, StoreError, StoredVersion};
+use meshgate_classifier::Classifier;
 use meshgate_policy::{Digest, Name, PolicyVersion, RuleId};
 use std::sync::{Arc, PoisonError, RwLock};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 /// Bytes of the longest comment of a commit.
 pub const COMMENT_BYTES_MAX: usize = 1_024;
@@ -105,6 +106,8 @@ pub struct Keeper {
     leases: std::sync::Mutex<LeaseBook>,
     /// What compiles the next version.
     trial: Trial,
+    /// Whose turn it is to ask what a write would do.
+    planning: Arc<Semaphore>,
     /// Held during a write; the audit trail goes on from here.
     writing: Mutex<Head>,
 }
@@ -120,7 +123,8 @@ impl Keeper {
         let decided = watch::Sender::new(store.newest_decision().await?);
         let (newest, writing) = (RwLock::new(newest), Mutex::new(head));
         let (leases, trial) = Default::default();
-        Ok(Arc::new(Self { store, distributor, newest, decided, leases, trial, writing }))
+        let planning = Arc::new(Semaphore::new(1));
+        Ok(Arc::new(Self { store, distributor, newest, decided, leases, trial, planning, writing }))
     }
 
     /// Returns the store, for what is not policy.
@@ -159,10 +163,15 @@ impl Keeper {
         changes: Vec<Change>,
         expected_version: Option<PolicyVersion>,
     ) -> Result<Plan, KeeperFault> {
-        let (newest, trial) = (self.newest(), self.trial.clone());
+        // One at a time, and whoever hangs up before its turn is gone: a commit must find threads for its own work.
+        let turn = Arc::clone(&self.planning).acquire_owned().await.map_err(|_| KeeperFault::Stopping)?;
+        let newest = self.newest();
         let plan = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
             let next = newest.book.apply(changes, expected_version)?;
-            trial.compile(&next)?;
+            if next.changed {
+                Classifier::compile(next.book.policy()).map_err(BookFault::Compile)?;
+            }
             Ok(Plan {
                 base: newest.book.version(),
                 differences: diff(newest.book.authored(), next.book.authored()),

@@ -70,7 +70,15 @@ impl Host {
         compiler: &mut Compiler,
         policy: &Arc<Policy>,
     ) -> Result<Published, ApplyError> {
-        self.prove(policy, compiler.compile(policy)?)
+        match self.prove(policy, compiler.compile(policy)?) {
+            Err(ApplyError::Difference(difference)) => {
+                // What was kept may be at fault, and must not stand in the way of later versions.
+                tracing::error!(%difference, "compiled once more, from the beginning");
+                *compiler = Compiler::default();
+                self.prove(policy, compiler.compile(policy)?)
+            }
+            proven => proven,
+        }
     }
 
     fn prove(&self, policy: &Policy, classifier: Classifier) -> Result<Published, ApplyError> {

@@ -3,7 +3,7 @@
 use super::{COMMENT_BYTES_MAX, Event, Keeper, KeeperFault, Kept, Write};
 use crate::clock::now_ns;
 use crate::leases::{LeaseBook, Settling};
-use crate::policy_book::Change;
+use crate::policy_book::{BookFault, Change};
 use crate::report::Lease;
 use meshgate_policy::Name;
 use std::collections::HashSet;
@@ -28,7 +28,9 @@ impl Keeper {
             return;
         }
         let Err(error) = self.commit_leases(changes.clone()).await else { return };
-        if changes.len() == 1 || !matches!(error, KeeperFault::Book(_)) {
+        // A policy that no host could compile is at fault as a whole.
+        let is_of_one = matches!(&error, KeeperFault::Book(fault) if !matches!(fault, BookFault::Compile(_)));
+        if changes.len() == 1 || !is_of_one {
             tracing::warn!(%error, "leases not committed");
             return;
         }

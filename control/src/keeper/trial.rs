@@ -5,7 +5,7 @@ use meshgate_classifier::Compiler;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Compiles what is about to become a version.
+/// Compiles what is about to become a version. Only writers ask, one at a time, so that nobody waits for the lock.
 #[derive(Clone, Default)]
 pub(super) struct Trial(Arc<Mutex<Compiler>>);
 

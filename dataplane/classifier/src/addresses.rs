@@ -7,6 +7,9 @@ use super::classes::{Atoms, Claims, Classes, Run};
 use super::compile::CompileError;
 use meshgate_policy::Policy;
 
+/// Prefixes and addresses of all segments together, with the peers of rules, which each segment has once more: 2^24 take some
+/// seconds.
+pub(super) const CLAIMS_SWEPT_MAX: usize = 1 << 24;
 /// Runs of all segments: 2^23 of 32 bytes are 268 MB while compiling.
 pub(super) const RUNS_MAX: usize = 1 << 23;
 
@@ -24,6 +27,9 @@ impl Addresses {
     /// Returns what the endpoints and groups of a policy and the peers of its rules make of addresses.
     pub(super) fn collect(policy: &Policy, atoms: &Atoms<'_>) -> Result<Self, CompileError> {
         let claims = Claims::collect(policy, atoms);
+        if claims.swept() > CLAIMS_SWEPT_MAX {
+            return Err(CompileError::ClaimsSwept);
+        }
         let mut classes = Classes::new(policy.groups.len());
         let mut count = 0usize;
         let mut limited = |runs: [Vec<Run>; 2]| {

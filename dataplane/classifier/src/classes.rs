@@ -169,6 +169,12 @@ impl Claims {
         (index_u32(self.atoms.len() - atoms.len()), index_u32(atoms.len()))
     }
 
+    /// Returns how many are swept for all segments, those that hold everywhere once a segment.
+    pub(super) fn swept(&self) -> usize {
+        let own: usize = self.by_segment.values().map(Vec::len).sum();
+        own + (self.by_segment.len() + 1) * self.everywhere.len()
+    }
+
     /// Returns the segments that claim anything of their own.
     pub(super) fn segments(&self) -> impl Iterator<Item = SegmentId> {
         self.by_segment.keys().copied()

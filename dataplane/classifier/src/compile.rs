@@ -2,7 +2,7 @@
 //! the choice of columns in `columns`, and the order of the steps in `compiler`.
 
 use super::address_trie::{TRIE_NODES_MAX, TRIE_PAGES_MAX, index_u32};
-use super::addresses::{Addresses, RUNS_MAX};
+use super::addresses::{Addresses, CLAIMS_SWEPT_MAX, RUNS_MAX};
 use super::classes::{Atoms, CLASS_ATOMS_MAX, FIRST_GROUP};
 use super::columns::{Columns, Limits, Named};
 use super::l4_class::{L4_CLASSES_MAX, L4_PIECES_MAX, L4Classes, L4Matches};
@@ -63,6 +63,12 @@ pub enum CompileError {
     /// Prefixes cut the addresses of all segments into too many pieces.
     #[error("the prefixes cut the addresses of all segments into more runs than RUNS_MAX, {RUNS_MAX}")]
     Runs,
+    /// There are too many segments for so many prefixes that rules name.
+    #[error(
+        "the prefixes of rules, once a segment, and those of groups and endpoints are more than CLAIMS_SWEPT_MAX, \
+             {CLAIMS_SWEPT_MAX}"
+    )]
+    ClaimsSwept,
     /// Addresses are in too many groups and peers, over all classes.
     #[error("the classes of addresses have more groups and peers than CLASS_ATOMS_MAX, {CLASS_ATOMS_MAX}")]
     ClassAtoms,

@@ -152,7 +152,13 @@ impl Plan {
         } else {
             let forms = Forms::weigh(&addresses.classes, &named, budget, compilation.l4_classes(), sets);
             let fill = |columns: [&Columns; 2], limits| compilation.fill(columns, limits);
-            forms.first_that_fits(budget.limits(size), fitting.flatten(), fill)?
+            match forms.first_that_fits(budget.limits(size), fitting.flatten(), fill) {
+                // What was too large before may be what fits now: whether a policy compiles must not depend on earlier ones.
+                Err(error) if error.is_of_the_form() && tried.is_some() => {
+                    return Self::draw(compilation, addresses, budget, None);
+                }
+                made => made?,
+            }
         };
         let (filled, chosen) = made.unzip();
         // Counted from when they were tried, many small steps come to a new trial too.
