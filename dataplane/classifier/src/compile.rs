@@ -168,7 +168,7 @@ impl<'a> Compilation<'a> {
         let (source, source_leaves) = side(source.per_class, rows);
         let (destination, destination_leaves) = side(destination.per_class, destination.of_class.clone());
         let by = ByColumns { columns: [source, destination], enforced, shadow, count };
-        (Judge::Columns(by), [source_leaves, destination_leaves])
+        (Judge::Columns(Box::new(by)), [source_leaves, destination_leaves])
     }
 
     /// Returns what reading sets of ranks would cost, if they may be made.

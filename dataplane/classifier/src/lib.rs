@@ -128,7 +128,7 @@ pub struct Classifier {
 /// How what decides a packet comes from its classes.
 #[derive(Debug)]
 enum Judge {
-    Columns(ByColumns),
+    Columns(Box<ByColumns>),
     Sets(RankSets),
 }
 

@@ -214,7 +214,7 @@ fn common(mask: &Step, [a, b, c]: [&Step; 3]) -> Step {
 #[inline(always)]
 fn rank_of(word: usize, bits: u64) -> Rank {
     const { assert!(RANKS_MAX <= 1 << 12) };
-    Rank((word as u16 & 0x3f) << WORD_BITS.ilog2() | (bits.trailing_zeros() & 0x3f) as u16)
+    Rank(((word & 0x3f) as u16) << WORD_BITS.ilog2() | (bits.trailing_zeros() & 0x3f) as u16)
 }
 
 /// Adds a rank to a set.

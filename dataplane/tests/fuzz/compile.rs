@@ -109,6 +109,7 @@ fn check_refusal(error: &CompileError, policy: &Policy, faults: &[Fault]) {
         | CompileError::TrieNodes
         | CompileError::TriePages
         | CompileError::Runs
+        | CompileError::ClaimsSwept
         | CompileError::ClassAtoms
         | CompileError::ProgramRanks
         | CompileError::Blocks
