@@ -16,6 +16,7 @@
 //! some hundred rules are judged so where columns would be many, larger ones never are.
 
 use super::Rank;
+use super::address_trie::index_u32;
 use super::classes::Classes;
 use super::l4_class::L4Matches;
 use super::matrix::RankedRule;
@@ -160,8 +161,8 @@ impl RankSets {
                 empty |= i64x4::from(common.map(u64::cast_signed)).simd_eq(i64x4::ZERO).to_bitmask()
                     << (at * STEP_WORDS);
             }
-            let word = empty.trailing_ones() as usize % (STEPS * STEP_WORDS);
-            *rank = rank_of(word, both.as_flattened()[word]);
+            let word = empty.trailing_ones();
+            *rank = rank_of(word, both.as_flattened()[word as usize % (STEPS * STEP_WORDS)]);
         }
     }
 
@@ -182,7 +183,7 @@ impl RankSets {
         for (at, mask) in mask.iter().enumerate() {
             let both = common(mask, sets.map(|set| &set[at]));
             if let Some(word) = both.iter().position(|word| *word != 0) {
-                return rank_of(at * STEP_WORDS + word, both[word]).0;
+                return rank_of(index_u32(at * STEP_WORDS + word), both[word]).0;
             }
         }
         unreachable!("every set holds the last rank")
@@ -212,7 +213,7 @@ fn common(mask: &Step, [a, b, c]: [&Step; 3]) -> Step {
 
 /// Returns the first rank in the word of that number.
 #[inline(always)]
-fn rank_of(word: usize, bits: u64) -> Rank {
+fn rank_of(word: u32, bits: u64) -> Rank {
     const { assert!(RANKS_MAX <= 1 << 12) };
     Rank(((word & 0x3f) as u16) << WORD_BITS.ilog2() | (bits.trailing_zeros() & 0x3f) as u16)
 }
