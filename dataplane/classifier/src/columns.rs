@@ -178,8 +178,8 @@ impl OneSide {
         Self { sets, set_of_class, atoms_max, atoms }
     }
 
-    /// Returns the columns of the form with that many a class.
-    fn columns(&self, per_class: usize) -> Columns {
+    /// Returns the columns of the form with that many a class, or nothing if they are made of more than so many sets.
+    fn columns(&self, per_class: usize, sets_max: usize) -> Option<Columns> {
         let mut sets = SetTree::new();
         let mut columns = Numbers::new();
         let mut of_set = Vec::with_capacity(self.sets.len() * per_class);
@@ -189,18 +189,25 @@ impl OneSide {
                 of_set.push(columns.of(sets.number_of(std::slice::from_ref(atom))));
             }
             of_set.push(columns.of(sets.number_of(merged)));
+            if sets.len() > sets_max {
+                return None;
+            }
             of_set.extend(std::iter::repeat_n(FILLING, per_class - 1 - alone.len()));
         }
         let of = |set: &u32| of_set[*set as usize * per_class..][..per_class].iter().copied();
         let of_class = self.set_of_class.iter().flat_map(of).collect();
-        Columns { per_class, sets, set_of_column: columns.sets, of_class }
+        Some(Columns { per_class, sets, set_of_column: columns.sets, of_class })
     }
 
-    /// Returns all forms that differ.
+    /// Returns all forms that differ and are not too large to be weighed; the one that merges least is always there, last.
     fn forms(&self) -> Vec<Columns> {
         let unmerged = self.atoms_max.clamp(1, COLUMNS_MAX);
         let merging = FORMS.into_iter().filter(|per_class| *per_class < unmerged);
-        merging.chain([unmerged]).map(|per_class| self.columns(per_class)).collect()
+        let merging = merging.map(|per_class| (per_class, SETS_MAX));
+        merging
+            .chain([(unmerged, usize::MAX)])
+            .filter_map(|(per_class, max)| self.columns(per_class, max))
+            .collect()
     }
 }
 
@@ -225,6 +232,8 @@ impl Numbers {
     }
 }
 
+/// Sets that the columns of a form are made of: 2^20 take some 50 MB while forms are weighed.
+const SETS_MAX: usize = 1 << 20;
 /// L4 classes up to which programs are near.
 const NEAR_L4_CLASSES: u32 = 1 << 11;
 

@@ -64,7 +64,8 @@ fn steps_of(ranks: usize) -> usize {
     ranks.div_ceil(STEP_WORDS * WORD_BITS)
 }
 
-/// Returns what a look-up costs where there are so many ranks, and so many classes of addresses and of L4 keys, in the unit in which forms of columns are weighed; nothing where sets are not made.
+/// Returns what a look-up costs where there are so many ranks, and so many classes of addresses and of L4 keys, in the unit in
+/// which forms of columns are weighed; nothing where sets are not made.
 pub(super) fn reading(ranks: usize, classes: usize, l4_classes: usize, words_max: usize) -> Option<u64> {
     let words = |classes: usize| classes.checked_mul(steps_of(ranks) * STEP_WORDS);
     let far = if words(l4_classes)? * size_of::<u64>() > NEAR_BYTES { READING_FAR } else { 0 };
@@ -145,7 +146,7 @@ impl RankSets {
         let Some(mask) = self.enforced.first_chunk::<STEPS>() else { return };
         let [sources, destinations, l4_sets] = self.sets.each_ref().map(|sets| sets.as_chunks::<STEPS>().0);
         if self.is_l4_far {
-            // Sets that are far away are asked for all at once; each is on two cache lines at most.
+            // Sets that are far away are asked for all at once, by their first and their last word.
             let touched = l4[..ranks.len()].iter().map(|l4| &l4_sets[*l4 as usize]);
             std::hint::black_box(
                 touched.fold(0, |sum, set| sum ^ set[0][0] ^ set[STEPS - 1][STEP_WORDS - 1]),

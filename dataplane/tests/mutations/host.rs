@@ -332,7 +332,7 @@ fn without_priority_tag(frame: &[u8]) -> Option<Vec<u8>> {
     (is_tag && is_priority).then(|| [&frame[..12], &frame[16..]].concat())
 }
 
-/// Compiles without the proof: `classifier_oracle` proves, and here policies change often.
+/// Compiles without the proof: the classifier's own tests prove, and here policies change often.
 fn compiled(policy: &Policy, roles: &[DeviceRole], workers: usize) -> Published {
     let classifier = Classifier::compile(policy).unwrap();
     let bindings = Bindings::build(policy, &Name::new("h").unwrap(), roles);
