@@ -119,8 +119,8 @@ impl Analyst {
     /// Returns an analyst that goes on where a checkpoint was made.
     pub fn resume(settings: AnalystSettings, checkpoint: Checkpoint) -> Result<Self, ResumeError> {
         let Checkpoint { trainer, mut detector, sections } = checkpoint;
-        detector.configure(settings.detector.clone());
         let parties: Parties = part(&sections, PARTIES)?;
+        detector.resume(settings.detector.clone(), &parties);
         let memory: MemoryState = part(&sections, FEATURES)?;
         let profile: ProfileState = part(&sections, PROFILE)?;
         let feedback: FeedbackState = part(&sections, FEEDBACK)?;
@@ -154,8 +154,8 @@ impl Analyst {
     pub fn observe(&mut self, closed: &ClosedWindow, policy: &Policy) -> Result<Findings, PartiesError> {
         self.parties.follow(closed.first_party, &closed.parties)?;
         let window = &closed.window;
-        let rows = self.features.describe(window);
-        let anomalies = self.detector.inspect(window, &rows);
+        let mut rows = self.features.describe(window);
+        let anomalies = self.detector.inspect(window, &self.parties, &mut rows);
         self.trainer.observe(&rows, self.windows);
         self.windows += 1;
         self.profile.observe(window);

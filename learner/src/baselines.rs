@@ -6,5 +6,4 @@
 pub mod counting;
 pub mod edge_features;
 pub mod edges;
-pub mod isolation_forest;
 pub mod new_pair;

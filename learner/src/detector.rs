@@ -1,56 +1,76 @@
 //! Which series of a window are unusual.
 //!
-//! **Three questions.** Is what appears new (`novelty`)? Are there more flows than this series, or one that has just
-//! appeared, usually has (`flow_baseline`)? Does the network find the row unlikely? Each answer becomes a p-value, the last
-//! two by calibration on the benign rows of the past.
+//! **The closed days.** What is asked of a row first is how well its parties, its pair and its service are known from the days
+//! before (`baseline`), whether its source meets strangers, and how its pair's last hour compares with other hours
+//! (`comparison`). A day that is open does not count, so that an attack does not become known by its own first minutes.
 //!
-//! **One answer.** With `w(p) = -log10 p`, the score of a row is `w(novelty) + w(count) + 0.1 w(model)`. On recorded flows
-//! counts carry the detection; a tenth of the network finds attacks at low alarm rates that counts miss, more of it loses
-//! some. The three are not independent and novelty is mostly 1, so the sum is no p-value: it is calibrated once more.
+//! **Two judges.** Isolation forests (`forests`) cut those values and those of the window: they find what stands apart in any
+//! of them. The network, fed with the same rows, says how unlikely a row is after those before it. Each answer becomes a
+//! p-value by calibration on usual rows.
 //!
-//! **Young series.** An attack that begins with a new series is new for one window and then goes on. So a series is young
-//! for [`YOUNG_WINDOWS`]: its novelty stays that of its birth, and its count is that of all flows which its source spends on
-//! young series, so that a scan over many destinations counts as one thing. Series born while warming up are learned and
-//! never young.
+//! **One answer.** With `w(p) = -log10 p`, the evidence of a row is the mean of `w(forest)` plus `0.2 w(model)`. On recorded flows
+//! counts carry the detection; a fifth of the network finds some attacks at low alarm rates that counts miss. What has been
+//! going on for hours counts less (`habits`). The parts are not independent, so the sum is no p-value: it is calibrated once
+//! more.
 //!
 //! **Enough to speak of.** One row in a thousand has a p-value below a thousandth, be everything ever so quiet. A row becomes
-//! an anomaly only if there is something to show as well: `flows_min` flows of a young series' source, as many flows beyond
-//! three times the expected ones, or, of a series that is not young, a model p-value below `MODEL_ALONE_P_VALUE`.
+//! an anomaly only if there is something to show as well: `flows_min` flows that the source spent of late on what the closed
+//! days do not know, as many flows beyond three times the expected ones of what they know, or, of the latter, a model p-value
+//! below `MODEL_ALONE_P_VALUE`.
+//!
+//! **Who vouches for whom.** Counts grow by rows that look usual ([`COUNTED_P_VALUE_MIN`]), whether others were reported or not:
+//! an attack must not become known. Forests and calibrations learn from all rows but anomalies: cutting off every row with a
+//! small p-value would shorten the tail that p-values are read from, a little more each time.
 
+mod baseline;
 mod calibrations;
+mod comparison;
+mod entities;
 mod flow_baseline;
+mod forests;
+mod habits;
 mod judgement;
-mod novelty;
-mod quarantine;
+mod paces;
 mod series_state;
+mod streams;
+mod study;
 
 use crate::checkpoint::saved::saved;
 use crate::features::{NAMES, Row};
-use crate::model::{HIDDEN, Hidden, Model, Predictions};
+use crate::model::{Hidden, Model, Predictions};
 use crate::recent::Recent;
-use crate::series::{PartyId, SeriesKey, SeriesSums, Window};
-use calibrations::Calibrations;
-use flow_baseline::FlowBaseline;
-use hashbrown::{HashMap, HashSet};
+use crate::series::{Parties, PartyId, SeriesKey, SeriesSums, Window};
+use baseline::{Baseline, Counts, Related};
+use calibrations::{Calibrations, Sample};
+use comparison::Novelty;
+use entities::{Entity, entities};
+use forests::Forests;
+use habits::Habits;
+use hashbrown::HashMap;
 pub use judgement::Judgement;
-use novelty::{Novelty, NoveltyRates};
-use quarantine::{Quarantine, Sample};
+pub use study::{Answer, Lesson, Study};
+use paces::Paces;
 use serde::Deserialize;
-use series_state::{Birth, Seen, SeriesState};
+use series_state::{Seen, SeriesState};
+use streams::{Step, Streams};
+use std::collections::BTreeMap;
 
 /// Series that are watched at once: 22 MB. A roll-up holds as many.
 pub const SERIES_MAX: usize = 65_536;
 /// Anomalies of one window, the strongest first. A flood of them is one incident.
 pub const ANOMALIES_MAX: usize = 256;
-/// Windows for which a series is young.
-pub const YOUNG_WINDOWS: u64 = 5;
 /// Weight of the model's evidence.
-const MODEL_WEIGHT: f64 = 0.1;
+const MODEL_WEIGHT: f64 = 0.2;
 /// What a known series is allowed to do, as a multiple of the expected flows, before flows count as evidence: services
 /// that serve two of something double by chance.
 const KNOWN_FLOWS_FACTOR: f64 = 3.0;
 /// A p-value of the model that needs no flows beside it.
 const MODEL_ALONE_P_VALUE: f64 = 1e-9;
+/// Rows with a smaller p-value do not count as known on later days: a row in twenty that is usual is seen again soon enough,
+/// and an attack that is half found is not learned.
+const COUNTED_P_VALUE_MIN: f64 = 0.05;
+/// Windows after which flows on what the closed days do not know count half.
+const STRANGE_HALF_WINDOWS: f64 = 60.0;
 /// Surprises of an anomaly.
 const SURPRISES_MAX: usize = 3;
 
@@ -82,15 +102,15 @@ pub struct Anomaly {
     pub p_value: f64,
     /// By the density of the model alone; none while it is not calibrated.
     pub model_p_value: Option<f64>,
-    /// By how new the parties and the service are to each other.
+    /// Probability of something so new, by how often its source meets such.
     pub novelty_p_value: f64,
     /// By the number of flows against the series' own past.
     pub count_p_value: f64,
-    /// The source party was never seen as a source, at most [`YOUNG_WINDOWS`] before.
+    /// The source party was not seen as a source on the closed days.
     pub is_new_source: bool,
-    /// The parties never met in this direction, at most [`YOUNG_WINDOWS`] before.
+    /// The parties did not meet in this direction on the closed days.
     pub is_new_pair: bool,
-    /// The service between them was never seen, at most [`YOUNG_WINDOWS`] before.
+    /// The service between them was not seen on the closed days.
     pub is_new_series: bool,
     /// What surprised the model most, largest first; at most three.
     pub surprises: Vec<Surprise>,
@@ -106,15 +126,19 @@ pub struct DetectorConfig {
     pub p_value_max: f64,
     /// Flows without which nothing is an anomaly by novelty or counts.
     pub flows_min: u64,
+    /// Windows of the first of the spans that take the place of days in the beginning; they grow to days.
+    pub first_epoch_windows: u64,
+    /// Determines what is drawn: the forests, and the rows that they are grown from.
+    pub seed: u64,
 }
 
-saved!(DetectorConfig { warm_up_windows, p_value_max, flows_min });
+saved!(DetectorConfig { warm_up_windows, p_value_max, flows_min, first_epoch_windows, seed });
 
 impl Default for DetectorConfig {
     fn default() -> Self {
         // In fifteen windows ten series give the scores that calibration needs. A mistyped address makes one flow or two;
         // five on something new are intent.
-        Self { warm_up_windows: 15, p_value_max: 0.001, flows_min: 5 }
+        Self { warm_up_windows: 15, p_value_max: 0.001, flows_min: 5, first_epoch_windows: 3, seed: 1 }
     }
 }
 
@@ -145,39 +169,52 @@ pub struct Detector {
     config: DetectorConfig,
     model: Option<Model>,
     series: Recent<SeriesKey, SeriesState>,
-    novelty: NoveltyRates,
+    baseline: Baseline,
+    habits: Habits,
+    forests: Forests,
+    streams: Streams,
+    /// What sources spend on series that the closed days do not know.
+    strange_paces: Paces,
     calibrations: Calibrations,
-    quarantine: Quarantine,
     windows: u64,
     rows_refused: u64,
     anomalies: u64,
+    is_forgetful: bool,
 }
 
 saved!(Detector {
     config,
     model,
     series,
-    novelty,
+    baseline,
+    habits,
+    forests,
+    streams,
+    strange_paces,
     calibrations,
-    quarantine,
     windows,
     rows_refused,
-    anomalies
+    anomalies,
+    is_forgetful
 });
 
 impl Detector {
     /// Returns a detector that has seen nothing.
     pub fn new(config: DetectorConfig) -> Self {
         Self {
-            config,
             model: None,
             series: Recent::new(SERIES_MAX),
-            novelty: NoveltyRates::default(),
+            baseline: Baseline::new(config.first_epoch_windows),
+            habits: Habits::default(),
+            forests: Forests::new(config.seed),
+            streams: Streams::default(),
+            strange_paces: Paces::fading(STRANGE_HALF_WINDOWS),
             calibrations: Calibrations::default(),
-            quarantine: Quarantine::default(),
             windows: 0,
             rows_refused: 0,
             anomalies: 0,
+            is_forgetful: false,
+            config,
         }
     }
 
@@ -186,9 +223,15 @@ impl Detector {
         self.model = Some(model);
     }
 
-    /// Judges the rows of a window, learns from them, and returns what is unusual, the most unusual first.
-    pub fn inspect(&mut self, window: &Window, rows: &[(SeriesKey, Row)]) -> Vec<Anomaly> {
-        let judgements = self.judge(window, rows);
+    /// Judges the rows of a window, learns from them, and returns what is unusual, the most unusual first. The rows get the
+    /// values that compare them with the days before.
+    pub fn inspect(
+        &mut self,
+        window: &Window,
+        parties: &Parties,
+        rows: &mut [(SeriesKey, Row)],
+    ) -> Vec<Anomaly> {
+        let judgements = self.judge(window, parties, rows);
         let mut anomalies: Vec<&Judgement> = judgements.iter().filter(|row| row.is_anomalous).collect();
         anomalies.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.key.cmp(&b.key)));
         anomalies.truncate(ANOMALIES_MAX);
@@ -196,19 +239,27 @@ impl Detector {
     }
 
     /// Judges the rows of a window and learns from them: one judgement for each row that was not refused, in their order.
-    pub fn judge(&mut self, window: &Window, rows: &[(SeriesKey, Row)]) -> Vec<Judgement> {
-        let seen = self.seen(window, rows);
+    pub fn judge(
+        &mut self,
+        window: &Window,
+        parties: &Parties,
+        rows: &mut [(SeriesKey, Row)],
+    ) -> Vec<Judgement> {
+        let seen = self.compared(window, parties, rows);
         self.rows_refused += (rows.len() - seen.len()) as u64;
         let is_warm = self.windows >= self.config.warm_up_windows;
-        let states = self.states(&seen, is_warm);
+        let states = self.states(&seen);
         let hidden: Vec<Hidden> = states.iter().map(|state| state.hidden).collect();
-        let rows: Vec<Row> = seen.iter().map(|seen| *seen.row).collect();
+        let rows: Vec<Row> = seen.iter().map(|seen| seen.row).collect();
         let predictions = self.model.as_ref().map(|model| model.predict(&hidden, &rows));
-        let young_flows = self.young_flows(&seen, &states);
+        let forest = self.forests.evidence(&rows);
+        let strange_flows = self.strange_flows(&seen);
         let mut judgements: Vec<Judgement> = (0..seen.len())
             .map(|at| {
-                let young_flows = young_flows.get(&seen[at].key.source).copied().unwrap_or(0);
-                self.judgement(&seen[at], &states[at], young_flows, predictions.as_ref().map(|all| (all, at)))
+                let strange_flows = strange_flows.get(&seen[at].key.source).copied().unwrap_or(0.0);
+                let forest = forest.as_ref().map(|evidence| evidence[at]);
+                let prediction = predictions.as_ref().map(|all| (all, at));
+                self.judgement(&seen[at], &states[at], strange_flows, forest, prediction)
             })
             .collect();
         for judgement in &mut judgements {
@@ -217,10 +268,23 @@ impl Detector {
         if let Some(predictions) = &predictions {
             add_surprises(&mut judgements, &seen, predictions);
         }
-        self.learn(&judgements, is_warm);
+        self.learn(&seen, &judgements, is_warm);
         self.remember(&seen, states, &judgements, &rows);
         self.windows += 1;
+        if self.baseline.pass(window.end_s(), window.width_s) {
+            let alone = self.baseline.close(parties);
+            if self.baseline.closed_windows() >= self.forests.due_windows() {
+                self.grow(&alone, parties);
+            }
+        }
         judgements
+    }
+
+    /// Grows the forests anew, and calibrates the score by their answers.
+    fn grow(&mut self, alone: &HashMap<u64, Counts>, parties: &Parties) {
+        let counts = self.baseline.counts();
+        let scores = self.forests.grow(counts, alone, parties, self.baseline.closed_windows());
+        self.calibrations.begin_scores(&scores);
     }
 
     /// Returns numbers for status.
@@ -237,110 +301,104 @@ impl Detector {
         }
     }
 
-    /// Replaces what is decided beforehand, after a checkpoint of other times was read.
-    pub fn configure(&mut self, config: DetectorConfig) {
+    /// Makes the network judge every row from an empty state, as if its series had never been seen: for measuring what its
+    /// memory is worth.
+    pub fn forget_between(&mut self, is_forgetful: bool) {
+        self.is_forgetful = is_forgetful;
+    }
+
+    /// Goes on after it was read from a checkpoint, with what is decided beforehand as of today. `parties` are those that
+    /// the checkpoint names.
+    pub fn resume(&mut self, config: DetectorConfig, parties: &Parties) {
         self.config = config;
+        self.baseline.count(parties);
     }
 
-    /// Returns the configuration.
-    pub fn config(&self) -> &DetectorConfig {
-        &self.config
-    }
-
-    /// Returns the rows that can be judged, with what their series did.
-    fn seen<'a>(&self, window: &Window, rows: &'a [(SeriesKey, Row)]) -> Vec<Seen<'a>> {
-        let seen = |(key, row): &'a (SeriesKey, Row)| {
+    /// Returns the rows that can be judged, compared with the days before, with what their series did.
+    fn compared(&mut self, window: &Window, parties: &Parties, rows: &mut [(SeriesKey, Row)]) -> Vec<Seen> {
+        let related = Related { all: self.baseline.counts(), own: None };
+        let sums_of = |key: &SeriesKey| {
             let place = window.series.binary_search_by_key(key, |(key, _)| *key).ok()?;
-            let is_finite = row.iter().all(|value| value.is_finite());
-            is_finite.then(|| Seen {
-                key: *key,
-                sums: window.series[place].1,
-                row,
-                novelty: Novelty::of(row),
-            })
+            Some(window.series[place].1)
         };
-        rows.iter().filter_map(seen).collect()
+        let is_sound = |(key, row): &&mut (SeriesKey, Row)| {
+            sums_of(key).is_some() && row.iter().all(|value| value.is_finite())
+        };
+        let sound: Vec<&mut (SeriesKey, Row)> = rows.iter_mut().filter(is_sound).collect();
+        let sums: Vec<SeriesSums> = sound.iter().map(|(key, _)| sums_of(key).unwrap_or_default()).collect();
+        let step = |((key, _), sums): (&&mut (SeriesKey, Row), &SeriesSums)| {
+            Step::of(entities(key, parties), sums.flows, related)
+        };
+        let steps: Vec<Step> = sound.iter().zip(&sums).map(step).collect();
+        let pacing = self.streams.advance(&steps, self.windows);
+        let mut seen = Vec::with_capacity(sound.len());
+        for (((pair, sums), step), pacing) in sound.into_iter().zip(sums).zip(steps).zip(pacing) {
+            let (key, row) = (pair.0, &mut pair.1);
+            comparison::compare(row, &key, &step.entities, &pacing, related);
+            let novelty = Novelty::of(&step.entities, related);
+            seen.push(Seen {
+                key,
+                sums,
+                row: *row,
+                step,
+                pacing,
+                habituation: self.habits.of(&key, &step.entities, related, self.windows),
+                novelty,
+                novelty_p_value: novelty.p_value(&step.entities, related),
+            });
+        }
+        seen
+    }
+
+    /// Returns the flows that each source spent of late on series that the closed days do not know.
+    fn strange_flows(&mut self, seen: &[Seen]) -> HashMap<PartyId, f64> {
+        let mut flows: BTreeMap<PartyId, u64> = BTreeMap::new();
+        for seen in seen.iter().filter(|seen| seen.novelty != Novelty::None) {
+            let spent = flows.entry(seen.key.source).or_default();
+            *spent = spent.saturating_add(seen.sums.flows);
+        }
+        let of_source = |(source, flows)| {
+            (source, self.strange_paces.add(Entity::source(source), flows as f64, self.windows))
+        };
+        flows.into_iter().map(of_source).collect()
     }
 
     /// Returns the state of each series before this window. What is known is touched before anything new asks for room.
-    fn states(&mut self, seen: &[Seen<'_>], is_warm: bool) -> Vec<SeriesState> {
-        seen.iter()
-            .map(|seen| match self.series.touch(&seen.key, self.windows) {
-                Some(state) => state.clone(),
-                None => SeriesState {
-                    hidden: [0.0; HIDDEN],
-                    baseline: FlowBaseline::default(),
-                    birth: (is_warm && seen.novelty != Novelty::None).then(|| Birth {
-                        window: self.windows,
-                        novelty: seen.novelty,
-                        p_value: self.novelty.p_value(seen.key.source, seen.novelty),
-                        flows: 0,
-                    }),
-                },
-            })
-            .collect()
+    fn states(&mut self, seen: &[Seen]) -> Vec<SeriesState> {
+        let state = |seen: &Seen| self.series.touch(&seen.key, self.windows).cloned();
+        seen.iter().map(state).map(Option::unwrap_or_default).collect()
     }
 
-    /// Returns the flows that each source spent on young series since they appeared.
-    fn young_flows(&self, seen: &[Seen<'_>], states: &[SeriesState]) -> HashMap<PartyId, u64> {
-        let mut flows: HashMap<PartyId, u64> = HashMap::new();
-        for (seen, state) in seen.iter().zip(states).filter(|(seen, state)| self.is_young(seen, state)) {
-            let spent = flows.entry(seen.key.source).or_default();
-            let before = state.birth.map_or(0, |birth| birth.flows);
-            *spent = spent.saturating_add(before).saturating_add(seen.sums.flows);
-        }
-        flows
-    }
-
-    /// Returns whether a series appeared a few windows ago. One that appears while warming up is judged like that as well,
-    /// so that young series have a calibration.
-    fn is_young(&self, seen: &Seen<'_>, state: &SeriesState) -> bool {
-        match state.birth {
-            Some(birth) => self.windows < birth.window + YOUNG_WINDOWS,
-            None => seen.novelty != Novelty::None,
-        }
-    }
-
-    /// Learns from what is usual: of young series when they are no longer young, of anomalies only while they are so many
-    /// that they must be usual.
-    fn learn(&mut self, judgements: &[Judgement], is_warm: bool) {
-        let anomalous = judgements.iter().filter(|judgement| judgement.is_anomalous);
-        let alarmed: HashSet<SeriesKey> = anomalous.map(|judgement| judgement.key).collect();
-        self.anomalies += alarmed.len() as u64;
-        self.calibrations.watch(alarmed.len(), judgements.len());
+    /// Learns from what is usual; from everything while so much is unusual that it must be usual.
+    fn learn(&mut self, seen: &[Seen], judgements: &[Judgement], is_warm: bool) {
+        let anomalies = judgements.iter().filter(|judgement| judgement.is_anomalous).count();
+        self.anomalies += anomalies as u64;
+        self.calibrations.watch(anomalies, judgements.len());
         let is_gate_open = self.calibrations.is_gate_open();
+        let epoch = self.baseline.open_epoch();
         let mut usual: Vec<Sample> = Vec::with_capacity(judgements.len());
-        for judgement in judgements.iter().filter(|judgement| is_gate_open || !judgement.is_anomalous) {
-            if !is_warm {
-                // Everything is new at first, which says nothing about how rare that is, nor how it begins.
-                let count = judgement.sample.count.filter(|_| !judgement.sample.is_young);
-                usual.push(Sample { novelty: Novelty::None, count, ..judgement.sample });
-            } else if judgement.sample.is_young && !is_gate_open {
-                usual.extend(self.quarantine.push(judgement.key, judgement.sample, self.windows));
-            } else {
+        for (seen, judgement) in seen.iter().zip(judgements) {
+            let is_suspect = judgement.p_value.is_some_and(|p_value| p_value <= COUNTED_P_VALUE_MIN);
+            self.baseline.add(seen.key, seen.pacing.pair, is_warm && is_suspect && !is_gate_open);
+            self.habits.add(&seen.step.entities, seen.step.new, judgement.evidence, self.windows);
+            if is_gate_open || !judgement.is_anomalous {
+                let Seen { key, row, pacing, .. } = *seen;
+                let model = judgement.model_evidence();
+                self.forests.push(forests::Sample { key, epoch, row, pacing, model });
                 usual.push(judgement.sample);
             }
         }
-        self.quarantine.drop_series(&alarmed);
-        usual.extend(self.quarantine.release(self.windows));
-        for sample in &usual {
-            self.novelty.add(sample.source, sample.novelty, self.windows);
-        }
-        self.calibrations.learn(&usual, self.windows);
+        self.calibrations.learn(&usual, self.windows, self.baseline.is_young());
     }
 
     /// Brings the states of all series forward.
-    fn remember(&mut self, seen: &[Seen<'_>], states: Vec<SeriesState>, judged: &[Judgement], rows: &[Row]) {
+    fn remember(&mut self, seen: &[Seen], states: Vec<SeriesState>, judged: &[Judgement], rows: &[Row]) {
         let hidden: Vec<Hidden> = states.iter().map(|state| state.hidden).collect();
         let after = self.model.as_ref().map(|model| model.step(&hidden, rows));
         for (at, mut state) in states.into_iter().enumerate() {
             let Seen { key, sums, .. } = seen[at];
             state.baseline.add(sums.flows, judged[at].is_anomalous);
-            state.birth = state.birth.filter(|birth| self.windows + 1 < birth.window + YOUNG_WINDOWS);
-            if let Some(birth) = &mut state.birth {
-                birth.flows = birth.flows.saturating_add(sums.flows);
-            }
-            if let Some(after) = &after {
+            if let Some(after) = after.as_ref().filter(|_| !self.is_forgetful) {
                 state.hidden = after[at];
             }
             if let Some(kept) = self.series.entry(key, self.windows, || state.clone()) {
@@ -351,10 +409,10 @@ impl Detector {
 }
 
 /// Gives the anomalies their surprises.
-fn add_surprises(judgements: &mut [Judgement], seen: &[Seen<'_>], predictions: &Predictions) {
+fn add_surprises(judgements: &mut [Judgement], seen: &[Seen], predictions: &Predictions) {
     for (at, judgement) in judgements.iter_mut().enumerate().filter(|(_, judgement)| judgement.is_anomalous) {
         let row = seen[at].row;
-        let contributions = predictions.contributions(at, row).into_iter().enumerate();
+        let contributions = predictions.contributions(at, &row).into_iter().enumerate();
         let surprise = |(target, contribution): (usize, crate::model::Contribution)| Surprise {
             feature: NAMES[target].name,
             seen: row[target],

@@ -4,7 +4,7 @@
 //! from edges before the end of the training and are scored on those behind it. Labels score and never train, which
 //! the types see to: a [`scorer::Scorer`] gets edges, and labels lie in [`truth::Truth`].
 
-pub mod gru;
+pub mod learned;
 pub mod metrics;
 pub mod moment;
 pub mod reading;
@@ -15,7 +15,7 @@ pub mod truth;
 use crate::baselines::edges::TooManyEdges;
 use crate::recorded_flow::FlowFileError;
 use clap::Args;
-use gru::Gru;
+use learned::Learned;
 use metrics::{count_alerts, measure};
 use moment::{SpanEnd, minute_text};
 use reading::{Recording, read_flows};
@@ -120,7 +120,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Report, EvaluateError> {
     check_spans(arguments, &recording)?;
     let mut scorers: Vec<Box<dyn Scorer>> = vec![Box::new(NewPair), Box::new(Counting), Box::new(Forest)];
     if !arguments.baselines_only {
-        scorers.push(Box::new(Gru::read(&arguments.flows, &recording.edges, test_until_s)?));
+        scorers.push(Box::new(Learned::read(&arguments.flows, &recording.edges, test_until_s)?));
     }
     let mut rows = Vec::new();
     for scorer in scorers {

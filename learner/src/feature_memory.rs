@@ -1,17 +1,17 @@
-//! Rows of features: what a window says of each series, and what was known of it before.
+//! Rows of features: what a window says of each series, and when that was seen before.
 //!
-//! Remembers when and how often series, pairs and sources were seen, bounded: when one of the three tables is full,
-//! those seen longest ago are forgotten, and count as new when they come again. A flood of strangers therefore drives
-//! out what has been silent, never what is active.
+//! Remembers when series were seen last, bounded: when the table is full, those seen longest ago are forgotten, and count as
+//! never seen when they come again. A flood of strangers therefore drives out what has been silent, never what is active.
+//!
+//! What compares a row with the days before is left at zero here: the detector, which keeps those, fills it in.
 
-use crate::features::{FEATURES, Row};
+use crate::features::{COMPARED, FEATURES, Row, TARGETS};
 use crate::series::{PartyId, SeriesKey, SeriesSums, Window};
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use std::hash::Hash;
 
-/// Entries of each table between windows. With what the largest window can add, a table of 2^18 places does not
-/// double: at most 8 MiB for the series, less for the others.
+/// Entries of the table between windows. With what the largest window can add, a table of 2^18 places does not double: at
+/// most 8 MiB.
 pub const REMEMBERED_MAX: usize = (1 << 18) / 8 * 7 - crate::history::SERIES_MAX;
 /// Entries that are left when one is forgotten: an eighth goes at once, so that a flood does not search every window.
 const REMEMBERED_AFTER: usize = REMEMBERED_MAX / 8 * 7;
@@ -25,21 +25,13 @@ struct Seen {
     windows: u32,
 }
 
-/// One of the three tables.
-#[derive(Clone, Debug)]
-struct Memory<K> {
-    seen: HashMap<K, Seen>,
-}
-
 /// What was seen, for the features.
 #[derive(Clone, Debug)]
 pub struct FeatureMemory {
     width_s: u32,
     /// End of the newest window taken in.
     until_s: u64,
-    series: Memory<SeriesKey>,
-    pairs: Memory<(PartyId, PartyId)>,
-    sources: Memory<PartyId>,
+    series: HashMap<SeriesKey, Seen>,
     /// Windows taken in.
     windows: u64,
     /// Entries that were forgotten for want of room.
@@ -56,8 +48,6 @@ pub struct MemoryState {
     windows: u64,
     forgotten: u64,
     series: Vec<(SeriesKey, u64, u32)>,
-    pairs: Vec<((PartyId, PartyId), u64, u32)>,
-    sources: Vec<(PartyId, u64, u32)>,
 }
 
 /// Why a state is refused.
@@ -66,18 +56,18 @@ pub enum MemoryError {
     /// It was made with windows of another width.
     #[error("the memory is one of windows of {0} s, not of {1} s")]
     Width(u32, u32),
-    /// A table has more entries than are ever kept.
-    #[error("{0}: {1} entries, more than {REMEMBERED_MAX}")]
-    TooMany(&'static str, usize),
+    /// It has more entries than are ever kept.
+    #[error("{0} series, more than {REMEMBERED_MAX}")]
+    TooMany(usize),
     /// An entry names a party that does not exist.
-    #[error("{0}: party {1} does not exist")]
-    Party(&'static str, u32),
+    #[error("party {0} does not exist")]
+    Party(u32),
     /// Entries are out of order, or one occurs twice.
-    #[error("{0}: the entries are not in order")]
-    Order(&'static str),
+    #[error("the series are not in order")]
+    Order,
     /// An entry was seen in no window, in more than there were, or at no time a window starts.
-    #[error("{0}: an entry was seen at {1} s in {2} windows")]
-    Seen(&'static str, u64, u32),
+    #[error("a series was seen at {0} s in {1} windows")]
+    Seen(u64, u32),
 }
 
 /// Sums of all series of one party.
@@ -90,18 +80,11 @@ struct PartySums {
 impl FeatureMemory {
     /// Returns a memory of nothing, for windows of this width.
     pub fn new(width_s: u32) -> Self {
-        Self {
-            width_s: width_s.max(1),
-            until_s: 0,
-            series: Memory::default(),
-            pairs: Memory::default(),
-            sources: Memory::default(),
-            windows: 0,
-            forgotten: 0,
-        }
+        Self { width_s: width_s.max(1), until_s: 0, series: HashMap::new(), windows: 0, forgotten: 0 }
     }
 
-    /// Returns the rows of a window, in its order, from what was known before it; then takes the window in.
+    /// Returns the rows of a window, in its order, from what was known before it; then takes the window in. The values at
+    /// [`COMPARED`] are zero.
     pub fn describe(&mut self, window: &Window) -> Vec<(SeriesKey, Row)> {
         let (mut sources, mut destinations) = (HashMap::new(), HashMap::new());
         for (key, sums) in &window.series {
@@ -122,9 +105,9 @@ impl FeatureMemory {
         rows
     }
 
-    /// Returns how many series, pairs and sources are remembered.
-    pub fn len(&self) -> (usize, usize, usize) {
-        (self.series.seen.len(), self.pairs.seen.len(), self.sources.seen.len())
+    /// Returns how many series are remembered.
+    pub fn len(&self) -> usize {
+        self.series.len()
     }
 
     /// Returns whether no window was taken in.
@@ -149,13 +132,11 @@ impl FeatureMemory {
         source: PartySums,
         destination: PartySums,
     ) -> Row {
-        let series = self.series.seen.get(key);
-        let pair = self.pairs.seen.get(&(key.source, key.destination));
-        let is_new = |is_known: bool| if is_known { 0.0 } else { 1.0 };
+        let seen = self.series.get(key);
         let gap =
-            series.map_or(0, |seen| window.start_s.saturating_sub(seen.last_s) / u64::from(self.width_s));
+            seen.map_or(0, |seen| window.start_s.saturating_sub(seen.last_s) / u64::from(self.width_s));
         let (day_sine, day_cosine) = time_of_day(window.start_s);
-        let row: [f32; FEATURES] = [
+        let of_window = [
             log_count(sums.flows),
             log_count(sums.packets_forward),
             log_count(sums.packets_reverse),
@@ -169,15 +150,11 @@ impl FeatureMemory {
             log_count(destination.series),
             log_count(source.flows),
             log_count(destination.flows),
-            log_count(gap),
-            is_new(self.sources.seen.contains_key(&key.source)),
-            is_new(pair.is_some()),
-            is_new(series.is_some()),
-            log_count(series.map_or(0, |seen| seen.windows.into())),
-            log_count(pair.map_or(0, |seen| seen.windows.into())),
-            day_sine,
-            day_cosine,
         ];
+        let context = [log_count(gap), day_sine, day_cosine];
+        let mut row: Row = [0.0; FEATURES];
+        row[..COMPARED.start].copy_from_slice(&of_window);
+        row[TARGETS..TARGETS + context.len()].copy_from_slice(&context);
         row
     }
 
@@ -185,121 +162,67 @@ impl FeatureMemory {
         self.windows += 1;
         self.until_s = self.until_s.max(window.end_s());
         for (key, _) in &window.series {
-            self.series.see(*key, window.start_s);
-            self.pairs.see((key.source, key.destination), window.start_s);
-            self.sources.see(key.source, window.start_s);
+            let seen = self.series.entry(*key).or_insert(Seen { last_s: window.start_s, windows: 0 });
+            if seen.windows == 0 || seen.last_s < window.start_s {
+                seen.windows = seen.windows.saturating_add(1);
+                seen.last_s = window.start_s;
+            }
         }
-        self.forgotten += self.series.forget() + self.pairs.forget() + self.sources.forget();
+        self.forget();
+    }
+
+    /// Forgets what was seen longest ago, if there is too much; of equals, what was seen in fewer windows.
+    fn forget(&mut self) {
+        if self.series.len() <= REMEMBERED_MAX {
+            return;
+        }
+        let many = self.series.len() - REMEMBERED_AFTER;
+        let mut oldest: Vec<(Seen, SeriesKey)> =
+            self.series.iter().map(|(key, seen)| (*seen, *key)).collect();
+        oldest.select_nth_unstable(many - 1);
+        oldest[..many].iter().for_each(|(_, key)| _ = self.series.remove(key));
+        self.forgotten += many as u64;
     }
 
     /// Returns what a checkpoint keeps.
     pub fn state(&self) -> MemoryState {
+        let mut series: Vec<_> =
+            self.series.iter().map(|(key, seen)| (*key, seen.last_s, seen.windows)).collect();
+        series.sort_unstable();
         MemoryState {
             width_s: self.width_s,
             until_s: self.until_s,
             windows: self.windows,
             forgotten: self.forgotten,
-            series: self.series.entries(),
-            pairs: self.pairs.entries(),
-            sources: self.sources.entries(),
+            series,
         }
     }
 
     /// Returns the memory of a checkpoint, for windows of this width and so many parties; or what is wrong with it.
     pub fn restore(state: MemoryState, width_s: u32, parties: usize) -> Result<Self, MemoryError> {
-        let MemoryState { width_s: stored_width_s, until_s, windows, forgotten, series, pairs, sources } =
-            state;
+        let MemoryState { width_s: stored_width_s, until_s, windows, forgotten, series: entries } = state;
         if stored_width_s != width_s || width_s == 0 {
             return Err(MemoryError::Width(stored_width_s, width_s));
         }
-        let bounds = Bounds { width_s, until_s, windows, parties };
-        Ok(Self {
-            series: bounds.memory("series", series, |key| [key.source, key.destination])?,
-            pairs: bounds.memory("pairs", pairs, |key| [key.0, key.1])?,
-            sources: bounds.memory("sources", sources, |key| [*key, *key])?,
-            width_s,
-            until_s,
-            windows,
-            forgotten,
-        })
-    }
-}
-
-impl<K> Default for Memory<K> {
-    fn default() -> Self {
-        Self { seen: HashMap::new() }
-    }
-}
-
-impl<K: Copy + Eq + Hash + Ord> Memory<K> {
-    /// Notes that something was seen in the window that starts then; once for each window.
-    fn see(&mut self, key: K, start_s: u64) {
-        let seen = self.seen.entry(key).or_insert(Seen { last_s: start_s, windows: 0 });
-        if seen.windows == 0 || seen.last_s < start_s {
-            seen.windows = seen.windows.saturating_add(1);
-            seen.last_s = start_s;
-        }
-    }
-
-    /// Forgets what was seen longest ago, if there is too much; of equals, what was seen in fewer windows. Returns how
-    /// many went.
-    fn forget(&mut self) -> u64 {
-        if self.seen.len() <= REMEMBERED_MAX {
-            return 0;
-        }
-        let many = self.seen.len() - REMEMBERED_AFTER;
-        let mut oldest: Vec<(Seen, K)> = self.seen.iter().map(|(key, seen)| (*seen, *key)).collect();
-        oldest.select_nth_unstable(many - 1);
-        oldest[..many].iter().for_each(|(_, key)| _ = self.seen.remove(key));
-        many as u64
-    }
-
-    fn entries(&self) -> Vec<(K, u64, u32)> {
-        let mut entries: Vec<_> =
-            self.seen.iter().map(|(key, seen)| (*key, seen.last_s, seen.windows)).collect();
-        entries.sort_unstable();
-        entries
-    }
-}
-
-/// What every entry of a state must keep to.
-struct Bounds {
-    width_s: u32,
-    until_s: u64,
-    windows: u64,
-    parties: usize,
-}
-
-impl Bounds {
-    fn memory<K: Copy + Eq + Hash + Ord>(
-        &self,
-        table: &'static str,
-        entries: Vec<(K, u64, u32)>,
-        parties_of: impl Fn(&K) -> [PartyId; 2],
-    ) -> Result<Memory<K>, MemoryError> {
         if entries.len() > REMEMBERED_MAX {
-            return Err(MemoryError::TooMany(table, entries.len()));
+            return Err(MemoryError::TooMany(entries.len()));
         }
         if !entries.is_sorted_by(|one, next| one.0 < next.0) {
-            return Err(MemoryError::Order(table));
+            return Err(MemoryError::Order);
         }
-        let mut seen = HashMap::with_capacity(entries.len());
-        for (key, last_s, windows) in entries {
-            let mut parties = parties_of(&key).into_iter();
-            if let Some(stranger) = parties.find(|party| !self.has(*party)) {
-                return Err(MemoryError::Party(table, stranger.0));
+        let has = |party: PartyId| usize::try_from(party.0).is_ok_and(|number| number < parties);
+        let mut series = HashMap::with_capacity(entries.len());
+        for (key, last_s, seen_windows) in entries {
+            if let Some(stranger) = [key.source, key.destination].into_iter().find(|party| !has(*party)) {
+                return Err(MemoryError::Party(stranger.0));
             }
-            let is_start = last_s.is_multiple_of(self.width_s.into()) && last_s < self.until_s;
-            if !is_start || windows == 0 || u64::from(windows) > self.windows {
-                return Err(MemoryError::Seen(table, last_s, windows));
+            let is_start = last_s.is_multiple_of(width_s.into()) && last_s < until_s;
+            if !is_start || seen_windows == 0 || u64::from(seen_windows) > windows {
+                return Err(MemoryError::Seen(last_s, seen_windows));
             }
-            seen.insert(key, Seen { last_s, windows });
+            series.insert(key, Seen { last_s, windows: seen_windows });
         }
-        Ok(Memory { seen })
-    }
-
-    fn has(&self, party: PartyId) -> bool {
-        usize::try_from(party.0).is_ok_and(|number| number < self.parties)
+        Ok(Self { series, width_s, until_s, windows, forgotten })
     }
 }
 

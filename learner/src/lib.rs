@@ -42,6 +42,7 @@ pub mod flow_totals;
 mod group_index;
 pub mod history;
 pub mod intake;
+pub mod isolation_forest;
 pub mod justification;
 pub mod link;
 pub mod live;

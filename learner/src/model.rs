@@ -97,7 +97,7 @@ impl Network {
         let trace = self.gru.unroll(inputs, batch.chunks);
         let before = matrix(trace.before().to_vec(), [rows, HIDDEN], &self.device); //            [N, HIDDEN]
         let before = before.autodiff().require_grad();
-        let context = matrix(batch.columns(TARGETS, FEATURES), [rows, CONTEXT], &self.device); // [N, CONTEXT]
+        let context = matrix(batch.columns(TARGETS, TARGETS + CONTEXT), [rows, CONTEXT], &self.device); // [N, CONTEXT]
         let targets = matrix(batch.columns(0, TARGETS), [rows, TARGETS], &self.device); //        [N, TARGETS]
         let head = self.head.tracked();
         let output = head.output(before.clone(), context.autodiff()); //                          [N, OUTPUTS]
@@ -246,7 +246,7 @@ impl Model {
     pub fn predict(&self, hidden: &[Hidden], rows: &[Row]) -> Predictions {
         let mut outputs = Vec::with_capacity(rows.len() * OUTPUTS);
         for (hidden, rows) in hidden.chunks(PREDICTED_MAX).zip(rows.chunks(PREDICTED_MAX)) {
-            let context = |row: &Row| self.scale.standardise(row)[TARGETS..].to_vec();
+            let context = |row: &Row| self.scale.standardise(row)[TARGETS..TARGETS + CONTEXT].to_vec();
             let contexts = rows.iter().flat_map(context).collect();
             outputs.extend(self.network.outputs(hidden.as_flattened().to_vec(), contexts));
         }
@@ -325,7 +325,7 @@ fn vector(matrix: Tensor<2>) -> Vec<f32> {
 }
 
 /// Returns a number between 0 and 1.
-fn unit(rng: &mut Rng) -> f64 {
+pub(crate) fn unit(rng: &mut Rng) -> f64 {
     // 53 bits, as many as the fraction holds.
     (rng.next_u64() >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -6,7 +6,7 @@
 use crate::policies::GroupSet;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 /// Parties that are known at once. Group sets are few; a flood of addresses must not grow memory.
@@ -30,6 +30,10 @@ pub enum Party {
 pub struct Parties {
     numbers: HashMap<Arc<Party>, PartyId>,
     parties: Vec<Arc<Party>>,
+    /// Of each party the first one that is its kin.
+    kin: Vec<PartyId>,
+    /// The first party of each network.
+    networks: HashMap<IpAddr, PartyId>,
 }
 
 impl Parties {
@@ -42,10 +46,23 @@ impl Parties {
             return None;
         }
         let number = PartyId(u32::try_from(self.parties.len()).ok()?);
-        let party = Arc::new(party.clone());
+        self.push(number, Arc::new(party.clone()));
+        Some(number)
+    }
+
+    fn push(&mut self, number: PartyId, party: Arc<Party>) {
+        self.kin.push(match &*party {
+            Party::Groups(_) => number,
+            Party::Address(address) => *self.networks.entry(network(*address)).or_insert(number),
+        });
         self.parties.push(Arc::clone(&party));
         self.numbers.insert(party, number);
-        Some(number)
+    }
+
+    /// Returns who stands for everybody that is like this party: for an address the first one of its network, 24 bits or
+    /// 64, for groups themselves.
+    pub fn kin(&self, number: PartyId) -> PartyId {
+        usize::try_from(number.0).ok().and_then(|place| self.kin.get(place)).copied().unwrap_or(number)
     }
 
     /// Returns the party with this number.
@@ -93,12 +110,19 @@ impl Parties {
                 None if self.numbers.contains_key(party) => return Err(PartiesError::Twice(number)),
                 None => {
                     let id = PartyId(u32::try_from(number).map_err(|_| PartiesError::TooMany)?);
-                    self.parties.push(Arc::clone(party));
-                    self.numbers.insert(Arc::clone(party), id);
+                    self.push(id, Arc::clone(party));
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Returns the network of an address: its first 24 bits, or its first 64.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & !0xff).into(),
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

@@ -59,7 +59,7 @@ struct Activity {
 }
 
 /// Returns the values of all edges, the training ones first.
-pub fn edge_features(edges: &Edges) -> Vec<[f64; EDGE_FEATURES]> {
+pub fn edge_features(edges: &Edges) -> Vec<[f32; EDGE_FEATURES]> {
     let known = Known::of(edges.training());
     let mut rows = Vec::with_capacity(edges.all().len());
     for minute in edges.all().chunk_by(|one, next| one.minute_s == next.minute_s) {
@@ -83,10 +83,10 @@ impl Activity {
     }
 }
 
-fn row(edge: &Edge, source: Activity, destination: Activity, known: [f64; 4]) -> [f64; EDGE_FEATURES] {
+fn row(edge: &Edge, source: Activity, destination: Activity, known: [f64; 4]) -> [f32; EDGE_FEATURES] {
     let [pair, of_source, of_destination, network_pair] = known.map(f64::ln_1p);
     let angle = (edge.minute_s % DAY_S) as f64 / DAY_S as f64 * std::f64::consts::TAU;
-    [
+    let values = [
         f64::from(edge.records).ln_1p(),
         source.edges.ln_1p(),
         destination.edges.ln_1p(),
@@ -98,7 +98,8 @@ fn row(edge: &Edge, source: Activity, destination: Activity, known: [f64; 4]) ->
         network_pair,
         angle.sin(),
         angle.cos(),
-    ]
+    ];
+    values.map(crate::model::single)
 }
 
 #[cfg(test)]

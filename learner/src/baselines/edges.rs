@@ -1,8 +1,9 @@
 //! Edges: who sent to whom in which minute, in order of time.
 
+use crate::series::network;
 use hashbrown::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Edges of one recording. One takes about 200 bytes with its features and its place in the table of open edges, so
 /// that a full recording stays below 2 GiB; four weeks of the DARPA lists are 169,000.
@@ -147,14 +148,6 @@ impl<K: Hash + Eq> Numbers<K> {
 
     fn len(&self) -> usize {
         self.0.len()
-    }
-}
-
-/// Returns the network of an address: its first 24 bits, or its first 64.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => Ipv4Addr::from_bits(v4.to_bits() & !0xff).into(),
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
     }
 }
 

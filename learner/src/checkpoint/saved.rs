@@ -99,7 +99,7 @@ macro_rules! saved_numbers {
         })*
     };
 }
-saved_numbers!(u8, u16, u32, u64, f32, f64);
+saved_numbers!(u8, u16, u32, u64, u128, f32, f64);
 
 impl Saved for bool {
     fn write(&self, out: &mut Writer) {

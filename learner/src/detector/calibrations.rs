@@ -7,7 +7,6 @@
 //! Only anomalies are kept out, not everything with a small p-value: cutting the tail off the scores that the tail is
 //! estimated from would shorten it a little more each time.
 
-use super::quarantine::Sample;
 use crate::calibration::Calibration;
 use crate::checkpoint::saved::saved;
 
@@ -16,19 +15,34 @@ const SCORES_NEEDED: usize = 64;
 /// Rows of one window that enter, evenly chosen: a calibration then spans 64 windows at least, however many series there are.
 const ROWS_PER_WINDOW_MAX: usize = 256;
 const _: () = assert!(64 * ROWS_PER_WINDOW_MAX == crate::calibration::SCORES_MAX);
-/// Share of anomalies beyond which they enter: fifty times what a threshold of a thousandth allows.
-const GATE_SHARE: f64 = 0.05;
+/// Share of anomalies beyond which they enter: more than half of everything is not unusual. Floods of hours stay below.
+const GATE_SHARE: f64 = 0.5;
 /// How much of the share is that of the last window: half of it is forgotten in 350 windows.
 const GATE_STEP: f64 = 0.002;
+
+/// What is to be learned of a usual row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sample {
+    /// Whether the count is that of what the closed days do not know.
+    pub(super) is_strange: bool,
+    /// Score of the count; none before a series has a past.
+    pub(super) count: Option<f64>,
+    /// `ln(1 + flows)`.
+    pub(super) flows: f64,
+    /// Negative log likelihood; none without a model.
+    pub(super) density: Option<f64>,
+    /// The score; none if something that it rests on was not calibrated.
+    pub(super) score: Option<f64>,
+}
 
 /// The calibrations.
 #[derive(Clone, Debug)]
 pub(super) struct Calibrations {
     /// Standard deviations of flows beyond a series' own past.
     pub(super) counts: Calibration,
-    /// `ln(1 + flows)` that sources spend on young series.
-    pub(super) young_counts: Calibration,
-    /// `ln(1 + flows)` of all rows: stands in for the young ones while these are few.
+    /// `ln(1 + flows)` that sources spend of late on what the closed days do not know.
+    pub(super) strange_counts: Calibration,
+    /// `ln(1 + flows)` of all rows: stands in for the strange ones while these are few.
     pub(super) all_counts: Calibration,
     /// Negative log likelihoods.
     pub(super) densities: Calibration,
@@ -38,7 +52,7 @@ pub(super) struct Calibrations {
     anomalous_share: f64,
 }
 
-saved!(Calibrations { counts, young_counts, all_counts, densities, scores, anomalous_share });
+saved!(Calibrations { counts, strange_counts, all_counts, densities, scores, anomalous_share });
 
 impl Default for Calibrations {
     fn default() -> Self {
@@ -47,7 +61,7 @@ impl Default for Calibrations {
         let calibration = |tail_prior| Calibration::new(SCORES_NEEDED, tail_prior);
         Self {
             counts: calibration(0.4),
-            young_counts: calibration(0.5),
+            strange_counts: calibration(0.5),
             all_counts: calibration(0.5),
             densities: calibration(3.0),
             scores: calibration(std::f64::consts::LOG10_E),
@@ -57,6 +71,15 @@ impl Default for Calibrations {
 }
 
 impl Calibrations {
+    /// Makes these scores, of usual rows, what scores are held against.
+    pub(super) fn begin_scores(&mut self, scores: &[f64]) {
+        self.scores = Calibration::new(SCORES_NEEDED, std::f64::consts::LOG10_E);
+        // Evenly chosen: they are in order of time.
+        let step = scores.len().div_ceil(crate::calibration::SCORES_MAX).max(1);
+        scores.iter().step_by(step).for_each(|score| self.scores.push(*score));
+        self.scores.settle();
+    }
+
     /// Returns whether anomalies count as usual for the time being.
     pub(super) fn is_gate_open(&self) -> bool {
         self.anomalous_share > GATE_SHARE
@@ -69,19 +92,20 @@ impl Calibrations {
         }
     }
 
-    /// Takes usual rows in. `window` is the number of the window.
-    pub(super) fn learn(&mut self, samples: &[Sample], window: u64) {
+    /// Takes usual rows in. `window` is the number of the window. Scores follow only while `is_young`: later they are held
+    /// against what the forests were grown from. A level that goes on following lets an attack raise it that is half found.
+    pub(super) fn learn(&mut self, samples: &[Sample], window: u64, is_young: bool) {
         let step = samples.len().div_ceil(ROWS_PER_WINDOW_MAX).max(1);
         // Other rows every window.
         let first = usize::try_from(window % step as u64).unwrap_or(0);
         for sample in samples.iter().skip(first).step_by(step) {
-            let counts = if sample.is_young { &mut self.young_counts } else { &mut self.counts };
+            let counts = if sample.is_strange { &mut self.strange_counts } else { &mut self.counts };
             sample.count.into_iter().for_each(|score| counts.push(score));
             self.all_counts.push(sample.flows);
             sample.density.into_iter().for_each(|score| self.densities.push(score));
-            sample.score.into_iter().for_each(|score| self.scores.push(score));
+            sample.score.into_iter().filter(|_| is_young).for_each(|score| self.scores.push(score));
         }
-        let Self { counts, young_counts, all_counts, densities, scores, anomalous_share: _ } = self;
-        [counts, young_counts, all_counts, densities, scores].into_iter().for_each(Calibration::settle);
+        let Self { counts, strange_counts, all_counts, densities, scores, anomalous_share: _ } = self;
+        [counts, strange_counts, all_counts, densities, scores].into_iter().for_each(Calibration::settle);
     }
 }

@@ -1,10 +1,12 @@
 //! What is thought of one row: scores, p-values, and whether they are enough for an anomaly.
 
+use super::calibrations::Sample;
+use super::comparison::Novelty;
 use super::flow_baseline::log1p;
-use super::novelty::Novelty;
-use super::quarantine::Sample;
 use super::series_state::{Seen, SeriesState};
-use super::{Anomaly, Detector, KNOWN_FLOWS_FACTOR, MODEL_ALONE_P_VALUE, MODEL_WEIGHT, Surprise};
+use super::{
+    Anomaly, Detector, KNOWN_FLOWS_FACTOR, MODEL_ALONE_P_VALUE, MODEL_WEIGHT, Surprise,
+};
 use crate::calibration::weight_of_evidence;
 use crate::model::Predictions;
 use crate::series::{SeriesKey, SeriesSums, Window};
@@ -18,6 +20,12 @@ pub struct Judgement {
     pub sums: SeriesSums,
     /// The sum of the weighted evidence: the larger, the more unusual.
     pub score: f64,
+    /// The weight of evidence of the forests; none before there is one.
+    pub forest: Option<f64>,
+    /// Negative log likelihood by the network, in nats; none without one.
+    pub density: Option<f64>,
+    /// The sum of the weighted evidence before habits were taken into account.
+    pub(super) evidence: f64,
     /// The calibrated score; none while there are too few of them.
     pub p_value: Option<f64>,
     /// See [`Anomaly::model_p_value`].
@@ -28,7 +36,7 @@ pub struct Judgement {
     pub count_p_value: Option<f64>,
     /// Whether it is reported.
     pub is_anomalous: bool,
-    /// How new the series was a few windows ago, when it appeared.
+    /// What is new about it.
     pub(super) novelty: Novelty,
     /// What is to be learned of it.
     pub(super) sample: Sample,
@@ -56,56 +64,57 @@ impl Judgement {
             surprises: self.surprises.clone(),
         }
     }
+
+    /// Returns the weight of evidence of the network; zero without one.
+    pub(super) fn model_evidence(&self) -> f64 {
+        self.model_p_value.map_or(0.0, weight_of_evidence)
+    }
 }
 
 impl Detector {
-    /// Returns what is thought of a row, by calibrations that do not know it. `young_flows` are the flows that its source
-    /// spends on young series.
+    /// Returns what is thought of a row, by calibrations that do not know it. `strange_flows` are the flows that its source
+    /// spent of late on what the closed days do not know, `forest` is the forests' weight of evidence.
     pub(super) fn judgement(
         &self,
-        seen: &Seen<'_>,
+        seen: &Seen,
         state: &SeriesState,
-        young_flows: u64,
+        strange_flows: f64,
+        forest: Option<f64>,
         prediction: Option<(&Predictions, usize)>,
     ) -> Judgement {
-        let Seen { key, sums, row, novelty } = *seen;
-        let is_young = self.is_young(seen, state);
-        let birth = state.birth.filter(|_| is_young);
-        let novelty_p_value = birth.map_or(1.0, |birth| birth.p_value);
-        let (count_score, count_p_value, flows) = if is_young {
-            let score = log1p(young_flows);
-            let p_value = self
-                .calibrations
-                .young_counts
-                .p_value(score)
-                .or_else(|| self.calibrations.all_counts.p_value(score));
-            (Some(score), p_value, young_flows as f64)
+        let Seen { key, sums, row, novelty, novelty_p_value, .. } = *seen;
+        let is_strange = novelty != Novelty::None;
+        let calibrations = &self.calibrations;
+        let (count_score, count_p_value, flows) = if is_strange {
+            let score = strange_flows.ln_1p();
+            let p_value = calibrations.strange_counts.p_value(score);
+            (Some(score), p_value.or_else(|| calibrations.all_counts.p_value(score)), strange_flows)
         } else {
             let score = state.baseline.score(sums.flows);
-            let p_value = score.and_then(|score| self.calibrations.counts.p_value(score));
+            let p_value = score.and_then(|score| calibrations.counts.p_value(score));
             (score, p_value, sums.flows as f64 - KNOWN_FLOWS_FACTOR * state.baseline.expected())
         };
-        let density_score = prediction.map(|(predictions, at)| -predictions.log_likelihood(at, row));
-        let model_p_value = density_score.and_then(|score| self.calibrations.densities.p_value(score));
-        let evidence = |p_value: Option<f64>| p_value.map_or(0.0, weight_of_evidence);
-        let score = weight_of_evidence(novelty_p_value)
-            + evidence(count_p_value)
-            + MODEL_WEIGHT * evidence(model_p_value);
-        let is_complete = count_p_value.is_some() && density_score.is_some() == model_p_value.is_some();
+        let density_score = prediction.map(|(predictions, at)| -predictions.log_likelihood(at, &row));
+        let model_p_value = density_score.and_then(|score| calibrations.densities.p_value(score));
+        let evidence = evidence(forest, model_p_value);
+        let score = seen.habituation.left(evidence);
+
+        let is_complete = forest.is_some() && density_score.is_some() == model_p_value.is_some();
         Judgement {
             key,
             sums,
             score,
-            p_value: self.calibrations.scores.p_value(score),
+            forest,
+            density: density_score,
+            evidence,
+            p_value: calibrations.scores.p_value(score),
             model_p_value,
             novelty_p_value,
             count_p_value,
             is_anomalous: false,
-            novelty: birth.map_or(Novelty::None, |birth| birth.novelty),
+            novelty,
             sample: Sample {
-                source: key.source,
-                novelty,
-                is_young,
+                is_strange,
                 count: count_score,
                 flows: log1p(sums.flows),
                 density: density_score,
@@ -118,9 +127,14 @@ impl Detector {
 
     /// Returns whether a row is unusual enough, and whether there is enough to show for it.
     pub(super) fn is_anomalous(&self, judgement: &Judgement) -> bool {
-        let is_unusual = judgement.p_value.is_some_and(|p_value| p_value <= self.config.p_value_max);
-        let is_unlikely = !judgement.sample.is_young
+        let is_unlikely = !judgement.sample.is_strange
             && judgement.model_p_value.is_some_and(|p_value| p_value <= MODEL_ALONE_P_VALUE);
-        is_unusual && (judgement.flows >= self.config.flows_min as f64 || is_unlikely)
+        judgement.p_value.is_some_and(|p_value| p_value <= self.config.p_value_max)
+            && (judgement.flows >= self.config.flows_min as f64 || is_unlikely)
     }
+}
+
+/// Returns the evidence against a row: that of the forests and a share of the network's.
+pub(super) fn evidence(forest: Option<f64>, model_p_value: Option<f64>) -> f64 {
+    forest.unwrap_or(0.0) + MODEL_WEIGHT * model_p_value.map_or(0.0, weight_of_evidence)
 }

@@ -2,9 +2,9 @@
 
 use super::EvaluateError;
 use crate::baselines::counting::score_counts;
-use crate::baselines::edge_features::edge_features;
+use crate::baselines::edge_features::{EDGE_FEATURES, edge_features};
 use crate::baselines::edges::Edges;
-use crate::baselines::isolation_forest::{ForestSettings, IsolationForest};
+use crate::isolation_forest::{ForestSettings, IsolationForest};
 use crate::baselines::new_pair::score_new;
 
 /// Trees of the baseline forest.
@@ -90,7 +90,9 @@ impl Scorer for Forest {
     fn score(&self, edges: &Edges, seed: u64) -> Result<Vec<Scores>, EvaluateError> {
         let rows = edge_features(edges);
         let settings = ForestSettings { trees: TREES, samples: SAMPLES, seed };
-        let forest = IsolationForest::grow(&rows[..edges.training().len()], settings);
-        Ok(vec![Scores { method: "isolation forest".into(), seed: Some(seed), scores: forest.score(&rows) }])
+        let all: Vec<usize> = (0..EDGE_FEATURES).collect();
+        let forest = IsolationForest::grow(&rows[..edges.training().len()], 0, &all, settings);
+        let scores = forest.score(&rows).into_iter().map(f64::from).collect();
+        Ok(vec![Scores { method: "isolation forest".into(), seed: Some(seed), scores }])
     }
 }

@@ -5,7 +5,7 @@
 
 use super::single;
 use crate::checkpoint::saved::saved;
-use crate::features::{FEATURES, Row};
+use crate::features::{ASIDE, FEATURES, Row};
 
 /// Rows that mean and variance remember: after so many, new ones count one in so many. A day of minutes of 70 series.
 const ROWS_REMEMBERED: f64 = 100_000.0;
@@ -65,11 +65,12 @@ pub struct Scale {
 saved!(Scale { means, deviations });
 
 impl Scale {
-    /// Returns the row in standard deviations from the mean; 0 for what never changed, and for what is no number.
+    /// Returns the row in standard deviations from the mean; 0 for what never changed, for what is no number, and
+    /// for what the model does not see.
     pub fn standardise(&self, row: &Row) -> Row {
         std::array::from_fn(|at| {
             let deviations = (f64::from(row[at]) - self.means[at]) / self.deviations[at];
-            if self.deviations[at] == 0.0 || deviations.is_nan() {
+            if self.deviations[at] == 0.0 || deviations.is_nan() || ASIDE.contains(&at) {
                 return 0.0;
             }
             single(deviations.clamp(-BOUND, BOUND))

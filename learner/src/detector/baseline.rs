@@ -1,0 +1,404 @@
+//! What was usual: how often everything was seen on the last closed days.
+//!
+//! **The problem.** "Never seen before" is the strongest sign of an attack, if "before" ends before the attack began. Counts
+//! that grow with every window make an attack known after its first minute, and counts that never grow make every new
+//! service an alarm for ever.
+//!
+//! **The answer.** Time is cut into epochs, days at last. What is asked for are the counts of the closed epochs; those of the
+//! open one are only gathered. What raised an alarm in an epoch is left out of it, unless it did so in [`HELD_EPOCHS`] of
+//! them: what goes on for days and was reported each day is how things are. Of closed epochs the last [`EPOCHS_MAX`] count,
+//! so that what was long ago fades.
+//!
+//! **Leaving out its own day.** A row of a closed epoch, asked about by all counts, would find itself known: by itself. Its
+//! values are what a row of tomorrow would find only if the counts of its own epoch are taken off. So the rows that forest
+//! and calibration learn from are described without their own epoch, and novelty is as rare in them as it is in truth.
+//!
+//! **The first hours.** A young learner has no days. Its epochs begin with a few windows and grow by a quarter of what was
+//! seen, until they are days; from then on they end at midnight (UTC).
+
+use super::entities::{Entities, Entity, Kind, entities, of_kind};
+use crate::checkpoint::saved::{Reader, Saved, SavedError, Writer, saved};
+use crate::series::{Parties, PartyId, SeriesKey};
+use hashbrown::{HashMap, HashSet};
+use std::collections::VecDeque;
+
+/// Closed epochs that count: two weeks, so that every weekday is known twice.
+pub(super) const EPOCHS_MAX: usize = 14;
+/// Epochs in which something must have raised alarms before it counts as usual.
+const HELD_EPOCHS: usize = 3;
+/// Series that one epoch tells apart: 48 bytes each. Of a flood the rarest are left out.
+const SERIES_MAX: usize = 65_536;
+/// Windows of an epoch, once there is a past.
+const DAY_WINDOWS: u64 = 1_440;
+/// Share of the windows so far that the next epoch has, as a divisor.
+const GROWTH: u64 = 4;
+/// Sum and sum of squares of a number of values.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Moments {
+    pub(super) sum: f64,
+    pub(super) squares: f64,
+}
+
+saved!(Moments { sum, squares });
+
+impl Moments {
+    pub(super) fn add(&mut self, other: Self) {
+        self.sum += other.sum;
+        self.squares += other.squares;
+    }
+
+}
+
+/// What a series did in one epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Tally {
+    /// Windows in which it was seen and raised no alarm.
+    windows: u32,
+    /// Windows in which it did.
+    alarmed: u32,
+    /// Of the usual windows, the paces of its pair.
+    paces: Moments,
+}
+
+saved!(Tally { windows, alarmed, paces });
+
+/// A closed span of time.
+#[derive(Clone, Debug, PartialEq)]
+struct Epoch {
+    /// In order of closing; the open one has the next.
+    number: u64,
+    /// In order of keys.
+    series: Vec<(SeriesKey, Tally)>,
+}
+
+saved!(Epoch { number, series });
+
+/// What is known of an entity.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Known {
+    /// Rows (a series in a window).
+    pub(super) rows: f64,
+    /// Of a source, rows whose destination was seen in no other epoch; of a destination, whose source was.
+    pub(super) strangers: f64,
+    /// Of a source or destination, rows whose pair was seen in no other epoch.
+    pub(super) first_meetings: f64,
+    /// Of a source or destination, rows whose series was seen in no other epoch.
+    pub(super) first_services: f64,
+    /// Of a pair, the moments of its pace.
+    pub(super) paces: Moments,
+}
+
+/// Counts of entities.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Counts {
+    known: HashMap<Entity, Known>,
+    /// All rows.
+    pub(super) rows: f64,
+    /// Rows of all sources, and of all destinations, with a stranger at the other end.
+    pub(super) strangers: [f64; 2],
+    /// All rows whose pair was seen in no other epoch.
+    pub(super) first_meetings: f64,
+    /// All rows whose series was seen in no other epoch.
+    pub(super) first_services: f64,
+    /// Moments of the pace of all rows.
+    pub(super) paces: Moments,
+}
+
+/// The counts, and the spans of time that they are made of.
+#[derive(Clone, Debug)]
+pub(super) struct Baseline {
+    epochs: VecDeque<Epoch>,
+    open: HashMap<SeriesKey, Tally>,
+    /// Windows of the first epoch; none of the next ones is shorter.
+    first_windows: u64,
+    /// Number of the open epoch.
+    number: u64,
+    /// Windows since the beginning, and those of them before the open epoch.
+    windows: u64,
+    closed_windows: u64,
+    /// Series of the open epoch that found no room.
+    left_out: u64,
+    /// What the epochs add up to; made anew when one closes.
+    counts: Counts,
+}
+
+impl Saved for Baseline {
+    fn write(&self, out: &mut Writer) {
+        let Self { epochs, open, first_windows, number, windows, closed_windows, left_out, counts: _ } = self;
+        epochs.write(out);
+        let mut series: Vec<(SeriesKey, Tally)> = open.iter().map(|(key, tally)| (*key, *tally)).collect();
+        series.sort_unstable_by_key(|(key, _)| *key);
+        series.write(out);
+        [*first_windows, *number, *windows, *closed_windows, *left_out].write(out);
+    }
+
+    /// Reads what was written. The counts have to be made anew, see [`Baseline::count`].
+    fn read(from: &mut Reader<'_>) -> Result<Self, SavedError> {
+        let epochs: VecDeque<Epoch> = VecDeque::read(from)?;
+        let open: Vec<(SeriesKey, Tally)> = Vec::read(from)?;
+        let [first_windows, number, windows, closed_windows, left_out] = <[u64; 5]>::read(from)?;
+        let is_sound = epochs.len() <= EPOCHS_MAX
+            && open.len() <= SERIES_MAX
+            && (1..=DAY_WINDOWS).contains(&first_windows)
+            && closed_windows <= windows
+            && epochs.iter().all(|epoch| epoch.number < number && epoch.series.len() <= SERIES_MAX);
+        if !is_sound {
+            return Err(SavedError::Malformed("the days"));
+        }
+        let (open, counts) = (open.into_iter().collect(), Counts::default());
+        Ok(Self { epochs, open, first_windows, number, windows, closed_windows, left_out, counts })
+    }
+}
+
+impl Baseline {
+    /// Returns a baseline of nothing, whose first epoch has so many windows.
+    pub(super) fn new(first_windows: u64) -> Self {
+        Self {
+            epochs: VecDeque::new(),
+            open: HashMap::new(),
+            first_windows: first_windows.clamp(1, DAY_WINDOWS),
+            number: 0,
+            windows: 0,
+            closed_windows: 0,
+            left_out: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Returns the counts of the closed epochs.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Returns the windows of all epochs that have closed.
+    pub(super) fn closed_windows(&self) -> u64 {
+        self.closed_windows
+    }
+
+    /// Returns whether there is less than a day of closed epochs.
+    pub(super) fn is_young(&self) -> bool {
+        self.closed_windows < DAY_WINDOWS
+    }
+
+    /// Returns the number of the open epoch.
+    pub(super) fn open_epoch(&self) -> u64 {
+        self.number
+    }
+
+    /// Takes a row of the open epoch in.
+    pub(super) fn add(&mut self, key: SeriesKey, pair_pace: f64, is_alarmed: bool) {
+        if self.open.len() >= SERIES_MAX && !self.open.contains_key(&key) {
+            self.make_room();
+        }
+        let tally = self.open.entry(key).or_default();
+        if is_alarmed {
+            tally.alarmed = tally.alarmed.saturating_add(1);
+            return;
+        }
+        tally.windows = tally.windows.saturating_add(1);
+        tally.paces.add(Moments { sum: pair_pace, squares: pair_pace * pair_pace });
+    }
+
+    /// Leaves out the half of the open epoch's series that were seen least.
+    fn make_room(&mut self) {
+        let rank = |(key, tally): (&SeriesKey, &Tally)| (tally.windows, *key);
+        let mut ranks: Vec<_> = self.open.iter().map(rank).collect();
+        let half = ranks.len() / 2;
+        let (_, least_kept, _) = ranks.select_nth_unstable(half);
+        let least_kept = *least_kept;
+        self.open.retain(|key, tally| rank((key, tally)) >= least_kept);
+        self.left_out += half as u64;
+    }
+
+    /// Takes note that a window has passed which ended then. Returns whether the open epoch ends with it.
+    pub(super) fn pass(&mut self, window_end_s: u64, width_s: u32) -> bool {
+        self.windows += 1;
+        let open_windows = self.windows - self.closed_windows;
+        let due = (self.closed_windows / GROWTH).clamp(self.first_windows, DAY_WINDOWS);
+        if due < DAY_WINDOWS {
+            return open_windows >= due;
+        }
+        // A silent network has no windows: time says when a day ends, and windows when it does not go on.
+        let day_s = DAY_WINDOWS * u64::from(width_s.max(1));
+        window_end_s.is_multiple_of(day_s) || open_windows > DAY_WINDOWS
+    }
+
+    /// Closes the open epoch: what it held counts from here on. Returns the counts of each closed epoch alone, by number:
+    /// what a row of that epoch has to be described without.
+    pub(super) fn close(&mut self, parties: &Parties) -> HashMap<u64, Counts> {
+        let mut series: Vec<(SeriesKey, Tally)> = self.open.drain().collect();
+        series.sort_unstable_by_key(|(key, _)| *key);
+        self.epochs.push_back(Epoch { number: self.number, series });
+        while self.epochs.len() > EPOCHS_MAX {
+            self.epochs.pop_front();
+        }
+        self.number += 1;
+        self.closed_windows = self.windows;
+        self.count(parties)
+    }
+
+    /// Makes the counts of all closed epochs anew, and returns those of each alone.
+    pub(super) fn count(&mut self, parties: &Parties) -> HashMap<u64, Counts> {
+        let held = self.held();
+        let mut all = Counts::default();
+        let mut alone = HashMap::new();
+        for epoch in &self.epochs {
+            let mut own = Counts::default();
+            epoch.usual(&held).for_each(|(key, tally)| own.add(&entities(key, parties), tally));
+            all.merge(&own);
+            alone.insert(epoch.number, own);
+        }
+        for epoch in &self.epochs {
+            let Some(own) = alone.get_mut(&epoch.number) else { continue };
+            for (key, tally) in epoch.usual(&held) {
+                let entities = entities(key, parties);
+                let novelty = Related { all: &all, own: Some(own) }.novelty(&entities);
+                own.note(&entities, novelty, f64::from(tally.windows));
+                all.note(&entities, novelty, f64::from(tally.windows));
+            }
+        }
+        self.counts = all;
+        alone
+    }
+
+    /// Returns the series that raised alarms in so many epochs that they count as usual.
+    fn held(&self) -> HashSet<SeriesKey> {
+        let mut alarming: HashMap<SeriesKey, usize> = HashMap::new();
+        for epoch in &self.epochs {
+            for (key, _) in epoch.series.iter().filter(|(_, tally)| tally.is_alarming()) {
+                *alarming.entry(*key).or_default() += 1;
+            }
+        }
+        let held = alarming.into_iter().filter(|(_, epochs)| *epochs >= HELD_EPOCHS);
+        held.map(|(key, _)| key).collect()
+    }
+}
+
+impl Tally {
+    /// Returns whether more than a tenth of its windows raised alarms: then none of them vouches for it.
+    fn is_alarming(&self) -> bool {
+        u64::from(self.alarmed) * 9 > u64::from(self.windows)
+    }
+}
+
+impl Epoch {
+    /// Returns the series that count as usual.
+    fn usual<'a>(
+        &'a self,
+        held: &'a HashSet<SeriesKey>,
+    ) -> impl Iterator<Item = (&'a SeriesKey, Tally)> + 'a {
+        self.series.iter().filter_map(|(key, tally)| match (tally.is_alarming(), held.contains(key)) {
+            (false, _) => Some((key, *tally)),
+            (true, true) => Some((key, Tally { windows: tally.windows + tally.alarmed, ..*tally })),
+            (true, false) => None,
+        })
+    }
+}
+
+/// What is new about a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct New {
+    pub(super) source: bool,
+    pub(super) destination: bool,
+    pub(super) pair: bool,
+    pub(super) series: bool,
+}
+
+/// The counts that a row is described by: all, less those of its own epoch where that has closed.
+#[derive(Clone, Copy)]
+pub(super) struct Related<'a> {
+    pub(super) all: &'a Counts,
+    pub(super) own: Option<&'a Counts>,
+}
+
+impl Related<'_> {
+    /// Returns what is known of an entity.
+    pub(super) fn known(&self, entity: Entity) -> Known {
+        let mut known = self.all.of(entity);
+        if let Some(own) = self.own {
+            known.take(own.of(entity));
+        }
+        known
+    }
+
+    /// Returns the share of all rows that so many are.
+    pub(super) fn share(&self, rows: f64) -> f64 {
+        rows / self.all.rows.max(1.0)
+    }
+
+    /// Returns whether a party was seen on the closed days, in either role.
+    pub(super) fn knows(&self, party: PartyId) -> bool {
+        let roles = [Entity::source(party), Entity::destination(party)];
+        roles.into_iter().any(|role| self.known(role).rows > 0.5)
+    }
+
+    /// Returns what is new about a row with these entities.
+    pub(super) fn novelty(&self, entities: &Entities) -> New {
+        let is_new = |kind| self.known(of_kind(entities, kind)).rows < 0.5;
+        New {
+            source: is_new(Kind::Source),
+            destination: is_new(Kind::Destination),
+            pair: is_new(Kind::Pair),
+            series: is_new(Kind::Series),
+        }
+    }
+}
+
+impl Known {
+    fn take(&mut self, own: Self) {
+        self.rows -= own.rows;
+        self.strangers -= own.strangers;
+        self.first_meetings -= own.first_meetings;
+        self.first_services -= own.first_services;
+        self.paces.sum -= own.paces.sum;
+        self.paces.squares -= own.paces.squares;
+    }
+
+    fn add(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.strangers += other.strangers;
+        self.first_meetings += other.first_meetings;
+        self.first_services += other.first_services;
+        self.paces.add(other.paces);
+    }
+}
+
+impl Counts {
+    /// Returns what is known of an entity.
+    fn of(&self, entity: Entity) -> Known {
+        self.known.get(&entity).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, entities: &Entities, tally: Tally) {
+        let rows = f64::from(tally.windows);
+        for entity in entities {
+            self.known.entry(*entity).or_default().rows += rows;
+        }
+        self.known.entry(of_kind(entities, Kind::Pair)).or_default().paces.add(tally.paces);
+        self.paces.add(tally.paces);
+        self.rows += rows;
+    }
+
+    /// Takes note of what was new about so many rows.
+    fn note(&mut self, entities: &Entities, new: New, rows: f64) {
+        let share = |is_new: bool| if is_new { rows } else { 0.0 };
+        let strangers = [(Kind::Source, new.destination), (Kind::Destination, new.source)];
+        for ((kind, is_stranger), all) in strangers.into_iter().zip(&mut self.strangers) {
+            let known = self.known.entry(of_kind(entities, kind)).or_default();
+            known.strangers += share(is_stranger);
+            known.first_meetings += share(new.pair);
+            known.first_services += share(new.series);
+            *all += share(is_stranger);
+        }
+        self.first_meetings += share(new.pair);
+        self.first_services += share(new.series);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (entity, known) in &other.known {
+            self.known.entry(*entity).or_default().add(*known);
+        }
+        self.paces.add(other.paces);
+        self.rows += other.rows;
+    }
+}

@@ -1,0 +1,220 @@
+//! The forests, the rows that they are grown from, and what their scores mean.
+//!
+//! Usual rows are kept, evenly chosen: [`ROWS_MAX`] of all (algorithm R, Vitter 1985). When an epoch closes, they are
+//! compared anew, each with all days but its own; the forests are grown from them, and each forest's scores of them say what
+//! it finds usual.
+//!
+//! **What never happened.** A cut lies between values that were seen. In a small and steady network everything is known
+//! equally well, nothing can be cut there, and a stranger would look like everybody else. So a forest that saw no row of
+//! some novelty gets one that is made up: a usual row, but with nothing known of its series, its pair, its destination or its
+//! source. One row does not make strangers usual, and it makes room for a cut.
+
+use super::baseline::{Counts, Related};
+use super::comparison::compare;
+use super::entities::entities;
+use super::MODEL_WEIGHT;
+use super::streams::Pacing;
+use crate::calibration::{Calibration, weight_of_evidence};
+use crate::checkpoint::saved::saved;
+use crate::features::{FEATURES, Row, places};
+use crate::isolation_forest::{ForestSettings, IsolationForest};
+use crate::series::{Parties, SeriesKey};
+use hashbrown::HashMap;
+use meshgate_policy::generate::Rng;
+
+/// Rows that are kept to learn from: 13 MB.
+const ROWS_MAX: usize = 65_536;
+/// Trees of each forest.
+const TREES: usize = 100;
+/// Rows that a tree sees.
+const SAMPLES: usize = 8_192;
+/// Scores without which a calibration says nothing.
+const SCORES_NEEDED: usize = 64;
+/// Mean excess beyond the 99 % quantile that scores of a forest have as long as there are few.
+const TAIL_PRIOR: f64 = 0.02;
+
+/// What all forests cut.
+const BASE: [&str; 20] = [
+    "flows",
+    "bytes_forward",
+    "bytes_reverse",
+    "answered_share",
+    "refused_share",
+    "source_fan_out",
+    "destination_fan_in",
+    "source_flows",
+    "destination_flows",
+    "series_known",
+    "pair_known",
+    "source_known",
+    "destination_known",
+    "service_known",
+    "kin_pair_known",
+    "kin_source_known",
+    "stranger_surprise",
+    "pair_pace",
+    "day_sine",
+    "day_cosine",
+];
+/// What each forest cuts beside that.
+const BESIDE: [&[&str]; FORESTS] = [
+    &[],
+    &["stranger_trend"],
+    &["source_meeting_surprise", "destination_meeting_surprise"],
+    &["visitor_pace", "sweep_pace", "visitor_surprise"],
+];
+/// Forests.
+const FORESTS: usize = 4;
+
+/// Largest weight of evidence of one forest: beyond it one forest would decide for all.
+const EVIDENCE_MAX: f64 = 12.0;
+
+/// What is not known of a row that is made up, from little to much.
+const NOVELTIES: [&[&str]; 4] = [
+    &["series_known"],
+    &["series_known", "pair_known"],
+    &["series_known", "pair_known", "kin_pair_known", "destination_known", "service_known"],
+    &["series_known", "pair_known", "kin_pair_known", "source_known", "kin_source_known"],
+];
+/// The surprise of a made-up stranger: one in twenty thousand.
+const STRANGER_SURPRISE: f32 = 10.0;
+
+/// A usual row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Sample {
+    pub(super) key: SeriesKey,
+    pub(super) epoch: u64,
+    pub(super) row: Row,
+    pub(super) pacing: Pacing,
+    /// Weight of evidence of the network when it was judged.
+    pub(super) model: f64,
+}
+
+saved!(Sample { key, epoch, row, pacing, model });
+
+/// A forest, and what its scores of usual rows look like.
+#[derive(Clone, Debug)]
+struct Judge {
+    forest: IsolationForest<FEATURES>,
+    usual: Calibration,
+}
+
+saved!(Judge { forest, usual });
+
+/// The forests.
+#[derive(Clone, Debug)]
+pub(super) struct Forests {
+    samples: Vec<Sample>,
+    /// Usual rows that there were.
+    rows: u64,
+    rng: Rng,
+    judges: Vec<Judge>,
+    /// Windows of closed epochs at which the forests are grown the next time.
+    due_windows: u64,
+}
+
+saved!(Forests { samples, rows, rng, judges, due_windows } if is_sound);
+
+impl Forests {
+    /// Returns no forest, and nothing to grow one from.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { samples: Vec::new(), rows: 0, rng: Rng::new(seed), judges: Vec::new(), due_windows: 0 }
+    }
+
+    /// Takes a usual row in.
+    pub(super) fn push(&mut self, sample: Sample) {
+        self.rows += 1;
+        if self.samples.len() < ROWS_MAX {
+            self.samples.push(sample);
+            return;
+        }
+        let place = self.rng.below(self.rows);
+        if let Some(old) = usize::try_from(place).ok().and_then(|place| self.samples.get_mut(place)) {
+            *old = sample;
+        }
+    }
+
+    /// Returns the windows of closed epochs from which on the forests are to be grown anew.
+    pub(super) fn due_windows(&self) -> u64 {
+        self.due_windows
+    }
+
+    /// Compares the rows anew, each with all days but its own, drops those of days that do not count any more, and grows
+    /// the forests. Returns the evidence against each row.
+    pub(super) fn grow(
+        &mut self,
+        all: &Counts,
+        alone: &HashMap<u64, Counts>,
+        parties: &Parties,
+        closed_windows: u64,
+    ) -> Vec<f64> {
+        self.samples.retain_mut(|sample| {
+            let Some(own) = alone.get(&sample.epoch) else { return false };
+            let Sample { key, row, pacing, .. } = sample;
+            compare(row, key, &entities(key, parties), pacing, Related { all, own: Some(own) });
+            true
+        });
+        let mut rows: Vec<Row> = self.samples.iter().map(|sample| sample.row).collect();
+        if rows.is_empty() {
+            return Vec::new();
+        }
+        self.due_windows = closed_windows.saturating_mul(2);
+        let made_up = made_up(&rows, &mut self.rng);
+        rows.extend_from_slice(&made_up);
+        let usual_rows = rows.len() - made_up.len();
+        self.judges = BESIDE
+            .iter()
+            .map(|beside| {
+                let settings = ForestSettings { trees: TREES, samples: SAMPLES, seed: self.rng.next_u64() };
+                let cut: Vec<usize> = BASE.iter().chain(*beside).map(|name| places([name])[0]).collect();
+                let forest = IsolationForest::grow(&rows, made_up.len(), &cut, settings);
+                let mut usual = Calibration::new(SCORES_NEEDED, TAIL_PRIOR);
+                forest.score(&rows[..usual_rows]).into_iter().for_each(|score| usual.push(score.into()));
+                usual.settle();
+                Judge { forest, usual }
+            })
+            .collect();
+        rows.truncate(usual_rows);
+        let forests = self.evidence(&rows).unwrap_or_default();
+        let model = self.samples.iter().map(|sample| sample.model);
+        forests.into_iter().zip(model).map(|(forests, model)| forests + MODEL_WEIGHT * model).collect()
+    }
+
+    /// Returns how unusual each row is: the mean over the forests of `-log10` of a p-value; none before there are enough
+    /// usual rows.
+    pub(super) fn evidence(&self, rows: &[Row]) -> Option<Vec<f64>> {
+        let mut evidence = vec![0.0; rows.len()];
+        if self.judges.is_empty() {
+            return None;
+        }
+        for Judge { forest, usual } in &self.judges {
+            for (evidence, score) in evidence.iter_mut().zip(forest.score(rows)) {
+                *evidence += weight_of_evidence(usual.p_value(score.into())?).min(EVIDENCE_MAX) / FORESTS as f64;
+            }
+        }
+        Some(evidence)
+    }
+
+    fn is_sound(&self) -> bool {
+        self.samples.len() <= ROWS_MAX && self.samples.len() as u64 <= self.rows
+    }
+}
+
+/// Returns a row of each novelty that none of these rows has.
+fn made_up(rows: &[Row], rng: &mut Rng) -> Vec<Row> {
+    let mut made_up = Vec::new();
+    for names in NOVELTIES {
+        let unknown: Vec<usize> = names.iter().map(|name| places([name])[0]).collect();
+        let is_new = |row: &Row| unknown.iter().all(|place| row[*place] == 0.0);
+        if rows.iter().any(is_new) {
+            continue;
+        }
+        let mut row = rows[rng.index(rows.len())];
+        unknown.iter().for_each(|place| row[*place] = 0.0);
+        if names.contains(&"destination_known") {
+            row[places(["stranger_surprise"])[0]] = STRANGER_SURPRISE;
+        }
+        made_up.push(row);
+    }
+    made_up
+}

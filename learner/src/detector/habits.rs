@@ -1,0 +1,157 @@
+//! What has been going on for long enough to be no news.
+//!
+//! **Unknown pairs.** A long session between two parties that never met is unusual in every window, and after an hour of it
+//! nobody wants to hear of it again. So a row of an unknown pair counts the less, the more of its pair's rows lie an hour
+//! back, if its destination is known in any role, or twelve hours, if it is not. What an unknown source does never becomes a
+//! habit: that is how an attack from outside looks.
+//!
+//! **Known pairs.** Parties that know each other and are loud all day are told of for an hour; then what they do beyond a row
+//! in thirty counts the less, the more of their loud rows lie an hour and at most a day back, but never less than
+//! [`LOUD_SCORE`].
+
+use super::baseline::{New, Related};
+use super::entities::{Entities, Entity, Kind, of_kind};
+use crate::checkpoint::saved::saved;
+use crate::recent::Recent;
+use crate::series::SeriesKey;
+
+/// Windows that are counted together: a quarter of an hour of minutes.
+const QUARTER_WINDOWS: u64 = 15;
+/// Quarters that are told apart: a day.
+const QUARTERS: usize = 96;
+/// Quarters after which something is no news: an hour, and the one that has begun.
+const HOUR_QUARTERS: usize = 5;
+/// Quarters after which an unknown destination is none.
+const HALF_DAY_QUARTERS: usize = 49;
+/// Rows of an unknown pair that halve what a row counts.
+const HALVING_ROWS: f64 = 10.0;
+/// Loud rows of a known pair that halve what a row counts beyond [`LOUD_SCORE`].
+const HALVING_LOUD_ROWS: f64 = 30.0;
+/// Score from which a row is loud: `-log10` of one row in thirty.
+const LOUD_SCORE: f64 = 1.5;
+/// Pairs that are followed, 7 MB.
+const PAIRS_MAX: usize = 32_768;
+
+/// The rows of one pair.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Habit {
+    /// Number of the quarter of the first of `rows`.
+    quarter: u64,
+    /// Rows of this quarter and of those before it.
+    rows: [u16; QUARTERS],
+    /// Rows before these.
+    older: u32,
+}
+
+saved!(Habit { quarter, rows, older });
+
+impl Habit {
+    fn new(quarter: u64) -> Self {
+        Self { quarter, rows: [0; QUARTERS], older: 0 }
+    }
+
+    /// Brings the quarters up to the one given.
+    fn advance(&mut self, quarter: u64) {
+        let passed = quarter.saturating_sub(self.quarter);
+        for _ in 0..passed.min(QUARTERS as u64) {
+            self.older = self.older.saturating_add(self.rows[QUARTERS - 1].into());
+            self.rows.rotate_right(1);
+            self.rows[0] = 0;
+        }
+        self.quarter = quarter;
+    }
+
+    /// Returns the rows that lie so many quarters back, and not more than a day.
+    fn rows_before(&self, quarters: usize) -> f64 {
+        f64::from(self.rows[quarters..].iter().map(|rows| u32::from(*rows)).sum::<u32>())
+    }
+
+    fn add(&mut self) {
+        self.rows[0] = self.rows[0].saturating_add(1);
+    }
+}
+
+/// The pairs that no closed day knows, but for what unknown sources do, and the known ones that are loud.
+#[derive(Clone, Debug)]
+pub(super) struct Habits {
+    unknown: Recent<Entity, Habit>,
+    loud: Recent<Entity, Habit>,
+}
+
+saved!(Habits { unknown, loud });
+
+impl Default for Habits {
+    fn default() -> Self {
+        Self { unknown: Recent::new(PAIRS_MAX), loud: Recent::new(PAIRS_MAX) }
+    }
+}
+
+/// How a row is told of.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Habituation {
+    /// For the first time, as far as is known, or always.
+    News,
+    /// The pair is unknown; so many of its rows lie back.
+    Unknown(f64),
+    /// The pair is known; so many of its loud rows lie back.
+    Known(f64),
+}
+
+impl Habituation {
+    /// Returns what is left of a score.
+    pub(super) fn left(self, score: f64) -> f64 {
+        match self {
+            Self::News => score,
+            Self::Unknown(rows) => score / (1.0 + rows / HALVING_ROWS),
+            Self::Known(rows) if score > LOUD_SCORE => {
+                LOUD_SCORE + (score - LOUD_SCORE) / (1.0 + rows / HALVING_LOUD_ROWS)
+            }
+            Self::Known(_) => score,
+        }
+    }
+}
+
+impl Habits {
+    /// Forgets the unknown pairs: another day begins, of which rows are compared without their own.
+    pub(super) fn forget_unknown(&mut self) {
+        self.unknown = Recent::new(PAIRS_MAX);
+    }
+
+    /// Returns how a row is told of, from the windows before.
+    pub(super) fn of(
+        &mut self,
+        key: &SeriesKey,
+        entities: &Entities,
+        related: Related<'_>,
+        window: u64,
+    ) -> Habituation {
+        let New { source, pair, .. } = related.novelty(entities);
+        let quarter = window / QUARTER_WINDOWS;
+        let entity = of_kind(entities, Kind::Pair);
+        let found = if pair { &mut self.unknown } else { &mut self.loud };
+        let Some(habit) = found.touch(&entity, window).filter(|_| !source) else { return Habituation::News };
+        habit.advance(quarter);
+        if !pair {
+            return Habituation::Known(habit.rows_before(HOUR_QUARTERS));
+        }
+        let known = related.knows(key.destination);
+        let back = if known { HOUR_QUARTERS } else { HALF_DAY_QUARTERS };
+        Habituation::Unknown(habit.rows_before(back) + f64::from(habit.older))
+    }
+
+    /// Takes a row in, with what it scored before habits were taken into account.
+    pub(super) fn add(&mut self, entities: &Entities, new: New, score: f64, window: u64) {
+        let quarter = window / QUARTER_WINDOWS;
+        let habits = match (new.pair, new.source) {
+            (true, true) => return,
+            (true, false) => &mut self.unknown,
+            (false, _) if score > LOUD_SCORE => &mut self.loud,
+            (false, _) => return,
+        };
+        let pair = of_kind(entities, Kind::Pair);
+        if let Some(habit) = habits.entry(pair, window, || Habit::new(quarter)) {
+            habit.advance(quarter);
+            habit.add();
+        }
+    }
+}
