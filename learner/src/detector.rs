@@ -48,12 +48,12 @@ use forests::Forests;
 use habits::Habits;
 use hashbrown::HashMap;
 pub use judgement::Judgement;
-pub use study::{Answer, Lesson, Study};
 use paces::Paces;
 use serde::Deserialize;
 use series_state::{Seen, SeriesState};
-use streams::{Step, Streams};
 use std::collections::BTreeMap;
+use streams::{Step, Streams};
+pub use study::{Answer, Lesson, Study};
 
 /// Series that are watched at once: 22 MB. A roll-up holds as many.
 pub const SERIES_MAX: usize = 65_536;
@@ -253,7 +253,7 @@ impl Detector {
         let rows: Vec<Row> = seen.iter().map(|seen| seen.row).collect();
         let predictions = self.model.as_ref().map(|model| model.predict(&hidden, &rows));
         let forest = self.forests.evidence(&rows);
-        let strange_flows = self.strange_flows(&seen);
+        let strange_flows = if is_warm { self.strange_flows(&seen) } else { HashMap::new() };
         let mut judgements: Vec<Judgement> = (0..seen.len())
             .map(|at| {
                 let strange_flows = strange_flows.get(&seen[at].key.source).copied().unwrap_or(0.0);
@@ -282,6 +282,7 @@ impl Detector {
 
     /// Grows the forests anew, and calibrates the score by their answers.
     fn grow(&mut self, alone: &HashMap<u64, Counts>, parties: &Parties) {
+        self.baseline.keep_scale();
         let counts = self.baseline.counts();
         let scores = self.forests.grow(counts, alone, parties, self.baseline.closed_windows());
         self.calibrations.begin_scores(&scores);

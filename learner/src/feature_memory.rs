@@ -133,8 +133,7 @@ impl FeatureMemory {
         destination: PartySums,
     ) -> Row {
         let seen = self.series.get(key);
-        let gap =
-            seen.map_or(0, |seen| window.start_s.saturating_sub(seen.last_s) / u64::from(self.width_s));
+        let gap = seen.map_or(0, |seen| window.start_s.saturating_sub(seen.last_s) / u64::from(self.width_s));
         let (day_sine, day_cosine) = time_of_day(window.start_s);
         let of_window = [
             log_count(sums.flows),
@@ -255,7 +254,7 @@ fn time_of_day(at_s: u64) -> (f32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::features::NAMES;
+    use crate::features::{ASIDE, NAMES};
     use crate::history::SERIES_MAX;
 
     const WIDTH: u32 = 60;
@@ -323,16 +322,14 @@ mod tests {
             ("source_flows", ln(9.0)),
             ("destination_flows", ln(13.0)),
             ("gap", 0.0),
-            ("is_new_source", 1.0),
-            ("is_new_pair", 1.0),
-            ("is_new_series", 1.0),
-            ("windows_seen", 0.0),
-            ("pair_windows_seen", 0.0),
             ("day_sine", 1.0),
             ("day_cosine", 0.0),
         ];
-        assert_eq!(expected.map(|(name, _)| name), NAMES.map(|feature| feature.name));
+        let left = NAMES.iter().enumerate().filter(|(at, _)| COMPARED.contains(at) || ASIDE.contains(at));
+        let left: Vec<(&str, f64)> = left.map(|(_, feature)| (feature.name, 0.0)).collect();
+        assert_eq!(expected.len() + left.len(), NAMES.len());
         assert_near(&rows[0].1, &expected);
+        assert_near(&rows[0].1, &left);
     }
 
     #[test]
@@ -344,13 +341,9 @@ mod tests {
             SIX + 240,
             vec![(key(1, 2, 22), flows(1)), (key(1, 2, 80), flows(1)), (key(2, 1, 80), flows(1))],
         ));
-        let old = [("is_new_source", 0.0), ("is_new_pair", 0.0), ("pair_windows_seen", 3_f64.ln())];
-        let new_series = [("is_new_series", 1.0), ("gap", 0.0), ("windows_seen", 0.0)];
-        let known_series = [("is_new_series", 0.0), ("gap", 5_f64.ln()), ("windows_seen", 2_f64.ln())];
-        let stranger = [("is_new_source", 1.0), ("is_new_pair", 1.0), ("is_new_series", 1.0)];
-        assert_near(&rows[0].1, &[old, new_series].concat());
-        assert_near(&rows[1].1, &[old, known_series].concat());
-        assert_near(&rows[2].1, &stranger);
+        assert_near(&rows[0].1, &[("gap", 0.0)]);
+        assert_near(&rows[1].1, &[("gap", 5_f64.ln())]);
+        assert_near(&rows[2].1, &[("gap", 0.0)]);
     }
 
     #[test]
@@ -376,14 +369,14 @@ mod tests {
         let mut memory = FeatureMemory::new(WIDTH);
         memory.describe(&window(SIX - 60, vec![(key(1, 2, 80), flows(1)), (key(5, 2, 80), flows(1))]));
         flood(&mut memory, 6);
-        let (series, pairs, sources) = memory.len();
-        assert!([series, pairs, sources].iter().all(|length| *length <= REMEMBERED_MAX));
+        assert!(memory.len() <= REMEMBERED_MAX);
         let distinct = 6 * SERIES_MAX as u64 + 2;
-        assert_eq!(memory.forgotten(), 3 * distinct - (series + pairs + sources) as u64);
+        assert_eq!(memory.forgotten(), distinct - memory.len() as u64);
         let end = window(SIX + 360, vec![(key(1, 2, 80), flows(1)), (key(5, 2, 80), flows(1))]);
         let rows = memory.describe(&end);
-        assert_near(&rows[0].1, &[("is_new_series", 0.0), ("windows_seen", 8_f64.ln())]);
-        assert_near(&rows[1].1, &[("is_new_series", 1.0), ("is_new_source", 1.0)]);
+        // Seen in the window before, and long ago, which is forgotten.
+        assert_near(&rows[0].1, &[("gap", 2_f64.ln())]);
+        assert_near(&rows[1].1, &[("gap", 0.0)]);
     }
 
     fn small() -> FeatureMemory {
@@ -411,17 +404,17 @@ mod tests {
             FeatureMemory::restore(state, WIDTH, 4).unwrap_err()
         };
         assert_eq!(refused(|state| state.width_s = 1), MemoryError::Width(1, 60));
-        assert_eq!(refused(|state| state.series.swap(0, 1)), MemoryError::Order("series"));
-        assert_eq!(refused(|state| state.sources.push(state.sources[1])), MemoryError::Order("sources"));
-        assert_eq!(refused(|state| state.sources[1].0 = PartyId(4)), MemoryError::Party("sources", 4));
-        assert_eq!(refused(|state| state.pairs[0].2 = 0), MemoryError::Seen("pairs", SIX, 0));
-        assert_eq!(refused(|state| state.pairs[0].2 = 3), MemoryError::Seen("pairs", SIX, 3));
-        assert_eq!(refused(|state| state.pairs[0].1 += 1), MemoryError::Seen("pairs", SIX + 1, 1));
-        assert_eq!(refused(|state| state.until_s = SIX), MemoryError::Seen("series", SIX, 1));
+        assert_eq!(refused(|state| state.series.swap(0, 1)), MemoryError::Order);
+        assert_eq!(refused(|state| state.series.push(state.series[1])), MemoryError::Order);
+        assert_eq!(refused(|state| state.series[1].0.source = PartyId(4)), MemoryError::Party(4));
+        assert_eq!(refused(|state| state.series[0].2 = 0), MemoryError::Seen(SIX, 0));
+        assert_eq!(refused(|state| state.series[0].2 = 3), MemoryError::Seen(SIX, 3));
+        assert_eq!(refused(|state| state.series[0].1 += 1), MemoryError::Seen(SIX + 1, 1));
+        assert_eq!(refused(|state| state.until_s = SIX), MemoryError::Seen(SIX, 1));
         let many = |state: &mut MemoryState| {
-            state.sources =
-                (0..=u32::try_from(REMEMBERED_MAX).unwrap()).map(|n| (PartyId(n), 0, 1)).collect();
+            let last = u32::try_from(REMEMBERED_MAX).unwrap();
+            state.series = (0..=last).map(|source| (key(source, 2, 80), 0, 1)).collect();
         };
-        assert_eq!(refused(many), MemoryError::TooMany("sources", REMEMBERED_MAX + 1));
+        assert_eq!(refused(many), MemoryError::TooMany(REMEMBERED_MAX + 1));
     }
 }

@@ -39,24 +39,57 @@ pub const NAMES: [Feature; FEATURES] = [
     Feature { name: "destination_fan_in", meaning: "ln(1 + series into the destination party), 0 and up" },
     Feature { name: "source_flows", meaning: "ln(1 + flows of the source party), 0 and up" },
     Feature { name: "destination_flows", meaning: "ln(1 + flows into the destination party), 0 and up" },
-    Feature { name: "series_known", meaning: "ln(1 + earlier windows with the series), 0 and up; 0 without ports" },
+    Feature {
+        name: "series_known",
+        meaning: "ln(1 + earlier windows with the series), 0 and up; 0 without ports",
+    },
     Feature { name: "pair_known", meaning: "ln(1 + earlier rows of the two parties, this way), 0 and up" },
-    Feature { name: "source_known", meaning: "ln(1 + earlier rows of the source party as a source), 0 and up" },
+    Feature {
+        name: "source_known",
+        meaning: "ln(1 + earlier rows of the source party as a source), 0 and up",
+    },
     Feature { name: "destination_known", meaning: "ln(1 + earlier rows into the destination), 0 and up" },
-    Feature { name: "service_known", meaning: "ln(1 + earlier rows of the service there), 0 and up; 0 without ports" },
-    Feature { name: "kin_pair_known", meaning: "ln(1 + earlier rows between the parties' networks), 0 and up" },
+    Feature {
+        name: "service_known",
+        meaning: "ln(1 + earlier rows of the service there), 0 and up; 0 without ports",
+    },
+    Feature {
+        name: "kin_pair_known",
+        meaning: "ln(1 + earlier rows between the parties' networks), 0 and up",
+    },
     Feature { name: "kin_source_known", meaning: "ln(1 + earlier rows of the source's network), 0 and up" },
-    Feature { name: "stranger_surprise", meaning: "-ln p of a destination as new as this one, from this source" },
+    Feature {
+        name: "stranger_surprise",
+        meaning: "-ln p of a destination as new as this one, from this source",
+    },
     Feature { name: "pair_pace", meaning: "flows of the pair's last hour, in deviations from its usual" },
     Feature { name: "gap", meaning: "ln(1 + windows since the series was seen), 0 and up; 0 if never" },
     Feature { name: "day_sine", meaning: "sine of the time of day (UTC), -1 to 1" },
     Feature { name: "day_cosine", meaning: "cosine of the time of day (UTC), -1 to 1" },
-    Feature { name: "source_meeting_surprise", meaning: "-ln p of a pair as new as this one, of this source" },
-    Feature { name: "destination_meeting_surprise", meaning: "-ln p of a pair as new as this one, of this destination" },
-    Feature { name: "visitor_surprise", meaning: "-ln p of a source as new as this one, at this destination" },
-    Feature { name: "visitor_pace", meaning: "ln(1 + rows of unknown sources into the destination in the last hour)" },
-    Feature { name: "sweep_pace", meaning: "ln(1 + rows of unknown pairs from the source into that network, likewise)" },
-    Feature { name: "stranger_trend", meaning: "mean stranger_surprise of the source over its last six hours" },
+    Feature {
+        name: "source_meeting_surprise",
+        meaning: "-ln p of a pair as new as this one, of this source",
+    },
+    Feature {
+        name: "destination_meeting_surprise",
+        meaning: "-ln p of a pair as new as this one, of this destination",
+    },
+    Feature {
+        name: "visitor_surprise",
+        meaning: "-ln p of a source as new as this one, at this destination",
+    },
+    Feature {
+        name: "visitor_pace",
+        meaning: "ln(1 + rows of unknown sources into the destination in the last hour)",
+    },
+    Feature {
+        name: "sweep_pace",
+        meaning: "ln(1 + rows of unknown pairs from the source into that network, likewise)",
+    },
+    Feature {
+        name: "stranger_trend",
+        meaning: "mean stranger_surprise of the source over its last six hours",
+    },
 ];
 
 /// Places of the values that compare a row with the days before.

@@ -187,8 +187,9 @@ impl<const N: usize> Growth<'_, N> {
             self.features.swap(tried, other);
             let feature = self.features[tried];
             let values = members.iter().map(|member| self.rows[*member][feature]);
-            let (low, high) = values
-                .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+            let (low, high) = values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
+                (low.min(value), high.max(value))
+            });
             if low < high {
                 let share = crate::model::unit(self.random);
                 let at = crate::model::single(f64::from(low) + (f64::from(high) - f64::from(low)) * share);

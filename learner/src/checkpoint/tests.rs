@@ -3,7 +3,7 @@
 use super::*;
 use crate::detector::DetectorConfig;
 use crate::features::FEATURES;
-use crate::series::{PartyId, SeriesKey, SeriesSums, Window};
+use crate::series::{Parties, PartyId, SeriesKey, SeriesSums, Window};
 
 fn hyperparameters() -> Hyperparameters {
     Hyperparameters { batch_chunks: 8, trimmed_from_step: 5, ..Hyperparameters::default() }
@@ -40,7 +40,7 @@ impl Learner {
 
     /// Lives through a window, with a step of training and a new model.
     fn live(&mut self, number: u16) -> Vec<crate::detector::Judgement> {
-        let judgements = self.detector.judge(&window(number), &rows(number));
+        let judgements = self.detector.judge(&window(number), &Parties::default(), &mut rows(number));
         self.trainer.observe(&rows(number), number.into());
         self.trainer.train(|steps| steps < 1);
         if number % 3 == 2 {
@@ -65,7 +65,8 @@ fn a_learner_that_was_saved_goes_on_to_the_bit() {
         learner.live(number);
     });
     let bytes = encode(&learner.trainer, &learner.detector, &[]);
-    let Checkpoint { trainer, detector, .. } = decode(&bytes, &hyperparameters()).unwrap();
+    let Checkpoint { trainer, mut detector, .. } = decode(&bytes, &hyperparameters()).unwrap();
+    detector.resume(DetectorConfig::default(), &Parties::default());
     let mut resumed = Learner { trainer, detector };
     for number in 40..60 {
         assert_eq!(learner.live(number), resumed.live(number), "window {number}");
@@ -126,7 +127,8 @@ fn a_content_that_makes_no_sense_is_refused_even_with_a_hash_that_fits() {
         content[at] ^= 0x81;
         // Either a value that can be, or a refusal; never a panic.
         if let Ok(mut checkpoint) = content_of(&content, &hyperparameters()) {
-            checkpoint.detector.judge(&window(9), &rows(9));
+            checkpoint.detector.resume(DetectorConfig::default(), &Parties::default());
+            checkpoint.detector.judge(&window(9), &Parties::default(), &mut rows(9));
         }
         assert!(content_of(&content[..at], &hyperparameters()).is_err());
     }

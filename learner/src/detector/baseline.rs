@@ -46,7 +46,6 @@ impl Moments {
         self.sum += other.sum;
         self.squares += other.squares;
     }
-
 }
 
 /// What a series did in one epoch.
@@ -94,6 +93,8 @@ pub(super) struct Counts {
     known: HashMap<Entity, Known>,
     /// All rows.
     pub(super) rows: f64,
+    /// What counts are multiplied by before they are compared, see [`Baseline::keep_scale`].
+    pub(super) scale: f64,
     /// Rows of all sources, and of all destinations, with a stranger at the other end.
     pub(super) strangers: [f64; 2],
     /// All rows whose pair was seen in no other epoch.
@@ -118,18 +119,21 @@ pub(super) struct Baseline {
     closed_windows: u64,
     /// Series of the open epoch that found no room.
     left_out: u64,
+    /// Rows of the counts that others are scaled to; 0 for none.
+    scale_rows: f64,
     /// What the epochs add up to; made anew when one closes.
     counts: Counts,
 }
 
 impl Saved for Baseline {
     fn write(&self, out: &mut Writer) {
-        let Self { epochs, open, first_windows, number, windows, closed_windows, left_out, counts: _ } = self;
+        let Self { epochs, open, first_windows, number, windows, closed_windows, left_out, .. } = self;
         epochs.write(out);
         let mut series: Vec<(SeriesKey, Tally)> = open.iter().map(|(key, tally)| (*key, *tally)).collect();
         series.sort_unstable_by_key(|(key, _)| *key);
         series.write(out);
         [*first_windows, *number, *windows, *closed_windows, *left_out].write(out);
+        self.scale_rows.write(out);
     }
 
     /// Reads what was written. The counts have to be made anew, see [`Baseline::count`].
@@ -137,6 +141,7 @@ impl Saved for Baseline {
         let epochs: VecDeque<Epoch> = VecDeque::read(from)?;
         let open: Vec<(SeriesKey, Tally)> = Vec::read(from)?;
         let [first_windows, number, windows, closed_windows, left_out] = <[u64; 5]>::read(from)?;
+        let scale_rows = f64::read(from)?;
         let is_sound = epochs.len() <= EPOCHS_MAX
             && open.len() <= SERIES_MAX
             && (1..=DAY_WINDOWS).contains(&first_windows)
@@ -146,7 +151,17 @@ impl Saved for Baseline {
             return Err(SavedError::Malformed("the days"));
         }
         let (open, counts) = (open.into_iter().collect(), Counts::default());
-        Ok(Self { epochs, open, first_windows, number, windows, closed_windows, left_out, counts })
+        Ok(Self {
+            epochs,
+            open,
+            first_windows,
+            number,
+            windows,
+            closed_windows,
+            left_out,
+            scale_rows,
+            counts,
+        })
     }
 }
 
@@ -161,6 +176,7 @@ impl Baseline {
             windows: 0,
             closed_windows: 0,
             left_out: 0,
+            scale_rows: 0.0,
             counts: Counts::default(),
         }
     }
@@ -257,8 +273,16 @@ impl Baseline {
                 all.note(&entities, novelty, f64::from(tally.windows));
             }
         }
+        all.scale = if self.scale_rows > 0.0 { self.scale_rows / all.rows.max(1.0) } else { 1.0 };
         self.counts = all;
         alone
+    }
+
+    /// Makes counts mean what they mean today for as long as this is not called again: with every day everything is seen
+    /// more often, which must not make a row look like none of those that forests and network learned from.
+    pub(super) fn keep_scale(&mut self) {
+        self.scale_rows = self.counts.rows;
+        self.counts.scale = 1.0;
     }
 
     /// Returns the series that raised alarms in so many epochs that they count as usual.

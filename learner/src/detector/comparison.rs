@@ -44,7 +44,8 @@ pub(super) fn compare(
     let values = &mut row[COMPARED];
     for (value, kind) in values.iter_mut().zip(COUNTED) {
         let is_said = knows_ports || !matches!(kind, Kind::Series | Kind::Service);
-        *value = if is_said { single(related.known(of_kind(entities, kind)).rows.ln_1p()) } else { 0.0 };
+        let rows = related.known(of_kind(entities, kind)).rows * related.all.scale;
+        *value = if is_said { single(rows.ln_1p()) } else { 0.0 };
     }
     values[COUNTED.len()] = single(stranger_surprise(entities, related));
     values[COUNTED.len() + 1] = single(pair_pace(entities, pacing.pair, related));

@@ -7,12 +7,13 @@
 //! **What never happened.** A cut lies between values that were seen. In a small and steady network everything is known
 //! equally well, nothing can be cut there, and a stranger would look like everybody else. So a forest that saw no row of
 //! some novelty gets one that is made up: a usual row, but with nothing known of its series, its pair, its destination or its
-//! source. One row does not make strangers usual, and it makes room for a cut.
+//! source. Likewise one that is ten times as loud as the loudest. One row does not make such rows usual, and it makes room
+//! for a cut.
 
+use super::MODEL_WEIGHT;
 use super::baseline::{Counts, Related};
 use super::comparison::compare;
 use super::entities::entities;
-use super::MODEL_WEIGHT;
 use super::streams::Pacing;
 use crate::calibration::{Calibration, weight_of_evidence};
 use crate::checkpoint::saved::saved;
@@ -76,6 +77,12 @@ const NOVELTIES: [&[&str]; 4] = [
     &["series_known", "pair_known", "kin_pair_known", "destination_known", "service_known"],
     &["series_known", "pair_known", "kin_pair_known", "source_known", "kin_source_known"],
 ];
+/// What is larger in a row that is made up to be loud.
+const VOLUMES: [&str; 5] = ["flows", "source_flows", "destination_flows", "bytes_forward", "bytes_reverse"];
+/// `ln` of how much louder it is than the loudest.
+const LOUDER: f32 = std::f32::consts::LN_10;
+/// Deviations beyond the largest ones of a pair's pace in such a row.
+const LOUDER_PACE: f32 = 5.0;
 /// The surprise of a made-up stranger: one in twenty thousand.
 const STRANGER_SURPRISE: f32 = 10.0;
 
@@ -189,7 +196,8 @@ impl Forests {
         }
         for Judge { forest, usual } in &self.judges {
             for (evidence, score) in evidence.iter_mut().zip(forest.score(rows)) {
-                *evidence += weight_of_evidence(usual.p_value(score.into())?).min(EVIDENCE_MAX) / FORESTS as f64;
+                *evidence +=
+                    weight_of_evidence(usual.p_value(score.into())?).min(EVIDENCE_MAX) / FORESTS as f64;
             }
         }
         Some(evidence)
@@ -200,9 +208,9 @@ impl Forests {
     }
 }
 
-/// Returns a row of each novelty that none of these rows has.
+/// Returns a row of each novelty that none of these rows has, and a loud one.
 fn made_up(rows: &[Row], rng: &mut Rng) -> Vec<Row> {
-    let mut made_up = Vec::new();
+    let mut made_up = vec![loud(rows, rng)];
     for names in NOVELTIES {
         let unknown: Vec<usize> = names.iter().map(|name| places([name])[0]).collect();
         let is_new = |row: &Row| unknown.iter().all(|place| row[*place] == 0.0);
@@ -217,4 +225,18 @@ fn made_up(rows: &[Row], rng: &mut Rng) -> Vec<Row> {
         made_up.push(row);
     }
     made_up
+}
+
+/// Returns a row louder than all of these.
+fn loud(rows: &[Row], rng: &mut Rng) -> Row {
+    let mut row = rows[rng.index(rows.len())];
+    let largest = |place: usize| rows.iter().map(|row| row[place]).fold(0.0, f32::max);
+    for place in places(VOLUMES) {
+        // What a recording does not say stays unsaid.
+        let largest = largest(place);
+        row[place] = if largest > 0.0 { largest + LOUDER } else { 0.0 };
+    }
+    let [pace] = places(["pair_pace"]);
+    row[pace] = largest(pace) + LOUDER_PACE;
+    row
 }

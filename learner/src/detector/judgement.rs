@@ -4,9 +4,7 @@ use super::calibrations::Sample;
 use super::comparison::Novelty;
 use super::flow_baseline::log1p;
 use super::series_state::{Seen, SeriesState};
-use super::{
-    Anomaly, Detector, KNOWN_FLOWS_FACTOR, MODEL_ALONE_P_VALUE, MODEL_WEIGHT, Surprise,
-};
+use super::{Anomaly, Detector, KNOWN_FLOWS_FACTOR, MODEL_ALONE_P_VALUE, MODEL_WEIGHT, Surprise};
 use crate::calibration::weight_of_evidence;
 use crate::model::Predictions;
 use crate::series::{SeriesKey, SeriesSums, Window};

@@ -8,8 +8,8 @@
 use super::baseline::{Counts, Related};
 use super::comparison::compare;
 use super::entities::entities;
-use super::streams::{Step, Streams};
 use super::judgement::evidence;
+use super::streams::{Step, Streams};
 use super::{Detector, forests};
 use crate::features::Row;
 use crate::model::Hidden;

@@ -1,10 +1,11 @@
 //! The detector in small worlds: a few groups that talk, and something that happens to them.
 
 use super::*;
+use crate::feature_memory::FeatureMemory;
 use crate::features::FEATURES;
 use crate::train::{Hyperparameters, Trainer};
 use meshgate_policy::generate::Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 const WEB: u32 = 1;
 const DATABASE: u32 = 2;
@@ -73,12 +74,11 @@ fn attempts(flows: u64) -> SeriesSums {
 /// Everything that is needed to live through windows.
 struct World {
     rng: Rng,
+    parties: Parties,
+    memory: FeatureMemory,
     detector: Detector,
     trainer: Option<Trainer>,
     number: u64,
-    seen: BTreeMap<SeriesKey, (u64, u64)>,
-    pairs: BTreeMap<(PartyId, PartyId), u64>,
-    sources: BTreeSet<PartyId>,
 }
 
 impl World {
@@ -87,12 +87,11 @@ impl World {
             Hyperparameters { batch_chunks: 16, rate_steps: 300, ..Hyperparameters::default() };
         Self {
             rng: Rng::new(seed),
+            parties: Parties::default(),
+            memory: FeatureMemory::new(1),
             detector: Detector::new(DetectorConfig::default()),
             trainer: learns.then(|| Trainer::new(hyperparameters)),
             number: 0,
-            seen: BTreeMap::new(),
-            pairs: BTreeMap::new(),
-            sources: BTreeSet::new(),
         }
     }
 
@@ -116,15 +115,8 @@ impl World {
             series: series.iter().map(|(key, sums)| (*key, *sums)).collect(),
             ..Window::default()
         };
-        let rows: Vec<(SeriesKey, Row)> =
-            window.series.iter().map(|(key, sums)| (*key, self.row(*key, sums, series))).collect();
-        for (key, _) in &window.series {
-            let (last, count) = self.seen.entry(*key).or_default();
-            (*last, *count) = (self.number, *count + 1);
-            *self.pairs.entry((key.source, key.destination)).or_default() += 1;
-            self.sources.insert(key.source);
-        }
-        let anomalies = self.detector.inspect(&window, &rows);
+        let mut rows = self.memory.describe(&window);
+        let anomalies = self.detector.inspect(&window, &self.parties, &mut rows);
         if let Some(trainer) = &mut self.trainer {
             trainer.observe(&rows, self.number);
             trainer.train(|steps| steps < 3);
@@ -135,44 +127,6 @@ impl World {
         self.number += 1;
         anomalies
     }
-
-    fn row(&self, key: SeriesKey, sums: &SeriesSums, all: &BTreeMap<SeriesKey, SeriesSums>) -> Row {
-        let log = |value: u64| single_log(value);
-        let of_source = |other: &&SeriesKey| other.source == key.source;
-        let of_destination = |other: &&SeriesKey| other.destination == key.destination;
-        let flows_of = |keys: Vec<&SeriesKey>| keys.into_iter().map(|key| all[key].flows).sum::<u64>();
-        let flag = |is_set: bool| f32::from(u8::from(is_set));
-        let seen = self.seen.get(&key);
-        let pair = self.pairs.get(&(key.source, key.destination)).copied().unwrap_or(0);
-        let row: [f32; FEATURES] = [
-            log(sums.flows),
-            log(sums.packets_forward),
-            log(sums.packets_reverse),
-            log(sums.bytes_forward),
-            log(sums.bytes_reverse),
-            flag(sums.answered > 0),
-            flag(sums.refused > 0),
-            log(sums.sources.into()),
-            log(sums.destinations.into()),
-            log(all.keys().filter(of_source).count() as u64),
-            log(all.keys().filter(of_destination).count() as u64),
-            log(flows_of(all.keys().filter(of_source).collect())),
-            log(flows_of(all.keys().filter(of_destination).collect())),
-            log(seen.map_or(0, |(last, _)| self.number - last)),
-            flag(!self.sources.contains(&key.source)),
-            flag(pair == 0),
-            flag(seen.is_none()),
-            log(seen.map_or(0, |(_, count)| *count)),
-            log(pair),
-            0.5,
-            0.5,
-        ];
-        row
-    }
-}
-
-fn single_log(value: u64) -> f32 {
-    crate::model::single((value as f64).ln_1p())
 }
 
 /// Lives through steady windows, then through attempts at SSH from a group that never did that.
@@ -302,7 +256,7 @@ fn an_attack_does_not_make_itself_usual_but_a_world_that_changed_is_accepted() {
         let mut alarms = 0;
         for _ in 0..windows {
             let mut series = world.steady();
-            let first = 10_000 + u32::try_from(world.number).unwrap() * 8;
+            let first = 10_000 + u32::try_from(world.number).unwrap() * 32;
             (0..pairs).for_each(|pair| {
                 series.insert(key(DEV, first + pair, SSH), attempts(20));
             });
@@ -312,24 +266,24 @@ fn an_attack_does_not_make_itself_usual_but_a_world_that_changed_is_accepted() {
     };
     assert_eq!(after(100, 0), 0);
     assert!(after(200, 1) >= 195);
-    // From a quarter of all rows being alarms for five minutes of seconds on, they are what is usual.
-    after(600, 3);
-    let later = after(200, 3);
-    assert!(later < 60, "{later}");
+    // From more than half of all rows being alarms for ten minutes of seconds on, they are what is usual.
+    after(1_000, 24);
+    let later = after(200, 24);
+    assert!(later < 500, "{later}");
 }
 
 #[test]
 fn rows_that_cannot_be_judged_are_refused_and_counted() {
     let mut detector = Detector::new(DetectorConfig::default());
     let window = Window { series: vec![(key(WEB, DEV, 80), answered(1))], width_s: 1, ..Window::default() };
-    let rows = [
+    let mut rows = [
         (key(WEB, DEV, 80), [f32::NAN; FEATURES]),
         (key(WEB, DEV, 81), [0.0; FEATURES]),
         (key(WEB, DEV, 80), [0.0; FEATURES]),
     ];
-    assert_eq!(detector.judge(&window, &rows).len(), 1);
+    assert_eq!(detector.judge(&window, &Parties::default(), &mut rows).len(), 1);
     assert_eq!(detector.status().rows_refused, 2);
-    assert!(detector.inspect(&Window::default(), &[]).is_empty());
+    assert!(detector.inspect(&Window::default(), &Parties::default(), &mut []).is_empty());
     assert_eq!(detector.status().windows, 2);
 }
 
@@ -347,10 +301,8 @@ fn a_flood_of_series_leaves_the_known_ones_in_place() {
             width_s: 1,
             ..Window::default()
         };
-        let mut row = [0.0; FEATURES];
-        row[14..17].fill(1.0);
-        let rows: Vec<(SeriesKey, Row)> = keys.iter().map(|key| (*key, row)).collect();
-        detector.judge(&window, &rows);
+        let mut rows: Vec<(SeriesKey, Row)> = keys.iter().map(|key| (*key, [0.0; FEATURES])).collect();
+        detector.judge(&window, &Parties::default(), &mut rows);
     }
     assert!(detector.series.len() <= SERIES_MAX);
     assert!(detector.series.get(&steady).is_some());

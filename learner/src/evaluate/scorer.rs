@@ -4,8 +4,8 @@ use super::EvaluateError;
 use crate::baselines::counting::score_counts;
 use crate::baselines::edge_features::{EDGE_FEATURES, edge_features};
 use crate::baselines::edges::Edges;
-use crate::isolation_forest::{ForestSettings, IsolationForest};
 use crate::baselines::new_pair::score_new;
+use crate::isolation_forest::{ForestSettings, IsolationForest};
 
 /// Trees of the baseline forest.
 const TREES: usize = 200;

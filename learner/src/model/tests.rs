@@ -38,7 +38,7 @@ fn oracle(weights: &Weights, batch: &Batch) -> (f64, Vec<f32>) {
     for time in 0..batch.length {
         let span = time * batch.chunks..(time + 1) * batch.chunks;
         let row = all.clone().slice([span.clone(), 0..FEATURES]);
-        let context = row.clone().slice([0..batch.chunks, TARGETS..FEATURES]);
+        let context = row.clone().slice([0..batch.chunks, TARGETS..TARGETS + CONTEXT]);
         let targets = row.clone().slice([0..batch.chunks, 0..TARGETS]);
         let logs = log_likelihoods(&head.output(state.clone(), context), targets);
         let mask = matrix(batch.mask[span].to_vec(), [batch.chunks, 1], &device);
