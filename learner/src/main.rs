@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Args, Parser, Subcommand};
+use meshgate_learner::blend::{self, BlendArguments};
 use meshgate_learner::config::Config;
 
 use meshgate_learner::evaluate::{self, EvaluateArguments};
@@ -46,6 +47,8 @@ enum Command {
     Replay(ReplayArguments),
     /// Measure the detector on recorded flows with labels, beside the baselines
     Evaluate(EvaluateArguments),
+    /// Make a labelled set of flows: recorded attacks in a benign recording
+    Blend(BlendArguments),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +78,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             evaluate::run(&arguments)?;
             Ok(writeln!(std::io::stdout(), "{}: the report is written", arguments.report.display())?)
         }
+        Some(Command::Blend(arguments)) => Ok(write!(std::io::stdout(), "{}", blend::run(&arguments)?)?),
         None => {
             let path = config.ok_or("--config FILE is missing")?;
             let config = Config::read(&path)?;
