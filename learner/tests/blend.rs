@@ -1,7 +1,6 @@
 //! Whole blends: of flows that the test makes up, and of the recorded files where they are.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot write its files is a failed test")]
-#![expect(clippy::print_stdout, reason = "a test that is skipped says so")]
 
 use flate2::read::GzDecoder;
 use meshgate_learner::blend::{BlendArguments, Blended, run};

@@ -48,5 +48,5 @@ fn write_rows<W: Write>(out: W, rows: &[Row]) -> io::Result<W> {
     for row in rows {
         lines.write_byte_record(row.text())?;
     }
-    lines.into_inner().map_err(|error| error.into_error())
+    lines.into_inner().map_err(csv::IntoInnerError::into_error)
 }

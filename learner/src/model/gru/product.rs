@@ -110,7 +110,6 @@ pub(super) fn add_product(out: &mut [f32], left: &Strips, right: &Panels) {
 }
 
 /// Returns the product of a strip and a panel.
-#[expect(clippy::needless_range_loop, reason = "a chain of iterators is not unrolled into registers")]
 fn tile(strip: &[[f32; ROWS]], panel: &[[f32; COLUMNS]]) -> [[f32; COLUMNS]; ROWS] {
     let mut sums = [[0.0; COLUMNS]; ROWS];
     for (left, right) in strip.iter().zip(panel) {
@@ -122,7 +121,6 @@ fn tile(strip: &[[f32; ROWS]], panel: &[[f32; COLUMNS]]) -> [[f32; COLUMNS]; ROW
 }
 
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "as above")]
 fn add_scaled(sums: &mut [f32; COLUMNS], scale: f32, values: &[f32; COLUMNS]) {
     for column in 0..COLUMNS {
         sums[column] = multiply_add(scale, values[column], sums[column]);
