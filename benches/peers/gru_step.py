@@ -52,7 +52,7 @@ def main():
     is_check = sys.argv[1] == "--losses"
     steps = int(sys.argv[-1])
     gru = network()
-    # The quickest of its three forms on one thread.
+    # Of its three forms none is quicker than the others by more than processes differ from each other.
     adam = torch.optim.Adam(gru.parameters(), lr=RATE, fused=True)
     inputs = values(TIMES * CHUNKS * INPUTS, 5, 1.0).view(TIMES, CHUNKS, INPUTS)
     targets = values(TIMES * CHUNKS * WIDTH, 6, 0.5).view(TIMES, CHUNKS, WIDTH)[1:]

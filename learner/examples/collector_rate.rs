@@ -123,6 +123,7 @@ impl Analysis {
 }
 
 fn main() {
+    meshgate_learner::freed_memory::keep(); // as the program does
     let policy =
         Arc::new(Policy { version: PolicyVersion(1), ..policy(SEED, Shape::new(ENDPOINTS, GROUPS, 100)) });
     let owners = owners(&policy);

@@ -111,6 +111,7 @@ impl Step {
 }
 
 fn main() {
+    meshgate_learner::freed_memory::keep(); // as the program does
     let mut words = std::env::args().skip(1);
     let first = words.next().unwrap_or_default();
     let is_check = first == "--losses";

@@ -18,6 +18,7 @@ const RUNS: usize = 41;
 const SERIES: u32 = 1_000;
 
 fn main() {
+    meshgate_learner::freed_memory::keep(); // as the program does
     recurrence();
     let mut trainer = Trainer::new(Hyperparameters::default());
     let mut rng = Rng::new(1);

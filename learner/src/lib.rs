@@ -41,6 +41,7 @@ pub mod features;
 pub mod feedback;
 pub mod flow_csv;
 pub mod flow_totals;
+pub mod freed_memory;
 mod group_index;
 pub mod history;
 pub mod intake;

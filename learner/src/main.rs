@@ -6,8 +6,8 @@ use meshgate_learner::blend::{self, BlendArguments};
 use meshgate_learner::config::Config;
 
 use meshgate_learner::evaluate::{self, EvaluateArguments};
-use meshgate_learner::live;
 use meshgate_learner::replay::{self, ReplayArguments};
+use meshgate_learner::{freed_memory, live};
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
@@ -52,6 +52,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    freed_memory::keep();
     let arguments = Arguments::parse();
     let level = tracing_subscriber::EnvFilter::try_from_env("MESHGATE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
