@@ -4,13 +4,13 @@
 //! Neither says how well an attack is told from what a busy network does.
 //!
 //! **What is made.** Every flow of a benign recording, labelled `-`, and among them the flows of recorded attacks as if they
-//! had happened there. A *campaign* ([`campaigns`]) is what attackers did in one go; it runs a few times, each time with other
-//! hosts of the benign network in the places of its victims ([`hosts`], [`cast`]), from a given time on, so that what is
+//! had happened there. A *campaign* (`campaigns`) is what attackers did in one go; it runs a few times, each time with other
+//! hosts of the benign network in the places of its victims (`hosts`, `cast`), from a given time on, so that what is
 //! before it is clean to learn from. A campaign that is longer than the time that is left is sped up to fit.
 //!
 //! **What must not give attacks away.** A victim's stand-in was active before, so that it is no news by itself, and what a
 //! recording does not say is not said of attacks either: where no benign flow has bytes, durations or states, attack flows
-//! lose theirs; with `--bytes-from` benign flows get bytes and packets of other recorded flows instead ([`donors`]).
+//! lose theirs; with `--bytes-from` benign flows get bytes and packets of other recorded flows instead (`donors`).
 //!
 //! **What it is not.** Benign flows do not react to attacks; flows within a capture that its attacker did not cause are
 //! labelled as attack with the rest; and nobody vouches that the benign recording holds no attack of its own.
