@@ -474,7 +474,7 @@ fn recorded_attacks_go_into_recorded_networks() {
     let home = BlendArguments {
         benign: vec![homelab],
         bytes_from: Vec::new(),
-        attack_from: "2024-04-29T20:00".parse().unwrap(),
+        attack_from: "2024-04-29T20:30".parse().unwrap(),
         ..wrccdc.clone()
     };
     for arguments in [&wrccdc, &BlendArguments { bytes_from: Vec::new(), ..wrccdc.clone() }, &home] {
