@@ -18,6 +18,7 @@ const RUNS: usize = 41;
 const SERIES: u32 = 1_000;
 
 fn main() {
+    meshgate_learner::freed_memory::keep(); // as the program does
     recurrence();
     let mut trainer = Trainer::new(Hyperparameters::default());
     let mut rng = Rng::new(1);
@@ -31,20 +32,22 @@ fn main() {
     let rows_of_window = rows(&mut rng);
     let only_rows: Vec<Row> = rows_of_window.iter().map(|(_, row)| *row).collect();
     let hidden: Vec<Hidden> = vec![[0.1; HIDDEN]; only_rows.len()];
-    measure("learner.score_1000_series_ms", || {
+    let scored_ms = measure("learner.score_1000_series_ms", || {
         let predictions = model.predict(&hidden, &only_rows);
         let total: f64 = (0..only_rows.len()).map(|at| predictions.log_likelihood(at, &only_rows[at])).sum();
         assert!(total.is_finite());
         model.step(&hidden, &only_rows);
     });
+    println!("bar: learner.scored_rows_per_s = {:.0} rows/s", f64::from(SERIES) * 1_000.0 / scored_ms);
     let mut detector = Detector::new(DetectorConfig::default());
     detector.adopt(model);
     let sums = SeriesSums { flows: 5, ..SeriesSums::default() };
     let series = rows_of_window.iter().map(|(key, _)| (*key, sums)).collect();
     let window = Window { width_s: 60, series, ..Window::default() };
-    measure("learner.inspect_1000_series_ms", || {
+    let inspected_ms = measure("learner.inspect_1000_series_ms", || {
         detector.inspect(&window, &rows_of_window);
     });
+    println!("bar: learner.inspected_rows_per_s = {:.0} rows/s", f64::from(SERIES) * 1_000.0 / inspected_ms);
 }
 
 /// A step of the recurrence alone, there and back: 32 inputs, 64 states, 32 times, 64 chunks.
@@ -77,7 +80,8 @@ fn rows(rng: &mut Rng) -> Vec<(SeriesKey, Row)> {
     rows
 }
 
-fn measure(name: &str, mut run: impl FnMut()) {
+/// Prints the fastest run in milliseconds, and returns it.
+fn measure(name: &str, mut run: impl FnMut()) -> f64 {
     run();
     let times_ms = (0..RUNS).map(|_| {
         let start = Instant::now();
@@ -86,4 +90,5 @@ fn measure(name: &str, mut run: impl FnMut()) {
     });
     let fastest_ms = times_ms.fold(f64::INFINITY, f64::min);
     println!("bar: {name} = {fastest_ms:.3} ms");
+    fastest_ms
 }

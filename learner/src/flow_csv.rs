@@ -43,7 +43,7 @@ enum Column {
 }
 
 /// Their names, in the order of the enum.
-const COLUMNS: [&str; 15] = [
+pub(crate) const COLUMNS: [&str; 15] = [
     "ts",
     "src",
     "dst",

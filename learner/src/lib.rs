@@ -13,13 +13,15 @@
 //! inbox -> a person -> [`client`] -> [`feedback`], whose [`draft_log`] keeps drafts from coming back.
 //!
 //! [`live`] runs all of it as a daemon and [`checkpoint`] keeps it; [`replay`] drives the same analyst by recorded flows
-//! ([`flow_csv`], [`capture`] -> [`recorded`]), and [`evaluate`] measures network and detector on them beside [`baselines`].
+//! ([`flow_csv`], [`capture`] -> [`recorded`]), and [`evaluate`] measures network and detector on them beside [`baselines`];
+//! [`blend`] puts recorded attacks into a benign recording for it.
 #![forbid(unsafe_code)]
 
 pub mod adviser;
 pub mod analysis;
 pub mod analyst;
 pub mod baselines;
+pub mod blend;
 pub mod calibration;
 pub mod capture;
 mod capture_flows;
@@ -39,6 +41,7 @@ pub mod features;
 pub mod feedback;
 pub mod flow_csv;
 pub mod flow_totals;
+pub mod freed_memory;
 mod group_index;
 pub mod history;
 pub mod intake;

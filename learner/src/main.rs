@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 use clap::{Args, Parser, Subcommand};
+use meshgate_learner::blend::{self, BlendArguments};
 use meshgate_learner::config::Config;
 
 use meshgate_learner::evaluate::{self, EvaluateArguments};
-use meshgate_learner::live;
 use meshgate_learner::replay::{self, ReplayArguments};
+use meshgate_learner::{freed_memory, live};
 use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
@@ -46,9 +47,12 @@ enum Command {
     Replay(ReplayArguments),
     /// Measure the detector on recorded flows with labels, beside the baselines
     Evaluate(EvaluateArguments),
+    /// Make a labelled set of flows: recorded attacks in a benign recording
+    Blend(BlendArguments),
 }
 
 fn main() -> ExitCode {
+    freed_memory::keep();
     let arguments = Arguments::parse();
     let level = tracing_subscriber::EnvFilter::try_from_env("MESHGATE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -75,6 +79,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             evaluate::run(&arguments)?;
             Ok(writeln!(std::io::stdout(), "{}: the report is written", arguments.report.display())?)
         }
+        Some(Command::Blend(arguments)) => Ok(write!(std::io::stdout(), "{}", blend::run(&arguments)?)?),
         None => {
             let path = config.ok_or("--config FILE is missing")?;
             let config = Config::read(&path)?;

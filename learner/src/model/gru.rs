@@ -6,26 +6,34 @@
 //! n    = tanh(x W + b + r (h U + c))  candidate
 //! h'   = (1 - z) n + z h
 //! ```
-//! Products with inputs do not wait for the state: one large product serves all times. What is left of a step is one product
-//! with the state and one pass over the gates. Backwards likewise: the slopes of the weights are two large products at the end.
+//! Everything of one time - a few hundred kilobytes - is done while it is in the cache: products with the inputs and with the
+//! state, one pass over the gates, and on the way back what this time adds to the slopes of the weights. `product` multiplies
+//! slices; tensors are at the border only.
 //!
 //! `exp` and `tanh` of the C library work on one number at a time and would take most of a step. A quotient of polynomials
 //! agrees with tanh to the last bits of a 32-bit float and is computed for many numbers at once.
 
-use super::{matrix, vector};
-use burn::tensor::{Device, Tensor};
+mod product;
+
+use super::vector;
+use burn::tensor::Tensor;
+use product::{Panels, Strips, add_product};
 
 /// The weights of the recurrence.
 #[derive(Clone, Debug)]
 pub struct Gru {
     /// W: reset, update, candidate. [inputs, 3H]
-    input: Tensor<2>,
+    input: Panels,
     /// U. [H, 3H]
-    hidden: Tensor<2>,
-    /// b. [1, 3H]
-    bias: Tensor<2>,
-    /// c. [H]
-    candidate_bias: Vec<f32>,
+    hidden: Panels,
+    /// The transpose of U, for the way back. [3H, H]
+    hidden_transposed: Panels,
+    /// b. [3H]
+    bias: Vec<f32>,
+    /// c, behind two zeros for each state: what is added to h U. [3H]
+    recurrent_bias: Vec<f32>,
+    /// Values of a row of inputs.
+    inputs: usize,
     /// H.
     width: usize,
 }
@@ -34,7 +42,7 @@ pub struct Gru {
 #[derive(Clone, Debug)]
 pub struct Trace {
     /// [T * B, inputs]
-    inputs: Tensor<2>,
+    inputs: Vec<f32>,
     /// States before each row. [T * B, H]
     before: Vec<f32>,
     /// Reset, update, candidate, and the candidate's share of the state. [T * B, 4H]
@@ -53,86 +61,98 @@ impl Trace {
 impl Gru {
     /// Returns a recurrence of these weights: [inputs, 3H], [H, 3H], [1, 3H], [1, H].
     pub fn new(input: Tensor<2>, hidden: Tensor<2>, bias: Tensor<2>, candidate_bias: Tensor<2>) -> Self {
-        let width = hidden.dims()[0];
-        Self { input, hidden, bias, candidate_bias: vector(candidate_bias), width }
+        let [width, wide] = hidden.dims();
+        let inputs = input.dims()[0];
+        let transposed = vector(hidden.clone().transpose());
+        let recurrent_bias = [vec![0.0; 2 * width], vector(candidate_bias)].concat();
+        Self {
+            input: Panels::of(&vector(input), wide),
+            hidden: Panels::of(&vector(hidden), wide),
+            hidden_transposed: Panels::of(&transposed, width),
+            bias: vector(bias),
+            recurrent_bias,
+            inputs,
+            width,
+        }
     }
 
     /// Runs over inputs that are laid out time by time, `chunks` rows a time, from states of zero. [T * B, inputs]
     pub fn unroll(&self, inputs: Tensor<2>, chunks: usize) -> Trace {
-        let projected = vector(self.project(inputs.clone())); // [T * B, 3H]
-        let rows = projected.len() / (3 * self.width);
+        let inputs = vector(inputs);
+        let rows = inputs.len() / self.inputs;
+        let states = chunks * self.width;
         let mut before = Vec::with_capacity(rows * self.width);
         let mut gates = vec![0.0; rows * 4 * self.width];
-        let mut hidden = vec![0.0; chunks * self.width];
-        let times = projected.chunks_exact(chunks * 3 * self.width);
-        for (projected, gates) in times.zip(gates.chunks_exact_mut(chunks * 4 * self.width)) {
+        let mut hidden = vec![0.0; states];
+        let mut products = Products::default();
+        let times = inputs.chunks_exact(chunks * self.inputs);
+        for (inputs, gates) in times.zip(gates.chunks_exact_mut(4 * states)) {
             before.extend_from_slice(&hidden);
-            let recurrent = self.recur(hidden.clone()); //       [B, 3H]
-            self.advance(projected, &recurrent, gates, &mut hidden);
+            self.multiply(inputs, &hidden, &mut products);
+            self.advance(&products, gates, &mut hidden);
         }
         Trace { inputs, before, gates, chunks }
     }
 
     /// Returns the states after one row each. [B, H], [B, inputs] -> [B, H]
     pub fn step(&self, mut hidden: Vec<f32>, inputs: Tensor<2>) -> Vec<f32> {
-        let projected = vector(self.project(inputs)); //         [B, 3H]
-        let recurrent = self.recur(hidden.clone()); //           [B, 3H]
+        let mut products = Products::default();
+        self.multiply(&vector(inputs), &hidden, &mut products);
         let mut gates = vec![0.0; hidden.len() * 4];
-        self.advance(&projected, &recurrent, &mut gates, &mut hidden);
+        self.advance(&products, &mut gates, &mut hidden);
         hidden
     }
 
     /// Returns the slopes of the weights, in order of [`Gru::new`], from those of the states before each row. [T * B, H]
     pub fn gradient(&self, trace: Trace, slopes: &[f32]) -> Vec<f32> {
         let Trace { inputs, before, gates, chunks } = trace;
-        let device = self.device();
-        let rows = before.len() / self.width;
-        let (states, wide) = (chunks * self.width, chunks * 3 * self.width);
-        let mut of_projected = vec![0.0; rows * 3 * self.width]; // slopes of x W + b: [T * B, 3H]
-        let mut of_recurrent = vec![0.0; rows * 3 * self.width]; // slopes of h U + c: [T * B, 3H]
-        let transposed = self.hidden.clone().transpose(); //        [3H, H]
+        let (states, wide) = (chunks * self.width, 3 * self.width);
+        let mut of_input = vec![0.0; self.inputs * wide];
+        let mut of_hidden = vec![0.0; self.width * wide];
+        let mut of_bias = vec![0.0; wide];
+        let mut of_recurrent_bias = vec![0.0; wide];
+        let mut products = Products::sized(chunks * wide);
+        let (mut panels, mut strips) = (Panels::default(), Strips::default());
         // The state after the last row is never looked at.
         let mut after = vec![0.0; states];
-        for time in (0..rows / chunks).rev() {
-            let span = time * wide..(time + 1) * wide;
-            let (projected, recurrent) = (&mut of_projected[span.clone()], &mut of_recurrent[span]);
-            let gates = &gates[time * 4 * states..(time + 1) * 4 * states];
-            let before = &before[time * states..(time + 1) * states];
-            self.retreat(gates, before, &mut after, [projected, recurrent]);
-            let through =
-                matrix(recurrent.to_vec(), [chunks, 3 * self.width], &device).matmul(transposed.clone());
-            let direct = &slopes[time * states..(time + 1) * states];
-            for ((after, through), direct) in after.iter_mut().zip(vector(through)).zip(direct) {
-                *after += through + direct;
-            }
+        let times = inputs.chunks_exact(chunks * self.inputs).zip(before.chunks_exact(states));
+        let times = times.zip(gates.chunks_exact(4 * states)).zip(slopes.chunks_exact(states));
+        for (((inputs, before), gates), direct) in times.rev() {
+            self.retreat(gates, before, &mut after, &mut products);
+            let Products { projected, recurrent, .. } = &products;
+            panels.fill(projected, wide);
+            strips.fill_transposed(inputs, self.inputs);
+            add_product(&mut of_input, &strips, &panels); //             [inputs, 3H]
+            panels.fill(recurrent, wide);
+            strips.fill_transposed(before, self.width);
+            add_product(&mut of_hidden, &strips, &panels); //            [H, 3H]
+            add_rows(&mut of_bias, projected);
+            add_rows(&mut of_recurrent_bias, recurrent);
+            strips.fill(recurrent, wide);
+            add_product(&mut after, &strips, &self.hidden_transposed); // [B, H]
+            after.iter_mut().zip(direct).for_each(|(after, direct)| *after += direct);
         }
-        let projected = matrix(of_projected, [rows, 3 * self.width], &device);
-        let recurrent = matrix(of_recurrent, [rows, 3 * self.width], &device);
-        let before = matrix(before, [rows, self.width], &device);
-        let of_bias = projected.clone().sum_dim(0); //                            [1, 3H]
-        let of_candidate_bias = recurrent.clone().sum_dim(0).slice([0..1, 2 * self.width..3 * self.width]);
-        let of_input = inputs.transpose().matmul(projected); //                   [inputs, 3H]
-        let of_hidden = before.transpose().matmul(recurrent); //                  [H, 3H]
-        [of_input, of_hidden, of_bias, of_candidate_bias].map(vector).concat()
+        let of_candidate_bias = of_recurrent_bias.split_off(2 * self.width);
+        [of_input, of_hidden, of_bias, of_candidate_bias].concat()
     }
 
-    fn device(&self) -> Device {
-        self.hidden.device()
+    /// The products of a time: x W + b and h U + c. [B, inputs], [B, H]
+    fn multiply(&self, inputs: &[f32], hidden: &[f32], products: &mut Products) {
+        let Products { projected, recurrent, strips } = products;
+        for (product, bias) in [(&mut *projected, &self.bias), (&mut *recurrent, &self.recurrent_bias)] {
+            product.clear();
+            (0..hidden.len() / self.width).for_each(|_| product.extend_from_slice(bias));
+        }
+        strips.fill(inputs, self.inputs);
+        add_product(projected, strips, &self.input);
+        strips.fill(hidden, self.width);
+        add_product(recurrent, strips, &self.hidden);
     }
 
-    fn project(&self, inputs: Tensor<2>) -> Tensor<2> {
-        inputs.matmul(self.input.clone()) + self.bias.clone()
-    }
-
-    fn recur(&self, hidden: Vec<f32>) -> Vec<f32> {
-        let count = hidden.len() / self.width;
-        vector(matrix(hidden, [count, self.width], &self.device()).matmul(self.hidden.clone()))
-    }
-
-    /// The cell, for every row of a time: [B, 3H], [B, 3H] -> gates [B, 4H], states [B, H].
-    fn advance(&self, projected: &[f32], recurrent: &[f32], gates: &mut [f32], hidden: &mut [f32]) {
+    /// The cell, for every row of a time: gates [B, 4H], states [B, H].
+    fn advance(&self, products: &Products, gates: &mut [f32], hidden: &mut [f32]) {
         let width = self.width;
-        let candidate_bias = &self.candidate_bias[..width];
+        let Products { projected, recurrent, .. } = products;
         let products = projected.chunks_exact(3 * width).zip(recurrent.chunks_exact(3 * width));
         let states = gates.chunks_exact_mut(4 * width).zip(hidden.chunks_exact_mut(width));
         for ((projected, recurrent), (gates, hidden)) in products.zip(states) {
@@ -145,7 +165,7 @@ impl Gru {
             for at in 0..width {
                 reset[at] = sigmoid(x_reset[at] + h_reset[at]);
                 update[at] = sigmoid(x_update[at] + h_update[at]);
-                share[at] = h_candidate[at] + candidate_bias[at];
+                share[at] = h_candidate[at];
                 candidate[at] = tanh(x_candidate[at] + reset[at] * share[at]);
                 hidden[at] = candidate[at] + update[at] * (hidden[at] - candidate[at]);
             }
@@ -153,10 +173,10 @@ impl Gru {
     }
 
     /// The cell backwards, for every row of a time. Takes the slopes of the states after it and leaves there what of them
-    /// goes straight to the states before it; the slopes of the two products go to `products`. [B, H], [B, 3H]
-    fn retreat(&self, gates: &[f32], before: &[f32], slopes: &mut [f32], products: [&mut [f32]; 2]) {
+    /// goes straight to the states before it; the slopes of the two products go to `products`. [B, H]
+    fn retreat(&self, gates: &[f32], before: &[f32], slopes: &mut [f32], products: &mut Products) {
         let width = self.width;
-        let [projected, recurrent] = products;
+        let Products { projected, recurrent, .. } = products;
         let known = gates.chunks_exact(4 * width).zip(before.chunks_exact(width));
         let products = projected.chunks_exact_mut(3 * width).zip(recurrent.chunks_exact_mut(3 * width));
         let rows = known.zip(slopes.chunks_exact_mut(width)).zip(products);
@@ -177,6 +197,31 @@ impl Gru {
             }
             recurrent[..2 * width].copy_from_slice(&projected[..2 * width]);
         }
+    }
+}
+
+/// The two products of a time, or their slopes, in memory that serves one time after the other.
+#[derive(Debug, Default)]
+struct Products {
+    /// x W + b. [B, 3H]
+    projected: Vec<f32>,
+    /// h U + c. [B, 3H]
+    recurrent: Vec<f32>,
+    /// The left factor.
+    strips: Strips,
+}
+
+impl Products {
+    /// Returns products of so many values each.
+    fn sized(values: usize) -> Self {
+        Self { projected: vec![0.0; values], recurrent: vec![0.0; values], strips: Strips::default() }
+    }
+}
+
+/// Adds all rows of a matrix to one.
+fn add_rows(sums: &mut [f32], matrix: &[f32]) {
+    for row in matrix.chunks_exact(sums.len()) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
     }
 }
 
@@ -216,7 +261,9 @@ fn tanh(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::matrix;
     use super::*;
+    use burn::tensor::Device;
 
     #[test]
     fn the_quotient_agrees_with_tanh() {
