@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use meshgate_learner::config::Config;
 
 use meshgate_learner::evaluate::{self, EvaluateArguments};
+use meshgate_learner::evaluate_rules::{self, EvaluateRulesArguments};
 use meshgate_learner::live;
 use meshgate_learner::replay::{self, ReplayArguments};
 use std::error::Error;
@@ -46,6 +47,8 @@ enum Command {
     Replay(ReplayArguments),
     /// Measure the detector on recorded flows with labels, beside the baselines
     Evaluate(EvaluateArguments),
+    /// Measure rules: how much of later flows they cover, how much they permit that nobody used
+    EvaluateRules(EvaluateRulesArguments),
 }
 
 fn main() -> ExitCode {
@@ -74,6 +77,10 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         Some(Command::Evaluate(arguments)) => {
             evaluate::run(&arguments)?;
             Ok(writeln!(std::io::stdout(), "{}: the report is written", arguments.report.display())?)
+        }
+        Some(Command::EvaluateRules(arguments)) => {
+            let text = evaluate_rules::run(&arguments)?;
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
         None => {
             let path = config.ok_or("--config FILE is missing")?;
