@@ -159,7 +159,7 @@ pub fn suggest_policy(input: &AdviserInput<'_>) -> Advice {
             Err(reason) => advice.count(reason, 1),
         }
     }
-    let merged = merging::merged_patterns(&potential_policies);
+    let merged = merging::merged_patterns(&desk, &potential_policies);
     merging::replace_parts(&desk, &merged, &denied, &mut potential_policies);
     let ranked = rank_policies(potential_policies, &mut advice);
     let today = input.draft_log.opened_within_a_day(input.window_end_s);

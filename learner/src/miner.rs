@@ -59,8 +59,14 @@ impl Miner {
 
     /// Returns the rules that are worth these prices.
     pub fn rules(&self, prices: Prices) -> RuleSet {
-        let chosen = self.candidates.iter().flat_map(|of| choice::choose(&self.seen, of, prices));
-        RuleSet::new(chosen.collect())
+        let mut all = Vec::new();
+        let mut worth = 0.0;
+        for of in &self.candidates {
+            let (chosen, covered) = choice::choose(&self.seen, of, prices);
+            all.extend(chosen);
+            worth += covered;
+        }
+        RuleSet { worth, ..RuleSet::new(all) }
     }
 }
 

@@ -2,12 +2,13 @@
 //! may talk to whom once, and not port by port.
 //!
 //! Only drafts that would stand for themselves are merged: each is placed and weighed first, so that what a rule carries
-//! already, what was rejected or what contradicts a rule does not come back as part of something larger. A service that
-//! becomes steady later is a draft of its own.
+//! already, what was rejected or what contradicts a rule does not come back as part of something larger. A doubtful one
+//! stays alone, so that the answers of others do not speak for it. A service that becomes steady later is a draft of its
+//! own.
 
 use super::desk::Desk;
 use super::draft::{Cause, Draft};
-use super::draft_for;
+use super::{draft_for, is_mostly_unanswered};
 use crate::draft_key::DraftKey;
 use crate::profile::{PatternPorts, SteadyPattern};
 use hashbrown::HashSet;
@@ -18,9 +19,11 @@ use std::collections::BTreeMap;
 type Common<'a> = (&'a Name, &'a Name, ProtocolMatch, Priority, &'a [RuleId]);
 
 /// Returns the patterns that stand for several of the drafts each.
-pub(super) fn merged_patterns(drafts: &[Draft<'_>]) -> Vec<SteadyPattern> {
+pub(super) fn merged_patterns(desk: &Desk<'_>, drafts: &[Draft<'_>]) -> Vec<SteadyPattern> {
+    let is_doubtful =
+        |draft: &&Draft<'_>| is_mostly_unanswered(&draft.past, desk.input.settings.steady_answered_share);
     let mut alike: BTreeMap<Common<'_>, Vec<&SteadyPattern>> = BTreeMap::new();
-    for draft in drafts {
+    for draft in drafts.iter().filter(|draft| !is_doubtful(draft)) {
         let Some(pattern) = single(draft) else { continue };
         let relationship = &draft.relationship;
         let common = (
@@ -49,12 +52,13 @@ pub(super) fn replace_parts<'a>(
     for pattern in merged {
         let Ok(whole) = draft_for(desk, Cause::Steady(pattern), denied) else { continue };
         let is_part = |draft: &Draft<'_>| {
-            single(draft).is_some_and(|part| {
-                draft.rule.source == whole.rule.source
-                    && draft.rule.destination == whole.rule.destination
-                    && part.key.protocol == pattern.key.protocol
-                    && whole.relationship.port_range.contains(part.key.service_port)
-            })
+            !is_mostly_unanswered(&draft.past, desk.input.settings.steady_answered_share)
+                && single(draft).is_some_and(|part| {
+                    draft.rule.source == whole.rule.source
+                        && draft.rule.destination == whole.rule.destination
+                        && part.key.protocol == pattern.key.protocol
+                        && whole.relationship.port_range.contains(part.key.service_port)
+                })
         };
         drafts.retain(|draft| !is_part(draft));
         drafts.push(whole);

@@ -15,11 +15,12 @@ use std::sync::Arc;
 
 use super::reading::Recording;
 
-/// Prices of a permitted tuple that was never seen, which draw the curve: each some 0.8 of the one before. At the first
-/// no rule is wider than what it saw more than some thirty times over, at the last most are.
-const PRICES: usize = 22;
-const PRICE_FIRST: f64 = 0.08;
-const PRICE_STEP: f64 = 0.8;
+/// Prices of a permitted tuple that was never seen, which draw the curve: how many, from which, each so much of the one
+/// before. At the first no rule is much wider than what it saw, at the last most are.
+const MINED_PRICES: (usize, f64) = (36, 0.89);
+/// The hindsight optimum is for the eye: every third will do.
+const HINDSIGHT_PRICES: (usize, f64) = (13, 0.72);
+const PRICE_FIRST: f64 = 0.05;
 /// By how much rules become dearer until they are few enough, and how often that is tried.
 const DEARER: f64 = 1.4;
 const TRIES_MAX: usize = 24;
@@ -36,6 +37,9 @@ pub struct Point {
     /// Distinct tuples (source, destination, protocol, service port) that the rules permit over the addresses seen in
     /// training: ordered pairs of different addresses.
     pub permitted: usize,
+    /// What the rules cover of the training and of the futures of rehearsals within it, in weighed tuples: by this the
+    /// rules at a bound are chosen.
+    pub worth: f64,
     /// 1 - (permitted tuples that were seen in training) / `permitted`.
     pub over_permissiveness: f64,
     /// 1 - (permitted tuples over the addresses of the training that were seen in training or later) / `permitted`.
@@ -92,7 +96,7 @@ impl Ground {
     /// takes part in the choice.
     pub fn mined(&self, rules_max: usize) -> Vec<(Point, RuleSet)> {
         let miner = Miner::new(self.seen.clone(), &self.rehearsals, SEEN_WEIGHT);
-        self.sweep("mined", &miner, rules_max)
+        self.sweep("mined", &miner, MINED_PRICES, rules_max)
     }
 
     /// Returns what the same choice would have come to, had it been shown the later tuples: the best that these widths
@@ -100,7 +104,7 @@ impl Ground {
     pub fn hindsight(&self, rules_max: usize) -> Vec<(Point, RuleSet)> {
         let shown = Rehearsal { history: self.seen.clone(), future: self.later.clone(), weight: 1.0 };
         let miner = Miner::new(self.seen.clone(), &[shown], 0.0);
-        self.sweep("hindsight", &miner, rules_max)
+        self.sweep("hindsight", &miner, HINDSIGHT_PRICES, rules_max)
     }
 
     /// Returns what rules without any choice are worth: exactly what was seen, and from network to network.
@@ -116,14 +120,20 @@ impl Ground {
         ]
     }
 
-    fn sweep(&self, method: &str, miner: &Miner, rules_max: usize) -> Vec<(Point, RuleSet)> {
+    fn sweep(
+        &self,
+        method: &str,
+        miner: &Miner,
+        (prices, step): (usize, f64),
+        rules_max: usize,
+    ) -> Vec<(Point, RuleSet)> {
         let mut price = PRICE_FIRST;
         let mut points = Vec::new();
-        for _ in 0..PRICES {
+        for _ in 0..prices {
             if let Some(rules) = few_rules(miner, price, rules_max) {
                 points.push((self.point(method, Some(price), &rules), rules));
             }
-            price *= PRICE_STEP;
+            price *= step;
         }
         points
     }
@@ -145,6 +155,7 @@ impl Ground {
             price,
             rules: rules.rules.len(),
             permitted: permitted.tuples,
+            worth: rules.worth,
             over_permissiveness: permitted.over_permissiveness(),
             over_permissiveness_in_hindsight: if permitted.tuples == 0 {
                 0.0
@@ -195,9 +206,48 @@ fn few_rules(miner: &Miner, permitted: f64, rules_max: usize) -> Option<RuleSet>
     None
 }
 
-/// Returns the point with the highest over-permissiveness that is not above a bound. The bound is on what was known when
-/// the rules were made, so this choice looks at nothing later.
-pub fn at_most(points: &[(Point, RuleSet)], over_permissiveness: f64) -> Option<&(Point, RuleSet)> {
-    let within = points.iter().filter(|(point, _)| point.over_permissiveness <= over_permissiveness);
-    within.max_by(|(a, _), (b, _)| a.over_permissiveness.total_cmp(&b.over_permissiveness))
+impl Ground {
+    /// Returns the rules at a bound of over-permissiveness, with what they are worth: of the points not above it the one
+    /// that covers most of what was seen and of the futures of rehearsals; or those of the first point above it without
+    /// the rules that cover least of what was seen for what they permit, if that leaves them covering more of it. All of
+    /// this was known when the rules were made: the choice looks at nothing later.
+    pub fn at_most(&self, points: &[(Point, RuleSet)], bound: f64) -> Option<(Point, RuleSet)> {
+        let is_within = |point: &Point| point.over_permissiveness <= bound;
+        let within = points.iter().filter(|(point, _)| is_within(point));
+        let within = within.max_by(|(_, a), (_, b)| a.worth.total_cmp(&b.worth)).cloned();
+        let above = points.iter().filter(|(point, _)| !is_within(point));
+        let above = above.min_by(|(a, _), (b, _)| a.over_permissiveness.total_cmp(&b.over_permissiveness));
+        let trimmed = above.map(|(above, rules)| {
+            let rules = self.trimmed(rules.clone(), bound);
+            (self.point("mined, trimmed to the bound", above.price, &rules), rules)
+        });
+        let covered = |(point, _): &(Point, RuleSet)| point.training_tuples_covered;
+        within.into_iter().chain(trimmed).max_by(|a, b| covered(a).total_cmp(&covered(b)))
+    }
+
+    /// Returns the rules without those that cover least for what they permit, until the bound is kept.
+    fn trimmed(&self, mut rules: RuleSet, bound: f64) -> RuleSet {
+        let mut permitted = rules.permitted(&self.seen);
+        while permitted.over_permissiveness() > bound {
+            let without = |at: usize| {
+                let mut rest = rules.clone();
+                rest.rules.remove(at);
+                let left = rest.permitted(&self.seen);
+                let lost = permitted.seen - left.seen;
+                let freed = (permitted.tuples - permitted.seen) - (left.tuples - left.seen);
+                (
+                    rest,
+                    left,
+                    share(u64::try_from(lost).unwrap_or(0), u64::try_from(freed).unwrap_or(0)),
+                    freed,
+                )
+            };
+            let all = (0..rules.rules.len()).map(without).filter(|(_, _, _, freed)| *freed > 0);
+            let Some((rest, left, ..)) = all.min_by(|(_, _, a, _), (_, _, b, _)| a.total_cmp(b)) else {
+                break;
+            };
+            (rules, permitted) = (rest, left);
+        }
+        rules
+    }
 }

@@ -1,6 +1,6 @@
 //! What was measured of rules, with everything that is needed to repeat it.
 
-use super::curve::{Ground, Point, at_most};
+use super::curve::{Ground, Point};
 use super::intended::Recovery;
 use super::reading::{LeftOut, Recording};
 use crate::evaluate::reading::FlowFile;
@@ -62,7 +62,7 @@ pub struct Amount {
     pub addresses: usize,
 }
 
-/// The rules at a bound of over-permissiveness: those with the highest that is not above it.
+/// The rules at a bound of over-permissiveness, chosen as [`Ground::at_most`] says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Told {
     /// The bound.
@@ -107,8 +107,8 @@ impl Recorded {
             addresses: span.present.len(),
         };
         let told = TOLD_AT.iter().filter_map(|bound| {
-            let (point, rules) = at_most(&mined, *bound)?;
-            Some(Told { over_permissiveness_max: *bound, point: point.clone(), rules: lines(rules, ground) })
+            let (point, rules) = ground.at_most(&mined, *bound)?;
+            Some(Told { over_permissiveness_max: *bound, point, rules: lines(&rules, ground) })
         });
         Self {
             files,
@@ -126,7 +126,7 @@ impl Recorded {
 /// Returns the rules in words, those that permit most first.
 fn lines(rules: &RuleSet, ground: &Ground) -> Vec<RuleLine> {
     let line = |rule: &crate::miner::rule_set::MinedRule| {
-        let permitted = RuleSet { rules: vec![rule.clone()] }.permitted(ground.seen());
+        let permitted = RuleSet { rules: vec![rule.clone()], worth: 0.0 }.permitted(ground.seen());
         let ports: Vec<String> = rule.ports.iter().map(ToString::to_string).collect();
         RuleLine {
             source: rule.source.to_string(),

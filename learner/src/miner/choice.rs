@@ -43,8 +43,8 @@ pub struct Chosen {
     pub destinations: Bits,
 }
 
-/// Returns the rules that are worth their prices.
-pub(super) fn choose(seen: &Seen, candidates: &Candidates, prices: Prices) -> Vec<Chosen> {
+/// Returns the rules that are worth their prices, and what they cover is worth.
+pub(super) fn choose(seen: &Seen, candidates: &Candidates, prices: Prices) -> (Vec<Chosen>, f64) {
     let mut picks = pick(seen, candidates, prices);
     clean_up(seen, candidates, prices, &mut picks);
     let chosen = |(source, destination): &(usize, usize)| Chosen {
@@ -54,7 +54,7 @@ pub(super) fn choose(seen: &Seen, candidates: &Candidates, prices: Prices) -> Ve
         sources: candidates.sources.members[*source].clone(),
         destinations: candidates.destinations.members[*destination].clone(),
     };
-    picks.iter().map(chosen).collect()
+    (picks.iter().map(chosen).collect(), candidates.worths.iter().map(|worth| worth.covered(&picks)).sum())
 }
 
 /// Pairs of source and destination that were never seen and that no rule permits yet.
@@ -146,6 +146,12 @@ fn values(worths: &[Worth], sources: usize, destinations: usize) -> Vec<f64> {
 impl Worth {
     fn covers(&self, (source, destination): (usize, usize), pair: (usize, usize)) -> bool {
         self.sources[source].contains(pair.0) && self.destinations[destination].contains(pair.1)
+    }
+
+    /// Returns what the picks cover of it.
+    fn covered(&self, picks: &[(usize, usize)]) -> f64 {
+        let is_covered = |pair: &&(usize, usize)| picks.iter().any(|pick| self.covers(*pick, **pair));
+        self.weight * super::real(self.pairs.iter().filter(is_covered).count())
     }
 
     fn cover(&mut self, source: usize, destination: usize) {

@@ -25,10 +25,13 @@ pub struct MinedRule {
 }
 
 /// Rules that were chosen together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleSet {
     /// The rules.
     pub rules: Vec<MinedRule>,
+    /// What they cover of what was seen and of the futures of rehearsals, in tuples weighed as the miner was told; 0 for
+    /// rules that it did not choose.
+    pub worth: f64,
 }
 
 /// What rules permit, over the addresses of a span.
@@ -57,7 +60,7 @@ impl RuleSet {
             };
             merged.entry(key).or_insert_with(new).ports.insert(service.port);
         }
-        Self { rules: merged.into_values().collect() }
+        Self { rules: merged.into_values().collect(), worth: 0.0 }
     }
 
     /// Returns whether a rule permits the pair to use the service.
