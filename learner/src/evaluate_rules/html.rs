@@ -33,11 +33,11 @@ fn drawing(recorded: &Recorded) -> String {
         let share = f64::from(tick) / f64::from(TICKS);
         let (at_x, at_y, left, top) = (x(share), y(share), x(0.0), y(1.0));
         let (right, bottom) = (x(1.0), y(0.0));
-        _ = write!(
+        _ = writeln!(
             svg,
             "<path d=\"M{at_x:.1} {bottom:.1}V{top:.1}M{left:.1} {at_y:.1}H{right:.1}\" stroke=\"#ddd\"/>\
              <text x=\"{at_x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{share:.1}</text>\
-             <text x=\"{:.1}\" y=\"{at_y:.1}\" text-anchor=\"end\">{share:.1}</text>\n",
+             <text x=\"{:.1}\" y=\"{at_y:.1}\" text-anchor=\"end\">{share:.1}</text>",
             bottom + 16.0,
             left - 6.0
         );

@@ -91,6 +91,9 @@ impl Exchange {
     }
 }
 
+/// A series with what it did.
+type Series<'a> = (&'a SeriesKey, &'a Exchange);
+
 /// Returns the parties between which ports hardly ever come twice, over enough windows and answered: active FTP, RPC,
 /// peers that choose their ports. No port of them is ever steady by itself.
 ///
@@ -101,7 +104,7 @@ pub(super) fn spread(
     settings: &AdviserSettings,
     is_over: impl Fn(&Exchange) -> bool,
 ) -> Vec<SteadyPattern> {
-    let mut once: BTreeMap<(u32, u32, u16), Vec<(&SeriesKey, &Exchange)>> = BTreeMap::new();
+    let mut once: BTreeMap<(u32, u32, u16), Vec<Series<'_>>> = BTreeMap::new();
     for (key, exchange) in exchanges {
         if exchange.windows == 1 && Protocol(key.protocol).has_ports() {
             once.entry((key.source.0, key.destination.0, key.segment)).or_default().push((key, exchange));
@@ -116,7 +119,7 @@ pub(super) fn spread(
     patterns.collect()
 }
 
-fn spread_pattern(series: &[(&SeriesKey, &Exchange)], settings: &AdviserSettings) -> Option<SteadyPattern> {
+fn spread_pattern(series: &[Series<'_>], settings: &AdviserSettings) -> Option<SteadyPattern> {
     let answered: Vec<_> = series.iter().filter(|(_, exchange)| exchange.answered > 0).collect();
     let ports = || answered.iter().map(|(key, _)| key.service_port);
     let spread = ports().max()?.saturating_sub(ports().min()?);
