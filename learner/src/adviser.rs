@@ -11,6 +11,7 @@
 
 mod desk;
 mod draft;
+mod merging;
 mod placing;
 mod settings;
 mod weighing;
@@ -105,7 +106,7 @@ pub enum DropReason {
     Duplicate,
     /// Its confidence is below the least.
     Unsure,
-    /// Others of the round are better.
+    /// Others of the round are better, or the day has had its suggestions.
     BelowTop,
 }
 
@@ -158,10 +159,14 @@ pub fn suggest_policy(input: &AdviserInput<'_>) -> Advice {
             Err(reason) => advice.count(reason, 1),
         }
     }
+    let merged = merging::merged_patterns(&desk, &potential_policies);
+    merging::replace_parts(&desk, &merged, &denied, &mut potential_policies);
     let ranked = rank_policies(potential_policies, &mut advice);
-    let below = ranked.len().saturating_sub(input.settings.suggestions_max);
-    advice.count(DropReason::BelowTop, below);
-    let top = ranked.into_iter().take(input.settings.suggestions_max);
+    let today = input.draft_log.opened_within_a_day(input.window_end_s);
+    let left_today = input.settings.suggestions_per_day_max.saturating_sub(today);
+    let top = input.settings.suggestions_max.min(left_today);
+    advice.count(DropReason::BelowTop, ranked.len().saturating_sub(top));
+    let top = ranked.into_iter().take(top);
     advice.suggestions = (1..).zip(top).map(|(rank, draft)| suggestion(&desk, &draft, rank)).collect();
     advice
 }
@@ -210,7 +215,7 @@ fn draft_for<'a>(
         return Err(DropReason::Contradicted);
     }
     let mut draft = placing::policy_conflicts(desk, draft)?;
-    draft.effect = desk.effect(&draft.rule, cause.key());
+    draft.effect = desk.effect(&draft.rule, cause);
     weighing::weigh(desk, &mut draft);
     if draft.confidence < settings.confidence_min { Err(DropReason::Unsure) } else { Ok(draft) }
 }

@@ -2,15 +2,16 @@
 
 use crate::draft_key::DraftKey;
 use crate::feedback::Verdict;
-use hashbrown::HashMap;
 use meshgate_policy::suggestion::Reason;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Drafts that are remembered. A person answers a few a day; at some 200 bytes each this is a lifetime in 13 MB.
 pub const DRAFTS_MAX: usize = 1 << 16;
 /// How long a draft rests that was put off.
 pub const LATER_REST_S: u64 = 86_400;
+/// Seconds over which drafts are counted that were handed out: a person's day.
+const DAY_S: u64 = 86_400;
 /// How long an accepted draft is not repeated while the policy that has it is on its way. After that the policy itself
 /// says that it has it; where it has not, somebody took it out again.
 const ACCEPTED_REST_S: u64 = 600;
@@ -39,7 +40,10 @@ struct Entry {
 /// The drafts that were suggested.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DraftLog {
-    entries: HashMap<DraftKey, Entry>,
+    entries: BTreeMap<DraftKey, Entry>,
+    /// When drafts were handed out within the last day, oldest first. Not kept over a restart: a day may then bring twice
+    /// as many.
+    opened_s: VecDeque<u64>,
 }
 
 /// What a checkpoint keeps of a [`DraftLog`].
@@ -53,7 +57,18 @@ impl DraftLog {
     pub fn open(&mut self, key: DraftKey, now_s: u64) {
         if !self.is_barred(&key, now_s) {
             self.set(key, DraftState::Open, now_s);
+            while self.opened_s.front().is_some_and(|opened_s| opened_s.saturating_add(DAY_S) <= now_s)
+                || self.opened_s.len() >= DRAFTS_MAX
+            {
+                self.opened_s.pop_front();
+            }
+            self.opened_s.push_back(now_s);
         }
+    }
+
+    /// Returns how many drafts were handed out within the day before `now_s`.
+    pub fn opened_within_a_day(&self, now_s: u64) -> usize {
+        self.opened_s.iter().filter(|opened_s| now_s < opened_s.saturating_add(DAY_S)).count()
     }
 
     /// Takes note of the answer to a draft. A rejected draft does not come back, nor does one that a person wanted
@@ -90,13 +105,24 @@ impl DraftLog {
         self.state(key) == Some(DraftState::Open)
     }
 
-    /// Returns whether a draft must not be suggested at this time.
+    /// Returns whether a draft must not be suggested at this time: it, or one that says the same and more ports, is open,
+    /// was rejected or rests.
     pub fn is_barred(&self, key: &DraftKey, now_s: u64) -> bool {
-        match self.state(key) {
-            None => false,
-            Some(DraftState::Open | DraftState::Closed) => true,
-            Some(DraftState::Rests(until_s)) => now_s < until_s,
-        }
+        let bars = |state: DraftState| match state {
+            DraftState::Open | DraftState::Closed => true,
+            DraftState::Rests(until_s) => now_s < until_s,
+        };
+        // Those between the same groups lie together, as keys are in order of source and destination.
+        let from = DraftKey {
+            source: key.source.clone(),
+            destination: key.destination.clone(),
+            service: String::new(),
+            action: String::new(),
+        };
+        let same_groups =
+            |other: &DraftKey| other.source == key.source && other.destination == key.destination;
+        let mut between = self.entries.range(from..).take_while(|(other, _)| same_groups(other));
+        between.any(|(other, entry)| bars(entry.state) && other.covers(key))
     }
 
     /// Returns how many drafts are remembered.
@@ -118,7 +144,7 @@ impl DraftLog {
 
     /// Returns what a checkpoint kept, within the bounds of this one.
     pub fn restore(state: DraftLogState) -> Self {
-        Self { entries: state.0.into_iter().take(DRAFTS_MAX).collect() }
+        Self { entries: state.0.into_iter().take(DRAFTS_MAX).collect(), opened_s: VecDeque::new() }
     }
 
     fn set(&mut self, key: DraftKey, state: DraftState, now_s: u64) {
@@ -189,6 +215,32 @@ mod tests {
         (0..=DRAFTS_MAX).for_each(|at| log.open(key(at), u64::try_from(at).unwrap()));
         assert_eq!(log.len(), DRAFTS_MAX - DRAFTS_MAX / 8 + 1);
         assert!(!log.is_open(&key(0)) && log.is_open(&key(DRAFTS_MAX)));
-        assert_eq!(DraftLog::restore(log.checkpoint()), log);
+        assert_eq!(DraftLog::restore(log.checkpoint()).checkpoint(), log.checkpoint());
+    }
+
+    #[test]
+    fn a_draft_of_several_ports_bars_each_of_them_and_no_other() {
+        let ports = |ports: &str| DraftKey { service: format!("TCP {ports} - -"), ..key(0) };
+        let mut log = DraftLog::default();
+        log.open(ports("80,443,8000-8080"), 5);
+        for barred in ["80", "443", "8080", "80,443", "8001-8002"] {
+            assert!(log.is_barred(&ports(barred), 6), "{barred}");
+        }
+        for free in ["81", "79-80", "80,444", "0-65535"] {
+            assert!(!log.is_barred(&ports(free), 6), "{free}");
+        }
+        assert!(!log.is_barred(&DraftKey { service: "UDP 80 - -".into(), ..key(0) }, 6));
+        assert!(!log.is_barred(&DraftKey { action: "deny".into(), ..ports("80") }, 6));
+        assert!(!log.is_barred(&DraftKey { destination: "c".into(), ..ports("80") }, 6));
+    }
+
+    #[test]
+    fn drafts_are_counted_for_a_day() {
+        let mut log = DraftLog::default();
+        log.open(key(0), 100);
+        log.open(key(1), 100 + DAY_S / 2);
+        assert_eq!(log.opened_within_a_day(99 + DAY_S), 2);
+        assert_eq!(log.opened_within_a_day(100 + DAY_S), 1);
+        assert_eq!(log.opened_within_a_day(100 + 2 * DAY_S), 0);
     }
 }

@@ -12,7 +12,7 @@ pub use numbers::{NumberFault, check_numbers};
 use crate::adviser::{AdviserSettings, Cause, Draft, UNANSWERED_CONFIDENCE_MAX, is_mostly_unanswered};
 use crate::detector::Anomaly;
 use crate::features::NAMES;
-use crate::profile::Exchange;
+use crate::profile::{Exchange, PatternPorts, SteadyPattern};
 use crate::proportion::{real, share};
 use crate::series::SeriesKey;
 use measures::{count, counted, decimal, number, p_value, percent, span};
@@ -56,26 +56,55 @@ struct Service {
     access: String,
     /// Whether its flows are connections.
     connects: bool,
-    /// The port, the type or the protocol number.
-    number: Measure,
+    /// The ports, the type or the protocol number; none where a rule is for all.
+    numbers: Vec<Measure>,
 }
 
 impl Service {
-    fn of(key: &SeriesKey) -> Self {
+    fn of(cause: &Cause<'_>) -> Self {
+        match cause {
+            Cause::Steady(SteadyPattern { key, ports: PatternPorts::Spread { any_protocol }, .. }) => {
+                let protocol = Protocol(key.protocol);
+                let of = if *any_protocol { "any protocol".to_owned() } else { protocol.to_string() };
+                Self::wide(
+                    format!("{of} traffic on ports that hardly come twice"),
+                    format!("{of} on all ports"),
+                )
+            }
+            Cause::Steady(SteadyPattern { key, ports: PatternPorts::Several(ports), .. }) => {
+                let protocol = Protocol(key.protocol);
+                let numbers: Vec<Measure> = ports.iter().map(|port| number("port", (*port).into())).collect();
+                let texts: Vec<&str> = numbers.iter().map(|number| number.text.as_str()).collect();
+                let list = texts.join(", ");
+                let wide =
+                    Self::wide(format!("{protocol} traffic on ports {list}"), format!("{protocol} {list}"));
+                Self { numbers, ..wide }
+            }
+            Cause::Steady(_) | Cause::Anomaly(_) => Self::of_series(cause.key()),
+        }
+    }
+
+    /// Returns the words for more than one port. Only steady patterns have those, so nothing is attempted.
+    fn wide(traffic: String, rule: String) -> Self {
+        let (attempts, access) = (traffic.clone(), rule.clone());
+        Self { traffic, attempts, rule, access, connects: false, numbers: Vec::new() }
+    }
+
+    fn of_series(key: &SeriesKey) -> Self {
         let protocol = Protocol(key.protocol);
         if protocol.is_icmp() {
             let number = number("icmp type", key.service_port.into());
             let traffic = format!("{protocol} traffic of type {}", number.text);
             let rule = format!("{protocol} type {}", number.text);
             let (attempts, access) = (traffic.clone(), rule.clone());
-            return Self { traffic, attempts, rule, access, connects: false, number };
+            return Self { traffic, attempts, rule, access, connects: false, numbers: vec![number] };
         }
         if !protocol.has_ports() {
             let number = number("protocol", key.protocol.into());
             let traffic = format!("traffic of protocol {}", number.text);
             let rule = format!("protocol {}", number.text);
             let (attempts, access) = (traffic.clone(), rule.clone());
-            return Self { traffic, attempts, rule, access, connects: false, number };
+            return Self { traffic, attempts, rule, access, connects: false, numbers: vec![number] };
         }
         let number = number("port", key.service_port.into());
         let traffic = format!("{protocol} traffic on port {}", number.text);
@@ -89,7 +118,7 @@ impl Service {
             (None, false) => traffic.clone(),
         };
         let access = name.map_or_else(|| rule.clone(), |name| format!("{name} access"));
-        Self { traffic, attempts, rule, access, connects, number }
+        Self { traffic, attempts, rule, access, connects, numbers: vec![number] }
     }
 }
 
@@ -110,7 +139,7 @@ impl<'a> Words<'a> {
                 (anomaly.start_s, anomaly.start_s.saturating_add(anomaly.width_s.into()))
             }
         };
-        Self { draft, service: Service::of(draft.cause.key()), from_s, until_s, evidence: Vec::new() }
+        Self { draft, service: Service::of(&draft.cause), from_s, until_s, evidence: Vec::new() }
     }
 
     /// Returns the sentence for an allow.
@@ -201,7 +230,7 @@ impl<'a> Words<'a> {
             counted(&destinations, "destination address")
         );
         let mut measures = vec![flows, packets, bytes, seconds, sources, destinations];
-        measures.push(self.service.number.clone());
+        measures.extend(self.service.numbers.clone());
         measures.extend(self.named_rules());
         self.add(EvidenceKind::Volume, &text, measures);
         self.novelty(anomaly, probability, novelty);
@@ -243,7 +272,8 @@ impl<'a> Words<'a> {
             counted(&sources, "source address"),
             counted(&destinations, "destination address")
         );
-        let mut measures = vec![flows, forward, reverse, sources, destinations, self.service.number.clone()];
+        let mut measures = vec![flows, forward, reverse, sources, destinations];
+        measures.extend(self.service.numbers.clone());
         measures.extend(self.named_rules());
         self.add(EvidenceKind::Volume, &text, measures);
     }

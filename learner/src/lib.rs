@@ -13,8 +13,9 @@
 //! inbox -> a person -> [`client`] -> [`feedback`], whose [`draft_log`] keeps drafts from coming back.
 //!
 //! [`live`] runs all of it as a daemon and [`checkpoint`] keeps it; [`replay`] drives the same analyst by recorded flows
-//! ([`flow_csv`], [`capture`] -> [`recorded`]), and [`evaluate`] measures network and detector on them beside [`baselines`];
-//! [`blend`] puts recorded attacks into a benign recording for it.
+//! ([`flow_csv`], [`capture`] -> [`recorded`]), and [`evaluate`] measures network and detector on them beside [`baselines`],
+//! [`evaluate_rules`] the rules of [`miner`], which weighs how wide a rule should be, and of the adviser. [`blend`] puts
+//! recorded attacks into a benign recording, so that there is something to measure by.
 #![forbid(unsafe_code)]
 
 pub mod adviser;
@@ -36,6 +37,7 @@ mod distinct;
 pub mod draft_key;
 pub mod draft_log;
 pub mod evaluate;
+pub mod evaluate_rules;
 pub mod feature_memory;
 pub mod features;
 pub mod feedback;
@@ -50,6 +52,7 @@ pub mod justification;
 pub mod link;
 pub mod live;
 pub mod memberships;
+pub mod miner;
 pub mod model;
 pub mod networks;
 pub mod policies;

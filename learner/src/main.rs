@@ -6,6 +6,7 @@ use meshgate_learner::blend::{self, BlendArguments};
 use meshgate_learner::config::Config;
 
 use meshgate_learner::evaluate::{self, EvaluateArguments};
+use meshgate_learner::evaluate_rules::{self, EvaluateRulesArguments};
 use meshgate_learner::replay::{self, ReplayArguments};
 use meshgate_learner::{freed_memory, live};
 use std::error::Error;
@@ -49,6 +50,8 @@ enum Command {
     Evaluate(EvaluateArguments),
     /// Make a labelled set of flows: recorded attacks in a benign recording
     Blend(BlendArguments),
+    /// Measure rules: how much of later flows they cover, how much they permit that nobody used
+    EvaluateRules(EvaluateRulesArguments),
 }
 
 fn main() -> ExitCode {
@@ -80,6 +83,10 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             Ok(writeln!(std::io::stdout(), "{}: the report is written", arguments.report.display())?)
         }
         Some(Command::Blend(arguments)) => Ok(write!(std::io::stdout(), "{}", blend::run(&arguments)?)?),
+        Some(Command::EvaluateRules(arguments)) => {
+            let text = evaluate_rules::run(&arguments)?;
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
+        }
         None => {
             let path = config.ok_or("--config FILE is missing")?;
             let config = Config::read(&path)?;

@@ -93,27 +93,32 @@ impl Networks {
     }
 }
 
-/// Returns the network of a private or link-local address (RFC 1918, 3927, 4193, 4291).
-fn private_network(address: IpAddr) -> Option<Prefix> {
-    let (is_private, length) = match address {
-        IpAddr::V4(v4) => (v4.is_private() || v4.is_link_local(), NETWORK_BITS_V4),
-        IpAddr::V6(v6) => (v6.is_unique_local() || v6.is_unicast_link_local(), NETWORK_BITS_V6),
-    };
-    is_private.then(|| network_of(address, length))?
+/// Returns whether an address lies in a private or link-local network (RFC 1918, 3927, 4193, 4291).
+pub fn is_internal(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
 }
 
-fn network_of(address: IpAddr, length: u8) -> Option<Prefix> {
-    let start: IpAddr = match address {
+/// Returns the address with all bits behind the first `length` cleared.
+pub fn masked(address: IpAddr, length: u8) -> IpAddr {
+    match address {
         IpAddr::V4(v4) => {
-            let [a, b, c, _] = v4.octets();
-            [a, b, c, 0].into()
+            let mask = u32::MAX.checked_shl(32u32.saturating_sub(length.into())).unwrap_or(0);
+            IpAddr::V4((u32::from(v4) & mask).into())
         }
         IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            [a, b, c, d, 0, 0, 0, 0].into()
+            let mask = u128::MAX.checked_shl(128u32.saturating_sub(length.into())).unwrap_or(0);
+            IpAddr::V6((u128::from(v6) & mask).into())
         }
-    };
-    Prefix::new(start, length).ok()
+    }
+}
+
+/// Returns the network of a private or link-local address.
+fn private_network(address: IpAddr) -> Option<Prefix> {
+    let length = if address.is_ipv4() { NETWORK_BITS_V4 } else { NETWORK_BITS_V6 };
+    is_internal(address).then(|| Prefix::new(masked(address, length), length).ok())?
 }
 
 /// Returns the name of a network, such as `net-10.47.1.0-24` or `net-fd00-0-0-1-64`.

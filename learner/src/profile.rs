@@ -4,11 +4,14 @@
 //! a few sums, and of all flows the counts by who, what for and what decided of the last days ([`remembered`]), against
 //! which a draft is replayed.
 
+mod patterns;
 pub mod remembered;
+
+pub use patterns::{PatternPorts, SteadyPattern};
 
 use crate::adviser::AdviserSettings;
 use crate::detector::Anomaly;
-use crate::proportion::{real, share, share_at_least};
+use crate::proportion::{real, share, share_at_least, share_at_most};
 use crate::series::{SeriesKey, SeriesSums, Window};
 use hashbrown::HashMap;
 use remembered::{FlowKind, RememberedFlows, RememberedState};
@@ -73,15 +76,6 @@ pub struct Unusual {
     pub flows: u64,
     /// Flows of these that were answered.
     pub answered: u64,
-}
-
-/// A series that goes on, is answered and is not unusual.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SteadyPattern {
-    /// The series.
-    pub key: SeriesKey,
-    /// What it did.
-    pub exchange: Exchange,
 }
 
 /// The usual of all series.
@@ -188,27 +182,36 @@ impl Profile {
     }
 
     /// Returns the series that were answered in enough windows over long enough, go on at `now_s` and have not been
-    /// unusual of late, in order of keys.
+    /// unusual of late, in order of keys; behind them parties whose ports hardly ever come twice.
     ///
     /// What counts is the answered share of the flows that the policy let pass: a refused attempt could not be
-    /// answered. It says nothing for the series either, which is for the adviser to weigh.
+    /// answered. It says nothing for the series either, which is for the adviser to weigh. A share of few flows is taken
+    /// for what it may be at most: one flow lost of six is no reason to doubt the five.
     pub fn steady(&self, now_s: u64, settings: &AdviserSettings) -> Vec<SteadyPattern> {
         let windows_s = |windows: u32| u64::from(windows) * u64::from(self.width_s);
-        let is_steady = |exchange: &Exchange| {
-            let passed = exchange.flows.saturating_sub(exchange.refused);
+        let is_over = |exchange: &Exchange| {
             let rests = exchange.anomaly_s.is_some_and(|anomaly_s| {
                 now_s < anomaly_s.saturating_add(windows_s(settings.anomaly_open_windows))
             });
-            !rests
+            rests
+                || exchange.last_s.saturating_sub(exchange.first_s) < windows_s(settings.steady_span_windows)
+                || now_s.saturating_sub(exchange.last_s) > settings.steady_silence_s
+        };
+        let is_steady = |exchange: &Exchange| {
+            let passed = exchange.flows.saturating_sub(exchange.refused);
+            !is_over(exchange)
                 && exchange.windows_answered >= u64::from(settings.steady_windows)
-                && exchange.last_s.saturating_sub(exchange.first_s) >= windows_s(settings.steady_span_windows)
-                && now_s.saturating_sub(exchange.last_s) <= settings.steady_silence_s
-                && share(exchange.answered, passed) >= settings.steady_answered_share
+                && share_at_most(exchange.answered, passed) >= settings.steady_answered_share
         };
         let steady = self.exchanges.iter().filter(|(_, exchange)| is_steady(exchange));
-        let mut steady: Vec<_> =
-            steady.map(|(key, exchange)| SteadyPattern { key: *key, exchange: *exchange }).collect();
+        let one = |(key, exchange): (&SeriesKey, &Exchange)| SteadyPattern {
+            key: *key,
+            exchange: *exchange,
+            ports: PatternPorts::One,
+        };
+        let mut steady: Vec<_> = steady.map(one).collect();
         steady.sort_unstable_by_key(|pattern| pattern.key);
+        steady.extend(patterns::spread(&self.exchanges, settings, is_over));
         steady
     }
 

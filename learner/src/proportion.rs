@@ -17,13 +17,23 @@ pub fn share(part: u64, whole: u64) -> f64 {
 /// Returns the lower end of the 95 % interval of a share that was seen on so many (E. B. Wilson, "Probable Inference",
 /// 1927). Unlike the share itself it is small while few have been seen, and never reaches 1.
 pub fn share_at_least(part: u64, whole: u64) -> f64 {
+    wilson(part, whole).0
+}
+
+/// Returns the upper end of the same interval: what the share may be for all that was seen; 0 of nothing.
+pub fn share_at_most(part: u64, whole: u64) -> f64 {
+    wilson(part, whole).1
+}
+
+fn wilson(part: u64, whole: u64) -> (f64, f64) {
     if whole == 0 {
-        return 0.0;
+        return (0.0, 0.0);
     }
     let (n, p) = (real(whole), share(part, whole));
     let centre = p + Z * Z / (2.0 * n);
     let margin = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    ((centre - margin) / (1.0 + Z * Z / n)).max(0.0)
+    let scale = 1.0 + Z * Z / n;
+    (((centre - margin) / scale).max(0.0), ((centre + margin) / scale).min(1.0))
 }
 
 /// Returns how far a count has come towards enough: 0 for none, 1/2 at `half`, 3/4 at twice that, below 1 for ever.

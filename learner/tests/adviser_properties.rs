@@ -358,13 +358,28 @@ fn check_cause(
     draft: &Rule,
     tally: &mut Tally,
 ) -> Result<(), String> {
+    let service = &suggestion.draft;
+    // Of a draft for several ports each must have its cause.
+    let numbers: Vec<u16> = match service.icmp_type {
+        Some(kind) => vec![kind.into()],
+        None if service.port_range.is_all() => vec![0],
+        None => service.port_range.ranges().iter().flat_map(|range| range.first()..=range.last()).collect(),
+    };
+    numbers.iter().try_for_each(|number| check_service(history, suggestion, draft, *number, tally))
+}
+
+/// Checks it of one port of the draft, or of its ICMP type.
+fn check_service(
+    history: &History,
+    suggestion: &Suggestion,
+    draft: &Rule,
+    number: u16,
+    tally: &mut Tally,
+) -> Result<(), String> {
     let is_side =
         |side: &Side, groups: &[u32]| matches!(side, Side::Group(group) if groups.contains(&group.0));
-    let service = &suggestion.draft;
     let is_service = |key: &SeriesKey| {
-        let port = service.port_range.ranges()[0].first();
-        let number = service.icmp_type.map_or(port, u16::from);
-        service.protocol.to_string() == meshgate_policy::Protocol(key.protocol).to_string()
+        suggestion.draft.protocol.to_string() == meshgate_policy::Protocol(key.protocol).to_string()
             && key.service_port == number
     };
     let fits = |series: &&Series| {

@@ -128,11 +128,11 @@ fn the_two_examples_of_the_seed_are_suggested() {
     for seed in 1..=3 {
         let (mut analyst, mut world) = (Analyst::new(settings(seed)), World::new(seed));
         let steady = watch(&mut analyst, &mut world, 75, 0);
-        let allow = steady.iter().find(|s| says(s, "WebServers", "DatabaseServers", "80")).unwrap();
+        let allow = steady.iter().find(|s| says(s, "WebServers", "DatabaseServers", "80,5432")).unwrap();
         assert!(allow.draft.action.is_allow() && allow.origin == Origin::Steady, "seed {seed}: {allow:?}");
         assert!(steady.iter().all(|s| s.draft.action.is_allow()), "seed {seed}: {steady:?}");
         assert!(
-            allow.justification.contains("TCP traffic on port 80 between group 'WebServers'"),
+            allow.justification.contains("TCP traffic on ports 80, 5432 between group 'WebServers'"),
             "{}",
             allow.justification
         );
@@ -173,7 +173,7 @@ fn what_is_open_or_rejected_does_not_come_back_and_what_reached_nobody_does() {
     let (mut analyst, mut world) = (Analyst::new(settings(1)), World::new(1));
     let first = watch(&mut analyst, &mut world, 40, 0);
     let keys: BTreeSet<DraftKey> = first.iter().map(|s| DraftKey::of(&s.draft)).collect();
-    assert!(keys.len() >= 3 && keys.len() == first.len(), "{keys:?}");
+    assert!(keys.len() >= 2 && keys.len() == first.len(), "{keys:?}");
     let again = |suggestions: &[Suggestion]| {
         suggestions.iter().map(|s| DraftKey::of(&s.draft)).collect::<BTreeSet<_>>()
     };

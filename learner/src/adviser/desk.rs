@@ -1,8 +1,10 @@
 //! What a round of advice looks at: the policy with its address sets, the parties as groups, the flows that are
 //! remembered.
 
+use super::draft::Cause;
 use super::{AdviserInput, DropReason};
 use crate::profile::remembered::FlowKind;
+use crate::profile::{PatternPorts, SteadyPattern};
 use crate::series::{PartyId, SeriesKey};
 use hashbrown::HashMap;
 use meshgate_policy::{
@@ -87,12 +89,22 @@ impl<'a> Desk<'a> {
         self.input.policy.effect(rule, &flows)
     }
 
-    /// Returns what the rule, which is for the service of this series, would have done to the remembered flows.
-    pub(super) fn effect(&self, rule: &Rule, key: &SeriesKey) -> EffectCounts {
+    /// Returns what the rule, which is for the services of this cause, would have done to the remembered flows.
+    pub(super) fn effect(&self, rule: &Rule, cause: Cause<'_>) -> EffectCounts {
         let remembered = self.input.profile.remembered();
         let mut counts = EffectCounts::default();
-        let of_service = remembered.of_service(key.protocol, key.service_port);
-        for (kind, flows) in of_service.filter(|(kind, _)| self.may_fit(rule, kind)) {
+        let key = cause.key();
+        let kinds: Vec<_> = match cause {
+            Cause::Steady(SteadyPattern { ports: PatternPorts::Spread { .. }, .. }) => {
+                remembered.all().collect()
+            }
+            Cause::Steady(pattern) => {
+                let services = pattern.services().into_iter();
+                services.flat_map(|(protocol, port)| remembered.of_service(protocol, port)).collect()
+            }
+            Cause::Anomaly(_) => remembered.of_service(key.protocol, key.service_port).collect(),
+        };
+        for (kind, flows) in kinds.into_iter().filter(|(kind, _)| self.may_fit(rule, kind)) {
             counts.add(self.effect_on(rule, kind), flows);
         }
         EffectCounts { seen: remembered.flows(), ..counts }

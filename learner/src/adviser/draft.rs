@@ -4,7 +4,7 @@ use super::DropReason;
 use super::desk::Desk;
 use crate::detector::Anomaly;
 use crate::draft_key::DraftKey;
-use crate::profile::{Exchange, SteadyPattern};
+use crate::profile::{Exchange, PatternPorts, SteadyPattern};
 use crate::series::SeriesKey;
 use meshgate_policy::suggestion::Origin;
 use meshgate_policy::{
@@ -78,13 +78,13 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
         // Strangers among strangers: nobody made a group of either, so a rule would speak of the whole world.
         return Err(DropReason::NoGroup);
     }
-    let (port_range, icmp_type) = service(key)?;
+    let (protocol, port_range, icmp_type) = service(&cause)?;
     let relationship = AuthoredRelationship {
         id: None,
         tenant: desk.tenant_of(key.segment)?,
         source_group_name: desk.name_of(source)?,
         destination_group_name: desk.name_of(destination)?,
-        protocol: ProtocolMatch::Is(Protocol(key.protocol)),
+        protocol,
         port_range,
         icmp_type,
         icmp_code: None,
@@ -123,19 +123,30 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
     })
 }
 
-/// Returns the port or ICMP type of a series as a rule names it.
-fn service(key: &SeriesKey) -> Result<(PortSet, Option<u8>), DropReason> {
+/// Returns protocol, ports and ICMP type of a cause as a rule names them.
+fn service(cause: &Cause<'_>) -> Result<(ProtocolMatch, PortSet, Option<u8>), DropReason> {
+    let key = cause.key();
     let protocol = Protocol(key.protocol);
+    let is = ProtocolMatch::Is(protocol);
+    let ports = match cause {
+        Cause::Steady(SteadyPattern { ports: PatternPorts::Spread { any_protocol }, .. }) => {
+            return Ok((if *any_protocol { ProtocolMatch::Any } else { is }, PortSet::all(), None));
+        }
+        Cause::Steady(SteadyPattern { ports: PatternPorts::Several(ports), .. }) => {
+            ports.iter().copied().collect()
+        }
+        Cause::Steady(_) | Cause::Anomaly(_) => vec![key.service_port],
+    };
     if protocol.has_ports() {
-        let port = PortRange::new(key.service_port, key.service_port).map_err(|_| DropReason::NoService)?;
-        let ports = PortSet::new(vec![port]).map_err(|_| DropReason::NoService)?;
-        return Ok((ports, None));
+        let ranges = ports.into_iter().map(|port| PortRange::new(port, port)).collect::<Result<_, _>>();
+        let ports = ranges.and_then(PortSet::new).map_err(|_| DropReason::NoService)?;
+        return Ok((is, ports, None));
     }
     if protocol.is_icmp() {
         let kind = u8::try_from(key.service_port).map_err(|_| DropReason::NoService)?;
-        return Ok((PortSet::all(), Some(kind)));
+        return Ok((is, PortSet::all(), Some(kind)));
     }
-    Ok((PortSet::all(), None))
+    Ok((is, PortSet::all(), None))
 }
 
 /// Returns whether there was something in an unusual window that is not usual. One that is unusual only because less

@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct AdviserSettings {
     /// Suggestions of one round at most, best first.
     pub suggestions_max: usize,
+    /// Suggestions of a day at most: more than tens a day nobody answers. What finds no room today is made tomorrow, if it
+    /// still holds.
+    pub suggestions_per_day_max: usize,
     /// Windows in which an exchange must have been answered before it is steady.
     pub steady_windows: u32,
     /// Windows between the first and the last time it was seen. Above [`Self::steady_windows`], so that one busy half
@@ -28,6 +31,7 @@ impl Default for AdviserSettings {
     fn default() -> Self {
         Self {
             suggestions_max: 10,
+            suggestions_per_day_max: 40,
             steady_windows: 30,
             steady_span_windows: 60,
             steady_silence_s: 86_400,

@@ -412,8 +412,8 @@ fn a_deny_makes_rules_below_it_idle_and_says_which() {
 #[test]
 fn one_round_shows_the_best_and_counts_the_rest() {
     let mut round = steady(Action::Allow);
-    for port in [81, 82, 83] {
-        let key = round.key(&[WEB, SERVERS], &[DATABASE, SERVERS], port);
+    for destination in [DEV, PRODUCTION, SERVERS] {
+        let key = round.key(&[WEB, SERVERS], &[destination], 81);
         round.watch(20, key, sums(2, 2, 0));
     }
     round.settings.suggestions_max = 2;
@@ -421,4 +421,52 @@ fn one_round_shows_the_best_and_counts_the_rest() {
     assert_eq!(advice.suggestions.iter().map(|s| s.rank).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(advice.suggestions[0].draft.port_range.to_string(), "80");
     assert_eq!(advice.dropped.get(&DropReason::BelowTop), Some(&2));
+    // What was handed out today counts against the day.
+    round.settings.suggestions_per_day_max = 3;
+    round.settings.suggestions_max = 10;
+    for service in ["TCP 7 - -", "TCP 8 - -"] {
+        let key = DraftKey { service: service.into(), ..DraftKey::of(&advice.suggestions[0].draft) };
+        round.draft_log.open(key, round.now_s);
+    }
+    assert_eq!(round.advise().suggestions.len(), 1);
+}
+
+#[test]
+fn steady_services_of_two_groups_are_one_draft_with_their_ports() {
+    let mut round = steady(Action::Allow);
+    for port in [8_080, 443] {
+        let key = round.key(&[WEB, SERVERS], &[DATABASE, SERVERS], port);
+        round.watch(20, key, sums(2, 2, 0));
+    }
+    let suggestion = round.only();
+    assert_eq!(suggestion.draft.port_range.to_string(), "80,443,8080");
+    assert!(suggestion.justification.contains("ports 80, 443, 8080"), "{}", suggestion.justification);
+    // Whoever answered the whole is not asked about its parts.
+    round.draft_log.open(DraftKey::of(&suggestion.draft), round.now_s);
+    assert_eq!(round.dropped(), DropReason::Repeated);
+    // A service that is allowed already is not asked about again.
+    let mut round = round;
+    round.draft_log = DraftLog::default();
+    round.add(rule(6, (GroupId(WEB), GroupId(DATABASE)), Action::Allow, 1_000, "80"));
+    assert_eq!(round.only().draft.port_range.to_string(), "443,8080");
+}
+
+#[test]
+fn ports_that_never_come_twice_are_one_draft_for_all_ports_if_they_are_answered() {
+    for (answered, port_step) in [(1, 5_000), (0, 5_000), (1, 7)] {
+        let mut round = Round::new(Action::Allow);
+        for port in (1..=12).map(|place| 1_000 + place * port_step) {
+            let key = round.key(&[WEB, SERVERS], &[DATABASE, SERVERS], port);
+            round.watch(1, key, sums(1, answered, 0));
+        }
+        round.policy.groups[4].intra_group = IntraGroup::Deny;
+        let drafts: Vec<_> =
+            round.advise().suggestions.into_iter().map(|suggestion| suggestion.draft).collect();
+        if (answered, port_step) == (1, 5_000) {
+            assert_eq!(drafts.len(), 1);
+            assert!(drafts[0].port_range.is_all() && drafts[0].protocol.to_string() == "TCP", "{drafts:?}");
+        } else {
+            assert!(drafts.is_empty(), "answered {answered}, step {port_step}: {drafts:?}");
+        }
+    }
 }

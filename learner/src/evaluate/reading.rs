@@ -104,7 +104,7 @@ impl AttackNames {
 }
 
 /// Returns length and digest of a file.
-fn flow_file(path: &Path) -> Result<FlowFile, EvaluateError> {
+pub fn flow_file(path: &Path) -> Result<FlowFile, EvaluateError> {
     let unreadable = |error: std::io::Error| EvaluateError::Digest(path.to_owned(), error);
     let mut digest = Sha256::new();
     let mut file = File::open(path).map_err(unreadable)?;

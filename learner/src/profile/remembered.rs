@@ -108,6 +108,11 @@ impl RememberedFlows {
         self.totals.len()
     }
 
+    /// Returns the counts of all flows whose kinds are told apart.
+    pub fn all(&self) -> impl Iterator<Item = (&FlowKind, u64)> {
+        self.totals.iter().map(|(kind, flows)| (kind, *flows))
+    }
+
     /// Returns the counts of the flows of one service.
     pub fn of_service(&self, protocol: u8, service_port: u16) -> impl Iterator<Item = (&FlowKind, u64)> {
         let end = |party: u32, segment, is_allowed, rule| {
