@@ -7,7 +7,7 @@ use meshgate_learner::detector::{Detector, DetectorConfig};
 use meshgate_learner::features::{FEATURES, Row};
 use meshgate_learner::model::gru::Gru;
 use meshgate_learner::model::{HIDDEN, Hidden};
-use meshgate_learner::series::{PartyId, SeriesKey, SeriesSums, Window};
+use meshgate_learner::series::{Parties, PartyId, SeriesKey, SeriesSums, Window};
 use meshgate_learner::train::{Hyperparameters, Trainer};
 use meshgate_policy::generate::Rng;
 use std::time::Instant;
@@ -29,7 +29,7 @@ fn main() {
         trainer.train(|steps| steps < 1);
     });
     let model = trainer.model();
-    let rows_of_window = rows(&mut rng);
+    let mut rows_of_window = rows(&mut rng);
     let only_rows: Vec<Row> = rows_of_window.iter().map(|(_, row)| *row).collect();
     let hidden: Vec<Hidden> = vec![[0.1; HIDDEN]; only_rows.len()];
     let scored_ms = measure("learner.score_1000_series_ms", || {
@@ -40,12 +40,13 @@ fn main() {
     });
     println!("bar: learner.scored_rows_per_s = {:.0} rows/s", f64::from(SERIES) * 1_000.0 / scored_ms);
     let mut detector = Detector::new(DetectorConfig::default());
+    let parties = Parties::default();
     detector.adopt(model);
     let sums = SeriesSums { flows: 5, ..SeriesSums::default() };
     let series = rows_of_window.iter().map(|(key, _)| (*key, sums)).collect();
     let window = Window { width_s: 60, series, ..Window::default() };
     let inspected_ms = measure("learner.inspect_1000_series_ms", || {
-        detector.inspect(&window, &rows_of_window);
+        detector.inspect(&window, &parties, &mut rows_of_window);
     });
     println!("bar: learner.inspected_rows_per_s = {:.0} rows/s", f64::from(SERIES) * 1_000.0 / inspected_ms);
 }

@@ -4,6 +4,7 @@
 //! from edges before the end of the training and are scored on those behind it. Labels score and never train, which
 //! the types see to: a [`scorer::Scorer`] gets edges, and labels lie in [`truth::Truth`].
 
+pub mod bootstrap;
 pub mod learned;
 pub mod metrics;
 pub mod moment;
@@ -14,6 +15,7 @@ pub mod truth;
 
 use crate::baselines::edges::TooManyEdges;
 use crate::recorded_flow::FlowFileError;
+use bootstrap::Comparison;
 use clap::Args;
 use learned::Learned;
 use metrics::{count_alerts, measure};
@@ -122,7 +124,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Report, EvaluateError> {
     if !arguments.baselines_only {
         scorers.push(Box::new(Learned::read(&arguments.flows, &recording.edges, test_until_s)?));
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut comparisons) = (Vec::new(), Vec::new());
     for scorer in scorers {
         let seeds = if scorer.is_seeded() { arguments.seeds } else { 1 };
         let mut runs = Vec::new();
@@ -131,15 +133,30 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Report, EvaluateError> {
             let scores = scorer.score(&recording.edges, seed)?;
             let seconds = started.elapsed().as_secs_f64();
             tracing::info!(method = scorer.name(), seed, seconds, "scored");
+            comparisons.extend(compared(&recording, &scores));
             runs.extend(scores.into_iter().map(|scores| row(&recording, scores, seconds)).enumerate());
         }
         // A scorer of several methods gives them all for each seed; the report has the seeds of a method together.
         runs.sort_by_key(|(method, _)| *method);
         rows.extend(runs.into_iter().map(|(_, row)| row));
     }
-    let report = Report::new(arguments.command_line(), &recording, rows);
+    let report = Report::new(arguments.command_line(), &recording, rows, comparisons);
     folder.write(&report)?;
     Ok(report)
+}
+
+/// Returns what methods of one run gain over those that they are to be compared with.
+fn compared(recording: &Recording, scores: &[Scores]) -> Vec<Comparison> {
+    let truth = recording.truth();
+    let of = |method: &str| scores.iter().find(|scores| scores.method == method);
+    let compare = |(method, other): (&str, &str)| {
+        let (one, other) = (of(method)?, of(other)?);
+        let behind = |scores: &Scores| scores.scores[scores.scores.len() - truth.test.len()..].to_vec();
+        let (drawn, gains) = bootstrap::gains(&truth, &behind(one), &behind(other))?;
+        let (method, other, seed) = (one.method.clone(), other.method.clone(), one.seed);
+        Some(Comparison { method, other, seed, drawn, gains })
+    };
+    learned::COMPARED.into_iter().filter_map(compare).collect()
 }
 
 /// Refuses a training or a test without flows, and says which flows there are.
@@ -172,7 +189,7 @@ fn row(recording: &Recording, mut scores: Scores, seconds: f64) -> Row {
         unscored += 1;
     }
     let truth = recording.truth();
-    let metrics = measure(&truth, &scores.scores);
+    let metrics = measure(&truth, &scores.scores, scores.says_p_values);
     let alerts = count_alerts(&truth, &scores.scores);
     Row { method: scores.method, seed: scores.seed, seconds, unscored, metrics, alerts }
 }

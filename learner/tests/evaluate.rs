@@ -85,9 +85,10 @@ fn a_scan_by_a_stranger_is_found_and_the_report_says_so() {
         let metrics = metrics(&report, method);
         assert!(metrics.roc_auc > 0.99 && metrics.pr_auc > 0.99, "{method}: {metrics:?}");
     }
-    // The forest is no expert for novelty: of eleven features one says that the source was never seen.
+    // The forest is no expert for novelty: of eleven features one says that the source was never seen. Other trees move
+    // the area by a hundredth.
     let forest = metrics(&report, "isolation forest");
-    assert!(forest.roc_auc > 0.95, "{forest:?}");
+    assert!(forest.roc_auc > 0.94, "{forest:?}");
     let point = &forest.at_training_rate[0];
     assert_eq!((point.attack_days_found, point.attack_days, point.median_delay_minutes), (1, 1, Some(0)));
     for name in ["report.md", "report.json", "roc.svg", "precision_recall.svg"] {
@@ -155,7 +156,7 @@ fn the_network_and_the_detector_score_every_edge_and_the_same_seed_scores_alike(
     let report = run(&arguments).unwrap();
     // One edge a minute, whatever the services: a new one raises the score of its edge.
     assert_eq!((report.training.edges, report.test.edges, report.test.attack_edges), (600, 120, 20));
-    for method in ["GRU density", "detector"] {
+    for method in ["GRU density alone", "detector's forests alone", "detector"] {
         let row = report.methods.iter().find(|row| row.method == method).unwrap();
         assert_eq!((row.seed, row.unscored), (Some(0), 0), "{method}");
         assert!(row.metrics.as_ref().unwrap().roc_auc > 0.6, "{method}: {:?}", row.metrics);

@@ -26,12 +26,26 @@ use hashbrown::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+/// Names of the methods.
+const FORESTS: &str = "detector's forests alone";
+const DENSITY: &str = "GRU density alone";
+const DENSITY_FORGETFUL: &str = "GRU density without memory alone";
+const DETECTOR: &str = "detector";
+const DETECTOR_FORGETFUL: &str = "detector without memory";
+
+/// Methods whose gain over another is told.
+pub const COMPARED: [(&str, &str); 3] =
+    [(DETECTOR, DETECTOR_FORGETFUL), (DENSITY, DENSITY_FORGETFUL), (DETECTOR, FORESTS)];
+
 /// Seconds of a window: those of an edge.
 const WIDTH_S: u32 = 60;
 const _: () = assert!(WIDTH_S as u64 == MINUTE_S);
 
 /// Windows of a day.
 const DAY_WINDOWS: u64 = 1_440;
+
+/// Spans that the training is cut into at least.
+const EPOCHS_MIN: u64 = 4;
 
 /// Times that the network sees each training row.
 const EPOCHS: u64 = 8;
@@ -92,7 +106,8 @@ impl Learned {
     fn judge(&self, seed: u64, chunk_rows: usize) -> Judged {
         let config = DetectorConfig {
             warm_up_windows: self.training as u64,
-            first_epoch_windows: DAY_WINDOWS,
+            // Four spans at least, each of which the others can vouch for; days where there are so many.
+            first_epoch_windows: (self.training as u64 / EPOCHS_MIN).clamp(1, DAY_WINDOWS),
             seed,
             ..DetectorConfig::default()
         };
@@ -198,15 +213,18 @@ impl Scorer for Learned {
     }
 
     fn score(&self, _edges: &Edges, seed: u64) -> Result<Vec<Scores>, EvaluateError> {
-        let scores = |method: &str, scores| Scores { method: method.to_owned(), seed: Some(seed), scores };
+        let scores = |method: &str, scores| {
+            let says_p_values = matches!(method, DETECTOR | DETECTOR_FORGETFUL);
+            Scores { method: method.to_owned(), seed: Some(seed), scores, says_p_values }
+        };
         let Judged { forest, density, detector } = self.judge(seed, CHUNK_ROWS);
         let forgetful = self.judge(seed, 1);
         Ok(vec![
-            scores("detector's forests alone", forest),
-            scores("GRU density alone", density),
-            scores("GRU density without memory alone", forgetful.density),
-            scores("detector", detector),
-            scores("detector without memory", forgetful.detector),
+            scores(FORESTS, forest),
+            scores(DENSITY, density),
+            scores(DENSITY_FORGETFUL, forgetful.density),
+            scores(DETECTOR, detector),
+            scores(DETECTOR_FORGETFUL, forgetful.detector),
         ])
     }
 }

@@ -28,7 +28,7 @@ pub struct Metrics {
     pub pr_auc: f64,
     /// At thresholds that the benign test edges set: one for each of [`NOMINAL_RATES`].
     pub at_benign_rate: Vec<OperatingPoint>,
-    /// At thresholds fixed on the training span, without labels: one for each of [`NOMINAL_RATES`].
+    /// At thresholds fixed on the training span, without labels, or p-values: one for each of [`NOMINAL_RATES`].
     pub at_training_rate: Vec<OperatingPoint>,
     /// Share of attacks among the highest scores, for each of [`HEADS`].
     pub precision_in_head: Vec<f64>,
@@ -56,6 +56,8 @@ pub struct OperatingPoint {
     pub attack_days: usize,
     /// Median over the attack-days found of the minutes from the first edge to the first alert; none if none is found.
     pub median_delay_minutes: Option<u64>,
+    /// The 90 % quantile of these.
+    pub p90_delay_minutes: Option<u64>,
     /// The longest of these.
     pub longest_delay_minutes: Option<u64>,
 }
@@ -69,8 +71,9 @@ pub struct Curves {
     pub precision_recall: Vec<(f64, f64)>,
 }
 
-/// Returns the metrics of the scores of all edges; none unless the test holds attacks and benign edges.
-pub fn measure(truth: &Truth<'_>, scores: &[f64]) -> Option<Metrics> {
+/// Returns the metrics of the scores of all edges; none unless the test holds attacks and benign edges. Scores that are
+/// p-values are held to what they say: their thresholds are the nominal rates themselves.
+pub fn measure(truth: &Truth<'_>, scores: &[f64], says_p_values: bool) -> Option<Metrics> {
     let (training, test) = scores.split_at(scores.len() - truth.test.len());
     let ranking = Ranking::of(truth, test);
     if ranking.attacks == 0 || ranking.benign() == 0 {
@@ -80,18 +83,24 @@ pub fn measure(truth: &Truth<'_>, scores: &[f64]) -> Option<Metrics> {
         truth.attacks.iter().zip(test).filter(|(attack, _)| attack.is_none()).map(|(_, score)| *score);
     let benign = Sorted::new(benign_scores.collect());
     let usual = Sorted::new(training.to_vec());
-    let at = |sorted: &Sorted| {
+    let at = |threshold: &dyn Fn(f64) -> f64| {
         let rates = NOMINAL_RATES.into_iter();
-        rates.map(|rate| operating_point(truth, test, rate, sorted.threshold(rate))).collect()
+        rates.map(|rate| operating_point(truth, test, rate, threshold(rate))).collect()
     };
+    let fixed = |rate| if says_p_values { just_below(-f64::log10(rate)) } else { usual.threshold(rate) };
     Some(Metrics {
         roc_auc: ranking.roc_auc(),
         pr_auc: ranking.average_precision(),
-        at_benign_rate: at(&benign),
-        at_training_rate: at(&usual),
+        at_benign_rate: at(&|rate| benign.threshold(rate)),
+        at_training_rate: at(&fixed),
         precision_in_head: HEADS.map(|head| ranking.precision_in_head(head)).into(),
         curves: ranking.curves(),
     })
+}
+
+/// Returns the largest number below this one, so that a score which reaches it is an alert.
+fn just_below(score: f64) -> f64 {
+    score.next_down()
 }
 
 /// Alerts at a threshold that the training span sets.
@@ -258,6 +267,7 @@ fn operating_point(truth: &Truth<'_>, test: &[f64], nominal_rate: f64, threshold
         attack_days_found: delays.len(),
         attack_days: attack_days.len(),
         median_delay_minutes: delays.get(delays.len().saturating_sub(1) / 2).copied(),
+        p90_delay_minutes: delays.get((delays.len() * 9).div_ceil(10).saturating_sub(1)).copied(),
         longest_delay_minutes: delays.last().copied(),
     }
 }
@@ -306,7 +316,7 @@ mod tests {
     /// Measures test edges behind these training scores.
     fn measured(labels: &str, training: &[f64], test: &[f64]) -> Option<Metrics> {
         let (edges, attacks) = edges(labels);
-        measure(&Truth { test: &edges, attacks: &attacks }, &[training, test].concat())
+        measure(&Truth { test: &edges, attacks: &attacks }, &[training, test].concat(), false)
     }
 
     fn is_near(one: f64, other: f64) -> bool {
@@ -376,7 +386,7 @@ mod tests {
         let (mut edges, attacks) = edges("11-");
         edges[1].minute_s = super::super::moment::DAY_S;
         let truth = Truth { test: &edges, attacks: &attacks };
-        let point = &measure(&truth, &[1.0, 0.0, 0.5]).unwrap().at_benign_rate[0];
+        let point = &measure(&truth, &[1.0, 0.0, 0.5], false).unwrap().at_benign_rate[0];
         assert_eq!((point.attack_days_found, point.attack_days), (1, 2));
     }
 

@@ -1,9 +1,11 @@
 //! What an evaluation found, with everything that is needed to repeat it.
 
 pub mod folder;
+mod html;
 mod markdown;
 mod plots;
 
+use super::bootstrap::Comparison;
 use super::metrics::{Alerts, Metrics};
 use super::moment::{DAY_S, minute_text};
 use super::reading::{FlowFile, Recording};
@@ -39,6 +41,8 @@ pub struct Report {
     pub attacks: Vec<Attack>,
     /// One row for each method and seed.
     pub methods: Vec<Row>,
+    /// What one method gains over another, with its interval.
+    pub comparisons: Vec<Comparison>,
 }
 
 /// A span of time and what is in it.
@@ -86,7 +90,12 @@ pub struct Row {
 
 impl Report {
     /// Puts a report together.
-    pub fn new(command_line: String, recording: &Recording, methods: Vec<Row>) -> Self {
+    pub fn new(
+        command_line: String,
+        recording: &Recording,
+        methods: Vec<Row>,
+        comparisons: Vec<Comparison>,
+    ) -> Self {
         let edges = &recording.edges;
         let (training, test) = recording.attacks.split_at(edges.training().len());
         Self {
@@ -99,6 +108,7 @@ impl Report {
             test: Span::new(edges.test(), test, recording.test_until_s),
             attacks: attacks(recording),
             methods,
+            comparisons,
         }
     }
 }

@@ -22,6 +22,8 @@ pub struct Scores {
     pub seed: Option<u64>,
     /// One score for each edge, the training ones first. Larger is more unusual.
     pub scores: Vec<f64>,
+    /// Whether a score is `-log10` of a p-value: then thresholds are what it says of itself.
+    pub says_p_values: bool,
 }
 
 /// A method, or several that share their training.
@@ -50,7 +52,12 @@ impl Scorer for NewPair {
 
     fn score(&self, edges: &Edges, _seed: u64) -> Result<Vec<Scores>, EvaluateError> {
         let (training, test) = (edges.training(), edges.test());
-        let scores = |method: &str, scores| Scores { method: method.to_owned(), seed: None, scores };
+        let scores = |method: &str, scores| Scores {
+            method: method.to_owned(),
+            seed: None,
+            scores,
+            says_p_values: false,
+        };
         Ok(vec![
             scores("new pair", score_new(training, test, |edge| edge.pair)),
             scores("new /24 pair", score_new(training, test, |edge| edge.network_pair)),
@@ -71,7 +78,8 @@ impl Scorer for Counting {
     }
 
     fn score(&self, edges: &Edges, _seed: u64) -> Result<Vec<Scores>, EvaluateError> {
-        Ok(vec![Scores { method: "counting (MIDAS)".into(), seed: None, scores: score_counts(edges) }])
+        let scores = score_counts(edges);
+        Ok(vec![Scores { method: "counting (MIDAS)".into(), seed: None, scores, says_p_values: false }])
     }
 }
 
@@ -93,6 +101,7 @@ impl Scorer for Forest {
         let all: Vec<usize> = (0..EDGE_FEATURES).collect();
         let forest = IsolationForest::grow(&rows[..edges.training().len()], 0, &all, settings);
         let scores = forest.score(&rows).into_iter().map(f64::from).collect();
-        Ok(vec![Scores { method: "isolation forest".into(), seed: Some(seed), scores }])
+        let method = "isolation forest".into();
+        Ok(vec![Scores { method, seed: Some(seed), scores, says_p_values: false }])
     }
 }

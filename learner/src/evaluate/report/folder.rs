@@ -1,6 +1,6 @@
 //! The folder of a report. An earlier report is replaced; anything else is left alone.
 
-use super::{REPORT_MARK, Report, markdown, plots};
+use super::{REPORT_MARK, Report, html, markdown, plots};
 use crate::evaluate::EvaluateError;
 use serde::Deserialize;
 use std::fs;
@@ -36,7 +36,8 @@ impl ReportFolder {
     pub fn write(&self, report: &Report) -> Result<(), EvaluateError> {
         let fault = |fault: String| EvaluateError::Report(self.0.clone(), fault);
         let json = serde_json::to_string_pretty(report).map_err(|error| fault(error.to_string()))?;
-        let mut files = vec![(JSON, json + "\n"), ("report.md", markdown::text(report))];
+        let text = markdown::text(report);
+        let mut files = vec![(JSON, json + "\n")];
         if report.methods.iter().any(|row| row.metrics.is_some()) {
             files.push((plots::ROC, plots::roc(&report.methods).map_err(|error| fault(error.to_string()))?));
             let curve = plots::precision_recall(&report.methods).map_err(|error| fault(error.to_string()))?;
@@ -47,6 +48,9 @@ impl ReportFolder {
                 let _ = fs::remove_file(self.0.join(plot));
             }
         }
+        let plots: Vec<(&str, &str)> = files[1..].iter().map(|(name, svg)| (*name, svg.as_str())).collect();
+        let page = html::page("Evaluation", &text, &plots);
+        files.extend([("report.html", page), ("report.md", text)]);
         // The mark comes first: a folder that an interrupted run left behind is ours.
         for (name, text) in files {
             let partial = self.0.join(format!("{name}.partial"));

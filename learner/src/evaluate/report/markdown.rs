@@ -1,6 +1,7 @@
 //! A report for people.
 
 use super::{Report, Row, Span, plots};
+use crate::evaluate::bootstrap::{Comparison, FIGURES, Gain};
 use crate::evaluate::metrics::{HEADS, Metrics, NOMINAL_RATES, OperatingPoint};
 use crate::evaluate::reading::FlowFile;
 use std::fmt::Write;
@@ -19,8 +20,9 @@ those of all.
 const FIXED_NOTE: &str = "
 ## Thresholds fixed beforehand
 
-At most the nominal share of the training edges, attacks among them included, lies above the threshold. The delay is from
-the first edge of an attack-day to its first alert.
+At most the nominal share of the training edges, attacks among them included, lies above the threshold; a method that says
+p-values, as the detector does, alerts at a p-value of the nominal rate. The delay is from the first edge of an attack-day to
+its first alert.
 ";
 
 /// Returns the report as Markdown.
@@ -31,6 +33,7 @@ pub fn text(report: &Report) -> String {
         attacks(&mut text, report);
         methods(&mut text, report);
         fixed_thresholds(&mut text, report);
+        comparisons(&mut text, report);
         let _ = write!(
             text,
             "\n![ROC]({})\n\n![Precision and recall]({})\n",
@@ -173,6 +176,7 @@ fn fixed_thresholds(text: &mut String, report: &Report) {
         "TPR",
         "attack-days",
         "median delay, min",
+        "90 %, min",
         "longest delay, min",
     ];
     let mut rows = Vec::new();
@@ -194,8 +198,34 @@ fn fixed_threshold(row: &Row, point: &OperatingPoint) -> Vec<String> {
         format!("{:.2}", point.true_positive_rate),
         format!("{} of {}", point.attack_days_found, point.attack_days),
         number(point.median_delay_minutes),
+        number(point.p90_delay_minutes),
         number(point.longest_delay_minutes),
     ]
+}
+
+/// Writes what methods gain over others.
+fn comparisons(text: &mut String, report: &Report) {
+    let Some(first) = report.comparisons.first() else { return };
+    let _ = write!(
+        text,
+        "\n## Gains\n\nWhat the first method gains over the second on the same test, and the interval that holds 95 % of the \
+         gains over draws of its {}s (paired bootstrap). An interval that holds zero does not tell them apart.\n",
+        first.drawn
+    );
+    let mut head = words(["method", "over", "seed"]);
+    head.extend(FIGURES.map(str::to_owned));
+    let row = |comparison: &Comparison| {
+        let seed = comparison.seed.map_or_else(|| "-".into(), |seed| seed.to_string());
+        let mut cells = vec![comparison.method.clone(), comparison.other.clone(), seed];
+        cells.extend(
+            comparison
+                .gains
+                .iter()
+                .map(|Gain { gain, low, high }| format!("{gain:+.4} ({low:+.4} to {high:+.4})")),
+        );
+        cells
+    };
+    table(text, &head, report.comparisons.iter().map(row));
 }
 
 fn alerts(text: &mut String, report: &Report) {
