@@ -18,18 +18,20 @@
 //! days do not know, as many flows beyond three times the expected ones of what they know, or, of the latter, a model p-value
 //! below `MODEL_ALONE_P_VALUE`.
 //!
-//! **Who vouches for whom.** Counts grow by rows that look usual ([`COUNTED_P_VALUE_MIN`]), whether others were reported or not:
+//! **Who vouches for whom.** Counts grow by rows that look usual (`learning`), whether others were reported or not:
 //! an attack must not become known. Forests and calibrations learn from all rows but anomalies: cutting off every row with a
 //! small p-value would shorten the tail that p-values are read from, a little more each time.
 
 mod baseline;
 mod calibrations;
 mod comparison;
+mod counts;
 mod entities;
 mod flow_baseline;
 mod forests;
 mod habits;
 mod judgement;
+mod learning;
 mod paces;
 mod series_state;
 mod streams;
@@ -40,9 +42,10 @@ use crate::features::{NAMES, Row};
 use crate::model::{Hidden, Model, Predictions};
 use crate::recent::Recent;
 use crate::series::{Parties, PartyId, SeriesKey, SeriesSums, Window};
-use baseline::{Baseline, Counts, Related};
+use baseline::Baseline;
 use calibrations::{Calibrations, Sample};
 use comparison::Novelty;
+use counts::{Counts, Related};
 use entities::{Entity, entities};
 use forests::Forests;
 use habits::Habits;
@@ -66,9 +69,6 @@ const MODEL_WEIGHT: f64 = 0.2;
 const KNOWN_FLOWS_FACTOR: f64 = 3.0;
 /// A p-value of the model that needs no flows beside it.
 const MODEL_ALONE_P_VALUE: f64 = 1e-9;
-/// Rows with a smaller p-value do not count as known on later days: a row in twenty that is usual is seen again soon enough,
-/// and an attack that is half found is not learned.
-const COUNTED_P_VALUE_MIN: f64 = 0.05;
 /// Windows after which flows on what the closed days do not know count half.
 const STRANGE_HALF_WINDOWS: f64 = 60.0;
 /// Surprises of an anomaly.
@@ -245,7 +245,7 @@ impl Detector {
         parties: &Parties,
         rows: &mut [(SeriesKey, Row)],
     ) -> Vec<Judgement> {
-        let seen = self.compared(window, parties, rows);
+        let mut seen = self.compared(window, parties, rows);
         self.rows_refused += (rows.len() - seen.len()) as u64;
         let is_warm = self.windows >= self.config.warm_up_windows;
         let states = self.states(&seen);
@@ -253,13 +253,14 @@ impl Detector {
         let rows: Vec<Row> = seen.iter().map(|seen| seen.row).collect();
         let predictions = self.model.as_ref().map(|model| model.predict(&hidden, &rows));
         let forest = self.forests.evidence(&rows);
-        let strange_flows = if is_warm { self.strange_flows(&seen) } else { HashMap::new() };
+        if is_warm {
+            self.spend_strange_flows(&mut seen);
+        }
         let mut judgements: Vec<Judgement> = (0..seen.len())
             .map(|at| {
-                let strange_flows = strange_flows.get(&seen[at].key.source).copied().unwrap_or(0.0);
                 let forest = forest.as_ref().map(|evidence| evidence[at]);
                 let prediction = predictions.as_ref().map(|all| (all, at));
-                self.judgement(&seen[at], &states[at], strange_flows, forest, prediction)
+                self.judgement(&seen[at], &states[at], forest, prediction)
             })
             .collect();
         for judgement in &mut judgements {
@@ -346,13 +347,14 @@ impl Detector {
                 habituation: self.habits.of(&key, &step.entities, related, self.windows),
                 novelty,
                 novelty_p_value: novelty.p_value(&step.entities, related),
+                strange_flows: 0.0,
             });
         }
         seen
     }
 
-    /// Returns the flows that each source spent of late on series that the closed days do not know.
-    fn strange_flows(&mut self, seen: &[Seen]) -> HashMap<PartyId, f64> {
+    /// Tells each row of the flows that its source spent of late on series that the closed days do not know.
+    fn spend_strange_flows(&mut self, seen: &mut [Seen]) {
         let mut flows: BTreeMap<PartyId, u64> = BTreeMap::new();
         for seen in seen.iter().filter(|seen| seen.novelty != Novelty::None) {
             let spent = flows.entry(seen.key.source).or_default();
@@ -361,51 +363,16 @@ impl Detector {
         let of_source = |(source, flows)| {
             (source, self.strange_paces.add(Entity::source(source), flows as f64, self.windows))
         };
-        flows.into_iter().map(of_source).collect()
+        let flows: HashMap<PartyId, f64> = flows.into_iter().map(of_source).collect();
+        for seen in seen {
+            seen.strange_flows = flows.get(&seen.key.source).copied().unwrap_or(0.0);
+        }
     }
 
     /// Returns the state of each series before this window. What is known is touched before anything new asks for room.
     fn states(&mut self, seen: &[Seen]) -> Vec<SeriesState> {
         let state = |seen: &Seen| self.series.touch(&seen.key, self.windows).cloned();
         seen.iter().map(state).map(Option::unwrap_or_default).collect()
-    }
-
-    /// Learns from what is usual; from everything while so much is unusual that it must be usual.
-    fn learn(&mut self, seen: &[Seen], judgements: &[Judgement], is_warm: bool) {
-        let anomalies = judgements.iter().filter(|judgement| judgement.is_anomalous).count();
-        self.anomalies += anomalies as u64;
-        self.calibrations.watch(anomalies, judgements.len());
-        let is_gate_open = self.calibrations.is_gate_open();
-        let epoch = self.baseline.open_epoch();
-        let mut usual: Vec<Sample> = Vec::with_capacity(judgements.len());
-        for (seen, judgement) in seen.iter().zip(judgements) {
-            let is_suspect = judgement.p_value.is_some_and(|p_value| p_value <= COUNTED_P_VALUE_MIN);
-            self.baseline.add(seen.key, seen.pacing.pair, is_warm && is_suspect && !is_gate_open);
-            self.habits.add(&seen.step.entities, seen.step.new, judgement.evidence, self.windows);
-            if is_gate_open || !judgement.is_anomalous {
-                let Seen { key, row, pacing, .. } = *seen;
-                let model = judgement.model_evidence();
-                self.forests.push(forests::Sample { key, epoch, row, pacing, model });
-                usual.push(judgement.sample);
-            }
-        }
-        self.calibrations.learn(&usual, self.windows, self.baseline.is_young());
-    }
-
-    /// Brings the states of all series forward.
-    fn remember(&mut self, seen: &[Seen], states: Vec<SeriesState>, judged: &[Judgement], rows: &[Row]) {
-        let hidden: Vec<Hidden> = states.iter().map(|state| state.hidden).collect();
-        let after = self.model.as_ref().map(|model| model.step(&hidden, rows));
-        for (at, mut state) in states.into_iter().enumerate() {
-            let Seen { key, sums, .. } = seen[at];
-            state.baseline.add(sums.flows, judged[at].is_anomalous);
-            if let Some(after) = after.as_ref().filter(|_| !self.is_forgetful) {
-                state.hidden = after[at];
-            }
-            if let Some(kept) = self.series.entry(key, self.windows, || state.clone()) {
-                *kept = state;
-            }
-        }
     }
 }
 

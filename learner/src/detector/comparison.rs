@@ -4,7 +4,7 @@
 //! What a recording does not say is unknown and not new: without ports there are no services to know, and what is the same
 //! for all rows tells none apart.
 
-use super::baseline::{Known, Related};
+use super::counts::{Known, Related};
 use super::entities::{Entities, Kind, of_kind};
 use super::streams::Pacing;
 use crate::features::{ASIDE, COMPARED, Row};

@@ -11,8 +11,8 @@
 //! for a cut.
 
 use super::MODEL_WEIGHT;
-use super::baseline::{Counts, Related};
 use super::comparison::compare;
+use super::counts::{Counts, Related};
 use super::entities::entities;
 use super::streams::Pacing;
 use crate::calibration::{Calibration, weight_of_evidence};

@@ -9,7 +9,7 @@
 //! in thirty counts the less, the more of their loud rows lie an hour and at most a day back, but never less than
 //! [`LOUD_SCORE`].
 
-use super::baseline::{New, Related};
+use super::counts::{New, Related};
 use super::entities::{Entities, Entity, Kind, of_kind};
 use crate::checkpoint::saved::saved;
 use crate::recent::Recent;

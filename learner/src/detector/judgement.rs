@@ -70,17 +70,15 @@ impl Judgement {
 }
 
 impl Detector {
-    /// Returns what is thought of a row, by calibrations that do not know it. `strange_flows` are the flows that its source
-    /// spent of late on what the closed days do not know, `forest` is the forests' weight of evidence.
+    /// Returns what is thought of a row, by calibrations that do not know it. `forest` is the forests' weight of evidence.
     pub(super) fn judgement(
         &self,
         seen: &Seen,
         state: &SeriesState,
-        strange_flows: f64,
         forest: Option<f64>,
         prediction: Option<(&Predictions, usize)>,
     ) -> Judgement {
-        let Seen { key, sums, row, novelty, novelty_p_value, .. } = *seen;
+        let Seen { key, sums, row, novelty, novelty_p_value, strange_flows, .. } = *seen;
         let is_strange = novelty != Novelty::None;
         let calibrations = &self.calibrations;
         let (count_score, count_p_value, flows) = if is_strange {

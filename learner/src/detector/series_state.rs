@@ -35,4 +35,6 @@ pub(super) struct Seen {
     pub(super) habituation: Habituation,
     pub(super) novelty: Novelty,
     pub(super) novelty_p_value: f64,
+    /// Flows that its source spent of late on what the closed days do not know; 0 while warming up.
+    pub(super) strange_flows: f64,
 }

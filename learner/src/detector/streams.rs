@@ -1,6 +1,6 @@
 //! What of late is like today, from window to window: the paces that a row is compared by.
 
-use super::baseline::{New, Related};
+use super::counts::{New, Related};
 use super::entities::{Entities, Entity, Kind, of_kind};
 use super::paces::Paces;
 use crate::checkpoint::saved::saved;

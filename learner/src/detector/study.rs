@@ -5,8 +5,8 @@
 //! like. So a recording is walked through twice: once to count, and once, when there is a network, to learn what its answers
 //! and the sum of both look like for usual rows.
 
-use super::baseline::{Counts, Related};
 use super::comparison::compare;
+use super::counts::{Counts, Related};
 use super::entities::entities;
 use super::judgement::evidence;
 use super::streams::{Step, Streams};
