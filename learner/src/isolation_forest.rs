@@ -104,11 +104,12 @@ impl<const N: usize> IsolationForest<N> {
         let depth_max = samples.max(2).next_power_of_two().ilog2();
         let trees = (0..settings.trees).map(|_| {
             // The shown ones may stand anywhere among the first after the tree before.
-            order[..samples].sort_unstable_by_key(|row| *row < drawn);
+            if shown > 0 {
+                order[..samples].sort_unstable_by_key(|row| *row < drawn);
+            }
             for place in shown..samples {
                 order.swap(place, place + random.index(rows.len() - place));
             }
-            let features = features.to_vec();
             let mut growth = Growth { rows, random: &mut random, features, tree: Tree::default(), depth_max };
             growth.grow(&mut order[..samples], 0);
             growth.tree
@@ -154,7 +155,7 @@ impl Tree {
 struct Growth<'a, const N: usize> {
     rows: &'a [[f32; N]],
     random: &'a mut Rng,
-    features: Vec<usize>,
+    features: &'a [usize],
     tree: Tree,
     depth_max: u32,
 }
@@ -182,10 +183,11 @@ impl<const N: usize> Growth<'_, N> {
     /// Returns a random value of a random feature among those in which the rows differ. The value is below the largest
     /// one, so that both sides get rows.
     fn cut(&mut self, members: &[usize]) -> Option<(usize, f32)> {
-        for tried in 0..self.features.len() {
-            let other = tried + self.random.index(self.features.len() - tried);
-            self.features.swap(tried, other);
-            let feature = self.features[tried];
+        let mut features = self.features.to_vec();
+        for tried in 0..features.len() {
+            let other = tried + self.random.index(features.len() - tried);
+            features.swap(tried, other);
+            let feature = features[tried];
             let values = members.iter().map(|member| self.rows[*member][feature]);
             let (low, high) = values.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
                 (low.min(value), high.max(value))
