@@ -12,6 +12,9 @@ use std::path::PathBuf;
 /// Kills of one run.
 const KILLS: u64 = 20;
 
+/// Seconds for which one service is asked before the next: twice what makes it steady.
+const SERVICE_S: u32 = 8;
+
 impl Ground {
     /// Starts the learner with windows of a second and a checkpoint every second.
     fn start_learner(&self) -> Program {
@@ -48,10 +51,13 @@ impl Ground {
         let policy = self.policy("").replacen("default_action = \"deny\"", "default_action = \"allow\"", 1);
         let file = self.write("policy.toml", &policy);
         self.ask(&["apply", "-f", &file.display().to_string(), "--wait", "--timeout", "30s"]);
-        let script = self.write(
-            "requests.sh",
-            &format!("while :; do for p in 80 81 82 83; do timeout 1 bash -c \"exec 3<>/dev/tcp/{}/$p\"; done; sleep 0.1; done", DB.v4()),
+        // One service after the other: those that are steady at once become one draft.
+        let request = format!("timeout 1 bash -c \"exec 3<>/dev/tcp/{}/$p\"", DB.v4());
+        let script = format!(
+            "while :; do for p in 80 81 82 83; do end=$((SECONDS + {SERVICE_S})); \
+             while [ $SECONDS -lt $end ]; do {request}; sleep 0.1; done; done; done"
         );
+        let script = self.write("requests.sh", &script);
         self.start(WEB.name, "requests", &format!("bash {}", script.display()))
     }
 }
