@@ -139,6 +139,10 @@ pub fn decode(bytes: &[u8], hyperparameters: &Hyperparameters) -> Result<Checkpo
 
 /// Writes the bytes of a checkpoint in place of the one that was there.
 pub fn store(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
+    if bytes.len() as u64 > CHECKPOINT_BYTES_MAX {
+        // The next start would not read it: the one before is worth more.
+        return Err(CheckpointError::TooLarge);
+    }
     let mut beside = OsString::from(path);
     beside.push(".new");
     let beside = PathBuf::from(beside);

@@ -15,8 +15,8 @@
 //!
 //! **Enough to speak of.** One row in a thousand has a p-value below a thousandth, be everything ever so quiet. A row becomes
 //! an anomaly only if there is something to show as well: `flows_min` flows that the source spent of late on what the closed
-//! days do not know, as many flows beyond three times the expected ones of what they know, or, of the latter, a model p-value
-//! below `MODEL_ALONE_P_VALUE`.
+//! days do not know, as many flows beyond three times the expected ones of what they know, or a model p-value below
+//! `MODEL_ALONE_P_VALUE`: one connection can carry everything away.
 //!
 //! **Who vouches for whom.** Counts grow by rows that look usual (`learning`), whether others were reported or not:
 //! an attack must not become known. Forests and calibrations learn from all rows but anomalies: cutting off every row with a
@@ -274,7 +274,9 @@ impl Detector {
         self.windows += 1;
         if self.baseline.pass(window.end_s(), window.width_s) {
             let alone = self.baseline.close(parties);
-            if self.baseline.closed_windows() >= self.forests.due_windows() {
+            // A world that has changed is to be seen as it is.
+            let is_due = self.baseline.closed_windows() >= self.forests.due_windows();
+            if is_due || self.calibrations.is_gate_open() {
                 self.grow(&alone, parties);
             }
         }
@@ -285,7 +287,7 @@ impl Detector {
     fn grow(&mut self, alone: &HashMap<u64, Counts>, parties: &Parties) {
         self.baseline.keep_scale();
         let counts = self.baseline.counts();
-        let scores = self.forests.grow(counts, alone, parties, self.baseline.closed_windows());
+        let scores = self.forests.grow(counts, alone, parties, self.baseline.span());
         self.calibrations.begin_scores(&scores);
     }
 

@@ -10,6 +10,8 @@ use crate::checkpoint::saved::{Reader, Saved, SavedError, Writer};
 use hashbrown::HashMap;
 use std::hash::Hash;
 
+/// Entries of the largest map there is: what a checkpoint says is not believed beyond it.
+const ENTRIES_MAX: usize = 1 << 18;
 /// Share of the entries that is forgotten at once, so that looking for the oldest costs little per entry.
 const FORGOTTEN_SHARE: usize = 8;
 
@@ -135,7 +137,8 @@ impl<K: Copy + Eq + Hash + Saved, V: Saved> Saved for Recent<K, V> {
 
     fn read(from: &mut Reader<'_>) -> Result<Self, SavedError> {
         let (entries_max, forgotten, left_out) = <(u64, u64, u64)>::read(from)?;
-        let entries_max = usize::try_from(entries_max).map_err(|_| SavedError::Malformed("size of a map"))?;
+        let sizes = usize::try_from(entries_max).ok().filter(|size| *size <= ENTRIES_MAX);
+        let entries_max = sizes.ok_or(SavedError::Malformed("size of a map"))?;
         let mut map = Self { forgotten, left_out, ..Self::new(entries_max) };
         let entries: Vec<(K, u64, V)> = Vec::read(from)?;
         if entries.len() > entries_max {

@@ -27,24 +27,54 @@ use std::collections::VecDeque;
 pub(super) const EPOCHS_MAX: usize = 14;
 /// Epochs in which something must have raised alarms before it counts as usual.
 const HELD_EPOCHS: usize = 3;
+/// Windows of a day in which something that was never reported must have been seen for that.
+const HELD_WINDOWS: u32 = 30;
 /// Series that one epoch tells apart: 48 bytes each. Of a flood the rarest are left out.
 const SERIES_MAX: usize = 65_536;
-/// Windows of an epoch, once there is a past.
-const DAY_WINDOWS: u64 = 1_440;
+/// Seconds of an epoch, once there is a past.
+const DAY_S: u64 = 86_400;
 /// Share of the windows so far that the next epoch has, as a divisor.
 const GROWTH: u64 = 4;
 /// What a series did in one epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Tally {
-    /// Windows in which it was seen and raised no alarm.
+    /// Windows in which it was seen and looked usual.
     pub(super) windows: u32,
-    /// Windows in which it did.
+    /// Windows in which it looked unusual.
     alarmed: u32,
+    /// Windows of these in which it was reported.
+    reported: u32,
     /// Of the usual windows, the paces of its pair.
     pub(super) paces: Moments,
 }
 
-saved!(Tally { windows, alarmed, paces });
+saved!(Tally { windows, alarmed, reported, paces });
+
+/// How long the closed epochs are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    closed_windows: u64,
+    day_windows: u64,
+}
+
+impl Span {
+    /// Returns the windows at which the past will have doubled, or four weeks later.
+    pub(super) fn twice(self) -> u64 {
+        let weeks = self.day_windows.saturating_mul(28);
+        self.closed_windows.saturating_add(self.closed_windows.min(weeks))
+    }
+}
+
+/// How a row of the open epoch stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It counts.
+    Usual,
+    /// It looks unusual, and does not count.
+    Suspect,
+    /// And it was reported.
+    Reported,
+}
 
 /// A closed span of time.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +94,10 @@ pub(super) struct Baseline {
     open: HashMap<SeriesKey, Tally>,
     /// Windows of the first epoch; none of the next ones is shorter.
     first_windows: u64,
+    /// Windows of a day, by the width of the last one.
+    day_windows: u64,
+    /// Day (since 1970) in which the open epoch began.
+    open_day: u64,
     /// Number of the open epoch.
     number: u64,
     /// Windows since the beginning, and those of them before the open epoch.
@@ -85,6 +119,7 @@ impl Saved for Baseline {
         series.sort_unstable_by_key(|(key, _)| *key);
         series.write(out);
         [*first_windows, *number, *windows, *closed_windows, *left_out].write(out);
+        [self.day_windows, self.open_day].write(out);
         self.scale_rows.write(out);
     }
 
@@ -93,10 +128,14 @@ impl Saved for Baseline {
         let epochs: VecDeque<Epoch> = VecDeque::read(from)?;
         let open: Vec<(SeriesKey, Tally)> = Vec::read(from)?;
         let [first_windows, number, windows, closed_windows, left_out] = <[u64; 5]>::read(from)?;
+        let [day_windows, open_day] = <[u64; 2]>::read(from)?;
         let scale_rows = f64::read(from)?;
         let is_sound = epochs.len() <= EPOCHS_MAX
             && open.len() <= SERIES_MAX
-            && (1..=DAY_WINDOWS).contains(&first_windows)
+            && (1..=DAY_S).contains(&first_windows)
+            && (1..=DAY_S).contains(&day_windows)
+            && scale_rows.is_finite()
+            && scale_rows >= 0.0
             && closed_windows <= windows
             && epochs.iter().all(|epoch| epoch.number < number && epoch.series.len() <= SERIES_MAX);
         if !is_sound {
@@ -112,6 +151,8 @@ impl Saved for Baseline {
             closed_windows,
             left_out,
             scale_rows,
+            day_windows,
+            open_day,
             counts,
         })
     }
@@ -123,7 +164,9 @@ impl Baseline {
         Self {
             epochs: VecDeque::new(),
             open: HashMap::new(),
-            first_windows: first_windows.clamp(1, DAY_WINDOWS),
+            first_windows: first_windows.clamp(1, DAY_S),
+            day_windows: DAY_S,
+            open_day: 0,
             number: 0,
             windows: 0,
             closed_windows: 0,
@@ -143,9 +186,14 @@ impl Baseline {
         self.closed_windows
     }
 
+    /// Returns how long the closed epochs are.
+    pub(super) fn span(&self) -> Span {
+        Span { closed_windows: self.closed_windows, day_windows: self.day_windows }
+    }
+
     /// Returns whether there is less than a day of closed epochs.
     pub(super) fn is_young(&self) -> bool {
-        self.closed_windows < DAY_WINDOWS
+        self.closed_windows < self.day_windows
     }
 
     /// Returns the number of the open epoch.
@@ -154,17 +202,18 @@ impl Baseline {
     }
 
     /// Takes a row of the open epoch in.
-    pub(super) fn add(&mut self, key: SeriesKey, pair_pace: f64, is_alarmed: bool) {
+    pub(super) fn add(&mut self, key: SeriesKey, pair_pace: f64, standing: Standing) {
         if self.open.len() >= SERIES_MAX && !self.open.contains_key(&key) {
             self.make_room();
         }
         let tally = self.open.entry(key).or_default();
-        if is_alarmed {
+        if standing == Standing::Usual {
+            tally.windows = tally.windows.saturating_add(1);
+            tally.paces.add(Moments { sum: pair_pace, squares: pair_pace * pair_pace });
+        } else {
             tally.alarmed = tally.alarmed.saturating_add(1);
-            return;
+            tally.reported = tally.reported.saturating_add(u32::from(standing == Standing::Reported));
         }
-        tally.windows = tally.windows.saturating_add(1);
-        tally.paces.add(Moments { sum: pair_pace, squares: pair_pace * pair_pace });
     }
 
     /// Leaves out the half of the open epoch's series that were seen least.
@@ -180,15 +229,20 @@ impl Baseline {
 
     /// Takes note that a window has passed which ended then. Returns whether the open epoch ends with it.
     pub(super) fn pass(&mut self, window_end_s: u64, width_s: u32) -> bool {
-        self.windows += 1;
-        let open_windows = self.windows - self.closed_windows;
-        let due = (self.closed_windows / GROWTH).clamp(self.first_windows, DAY_WINDOWS);
-        if due < DAY_WINDOWS {
+        self.windows = self.windows.saturating_add(1);
+        self.day_windows = (DAY_S / u64::from(width_s.max(1))).max(1);
+        let day = window_end_s / DAY_S;
+        let open_windows = self.windows.saturating_sub(self.closed_windows);
+        if open_windows == 1 {
+            // A window that ends at midnight belongs to the day before.
+            self.open_day = window_end_s.saturating_sub(1) / DAY_S;
+        }
+        let due = (self.closed_windows / GROWTH).max(self.first_windows);
+        if due < self.day_windows {
             return open_windows >= due;
         }
-        // A silent network has no windows: time says when a day ends, and windows when it does not go on.
-        let day_s = DAY_WINDOWS * u64::from(width_s.max(1));
-        window_end_s.is_multiple_of(day_s) || open_windows > DAY_WINDOWS
+        // A silent network has no windows: the first one behind midnight ends the day too.
+        day > self.open_day || open_windows > self.day_windows
     }
 
     /// Closes the open epoch: what it held counts from here on. Returns the counts of each closed epoch alone, by number:
@@ -200,7 +254,7 @@ impl Baseline {
         while self.epochs.len() > EPOCHS_MAX {
             self.epochs.pop_front();
         }
-        self.number += 1;
+        self.number = self.number.saturating_add(1);
         self.closed_windows = self.windows;
         self.count(parties)
     }
@@ -237,11 +291,15 @@ impl Baseline {
         self.counts.scale = 1.0;
     }
 
-    /// Returns the series that raised alarms in so many epochs that they count as usual.
+    /// Returns the series that went on, looking unusual, in so many epochs that they count as usual. While epochs are shorter than
+    /// days there are none: three of them may be ten minutes.
     fn held(&self) -> HashSet<SeriesKey> {
+        if self.is_young() {
+            return HashSet::new();
+        }
         let mut alarming: HashMap<SeriesKey, usize> = HashMap::new();
         for epoch in &self.epochs {
-            for (key, _) in epoch.series.iter().filter(|(_, tally)| tally.is_alarming()) {
+            for (key, _) in epoch.series.iter().filter(|(_, tally)| tally.goes_on()) {
                 *alarming.entry(*key).or_default() += 1;
             }
         }
@@ -251,6 +309,11 @@ impl Baseline {
 }
 
 impl Tally {
+    /// Returns whether it looked unusual and was reported, or went on for long enough to be no attempt.
+    fn goes_on(&self) -> bool {
+        self.is_alarming() && (self.reported > 0 || self.alarmed >= HELD_WINDOWS)
+    }
+
     /// Returns whether more than a tenth of its windows raised alarms: then none of them vouches for it.
     fn is_alarming(&self) -> bool {
         u64::from(self.alarmed) * 9 > u64::from(self.windows)
@@ -265,7 +328,9 @@ impl Epoch {
     ) -> impl Iterator<Item = (&'a SeriesKey, Tally)> + 'a {
         self.series.iter().filter_map(|(key, tally)| match (tally.is_alarming(), held.contains(key)) {
             (false, _) => Some((key, *tally)),
-            (true, true) => Some((key, Tally { windows: tally.windows + tally.alarmed, ..*tally })),
+            (true, true) => {
+                Some((key, Tally { windows: tally.windows.saturating_add(tally.alarmed), ..*tally }))
+            }
             (true, false) => None,
         })
     }

@@ -52,7 +52,7 @@ pub(super) struct Calibrations {
     anomalous_share: f64,
 }
 
-saved!(Calibrations { counts, strange_counts, all_counts, densities, scores, anomalous_share });
+saved!(Calibrations { counts, strange_counts, all_counts, densities, scores, anomalous_share } if is_sound);
 
 impl Default for Calibrations {
     fn default() -> Self {
@@ -78,6 +78,10 @@ impl Calibrations {
         let step = scores.len().div_ceil(crate::calibration::SCORES_MAX).max(1);
         scores.iter().step_by(step).for_each(|score| self.scores.push(*score));
         self.scores.settle();
+    }
+
+    fn is_sound(&self) -> bool {
+        (0.0..=1.0).contains(&self.anomalous_share)
     }
 
     /// Returns whether anomalies count as usual for the time being.

@@ -11,6 +11,7 @@
 //! for a cut.
 
 use super::MODEL_WEIGHT;
+use super::baseline::Span;
 use super::comparison::compare;
 use super::counts::{Counts, Related};
 use super::entities::entities;
@@ -130,7 +131,7 @@ impl Forests {
 
     /// Takes a usual row in.
     pub(super) fn push(&mut self, sample: Sample) {
-        self.rows += 1;
+        self.rows = self.rows.saturating_add(1);
         if self.samples.len() < ROWS_MAX {
             self.samples.push(sample);
             return;
@@ -153,19 +154,23 @@ impl Forests {
         all: &Counts,
         alone: &HashMap<u64, Counts>,
         parties: &Parties,
-        closed_windows: u64,
+        span: Span,
     ) -> Vec<f64> {
+        let before = self.samples.len().max(1) as u64;
         self.samples.retain_mut(|sample| {
             let Some(own) = alone.get(&sample.epoch) else { return false };
             let Sample { key, row, pacing, .. } = sample;
             compare(row, key, &entities(key, parties), pacing, Related { all, own: Some(own) });
             true
         });
+        // Of the rows that count, as many are behind those that are kept: the next ones have their fair chance.
+        self.rows =
+            (self.rows / before).saturating_mul(self.samples.len() as u64).max(self.samples.len() as u64);
         let mut rows: Vec<Row> = self.samples.iter().map(|sample| sample.row).collect();
         if rows.is_empty() {
             return Vec::new();
         }
-        self.due_windows = closed_windows.saturating_mul(2);
+        self.due_windows = span.twice();
         let made_up = made_up(&rows, &mut self.rng);
         rows.extend_from_slice(&made_up);
         let usual_rows = rows.len() - made_up.len();

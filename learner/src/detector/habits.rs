@@ -37,37 +37,38 @@ const PAIRS_MAX: usize = 32_768;
 struct Habit {
     /// Number of the quarter of the first of `rows`.
     quarter: u64,
-    /// Rows of this quarter and of those before it.
+    /// Window in which it was seen last: a pair counts once a window, however many services it uses.
+    window: Option<u64>,
+    /// Windows of this quarter, and of those before it, in which it was seen.
     rows: [u16; QUARTERS],
-    /// Rows before these.
-    older: u32,
 }
 
-saved!(Habit { quarter, rows, older });
+saved!(Habit { quarter, window, rows });
 
 impl Habit {
     fn new(quarter: u64) -> Self {
-        Self { quarter, rows: [0; QUARTERS], older: 0 }
+        Self { quarter, window: None, rows: [0; QUARTERS] }
     }
 
     /// Brings the quarters up to the one given.
     fn advance(&mut self, quarter: u64) {
         let passed = quarter.saturating_sub(self.quarter);
         for _ in 0..passed.min(QUARTERS as u64) {
-            self.older = self.older.saturating_add(self.rows[QUARTERS - 1].into());
             self.rows.rotate_right(1);
             self.rows[0] = 0;
         }
         self.quarter = quarter;
     }
 
-    /// Returns the rows that lie so many quarters back, and not more than a day.
+    /// Returns the windows that lie so many quarters back, and not more than a day.
     fn rows_before(&self, quarters: usize) -> f64 {
         f64::from(self.rows[quarters..].iter().map(|rows| u32::from(*rows)).sum::<u32>())
     }
 
-    fn add(&mut self) {
-        self.rows[0] = self.rows[0].saturating_add(1);
+    fn add(&mut self, window: u64) {
+        if self.window.replace(window) != Some(window) {
+            self.rows[0] = self.rows[0].saturating_add(1);
+        }
     }
 }
 
@@ -136,7 +137,7 @@ impl Habits {
         }
         let known = related.knows(key.destination);
         let back = if known { HOUR_QUARTERS } else { HALF_DAY_QUARTERS };
-        Habituation::Unknown(habit.rows_before(back) + f64::from(habit.older))
+        Habituation::Unknown(habit.rows_before(back))
     }
 
     /// Takes a row in, with what it scored before habits were taken into account.
@@ -151,7 +152,7 @@ impl Habits {
         let pair = of_kind(entities, Kind::Pair);
         if let Some(habit) = habits.entry(pair, window, || Habit::new(quarter)) {
             habit.advance(quarter);
-            habit.add();
+            habit.add(window);
         }
     }
 }

@@ -123,8 +123,7 @@ impl Detector {
 
     /// Returns whether a row is unusual enough, and whether there is enough to show for it.
     pub(super) fn is_anomalous(&self, judgement: &Judgement) -> bool {
-        let is_unlikely = !judgement.sample.is_strange
-            && judgement.model_p_value.is_some_and(|p_value| p_value <= MODEL_ALONE_P_VALUE);
+        let is_unlikely = judgement.model_p_value.is_some_and(|p_value| p_value <= MODEL_ALONE_P_VALUE);
         judgement.p_value.is_some_and(|p_value| p_value <= self.config.p_value_max)
             && (judgement.flows >= self.config.flows_min as f64 || is_unlikely)
     }

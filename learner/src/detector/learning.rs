@@ -1,5 +1,6 @@
 //! What the detector takes along from a window that it has judged.
 
+use super::baseline::Standing;
 use super::calibrations::Sample;
 use super::judgement::Judgement;
 use super::series_state::{Seen, SeriesState};
@@ -21,14 +22,28 @@ impl Detector {
         let epoch = self.baseline.open_epoch();
         let mut usual: Vec<Sample> = Vec::with_capacity(judgements.len());
         for (seen, judgement) in seen.iter().zip(judgements) {
-            let is_suspect = judgement.p_value.is_some_and(|p_value| p_value <= COUNTED_P_VALUE_MIN);
-            self.baseline.add(seen.key, seen.pacing.pair, is_warm && is_suspect && !is_gate_open);
+            // What a habit leaves of it does not matter here: what is no news is not therefore usual.
+            let p_value = self.calibrations.scores.p_value(judgement.evidence);
+            let is_rare = p_value.is_some_and(|p_value| p_value <= COUNTED_P_VALUE_MIN);
+            // In the first hours there is always a series that is the rarest.
+            let is_suspect = judgement.is_anomalous || is_rare && !self.baseline.is_young();
+            self.baseline.add(
+                seen.key,
+                seen.pacing.pair,
+                match (is_warm && is_suspect && !is_gate_open, judgement.is_anomalous) {
+                    (false, _) => Standing::Usual,
+                    (true, false) => Standing::Suspect,
+                    (true, true) => Standing::Reported,
+                },
+            );
             self.habits.add(&seen.step.entities, seen.step.new, judgement.evidence, self.windows);
             if is_gate_open || !judgement.is_anomalous {
                 let Seen { key, row, pacing, .. } = *seen;
                 let model = judgement.model_evidence();
                 self.forests.push(forests::Sample { key, epoch, row, pacing, model });
-                usual.push(judgement.sample);
+                // While warming up nobody counts what is spent on the unknown: everything is.
+                let counts = is_warm || !judgement.sample.is_strange;
+                usual.push(Sample { count: judgement.sample.count.filter(|_| counts), ..judgement.sample });
             }
         }
         self.calibrations.learn(&usual, self.windows, self.baseline.is_young());

@@ -24,12 +24,16 @@ pub(super) struct Paces {
     followed: Recent<Entity, Pace>,
 }
 
-saved!(Paces { half_windows, followed });
+saved!(Paces { half_windows, followed } if is_sound);
 
 impl Paces {
     /// Returns paces of nothing, in which something counts half after so many windows.
     pub(super) fn fading(half_windows: f64) -> Self {
         Self { half_windows, followed: Recent::new(FOLLOWED_MAX) }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.half_windows.is_finite() && self.half_windows > 0.0
     }
 
     /// Returns the sum of an entity.

@@ -5,6 +5,7 @@
 //! like. So a recording is walked through twice: once to count, and once, when there is a network, to learn what its answers
 //! and the sum of both look like for usual rows.
 
+use super::baseline::Standing;
 use super::comparison::compare;
 use super::counts::{Counts, Related};
 use super::entities::entities;
@@ -88,7 +89,7 @@ impl Detector {
             let steps = lesson.steps(parties, related);
             let pacing = self.streams.advance(&steps, self.windows);
             for ((key, _), pacing) in lesson.rows.iter().zip(pacing) {
-                self.baseline.add(*key, pacing.pair, false);
+                self.baseline.add(*key, pacing.pair, Standing::Usual);
             }
             epochs.push(self.baseline.open_epoch());
             self.windows += 1;
