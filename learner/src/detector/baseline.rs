@@ -335,3 +335,115 @@ impl Epoch {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::entities::{Entity, Kind, of_kind};
+    use super::*;
+    use crate::series::PartyId;
+
+    fn key(source: u32, destination: u32) -> SeriesKey {
+        let (source, destination) = (PartyId(source), PartyId(destination));
+        SeriesKey { source, destination, segment: 1, protocol: 6, service_port: 80 }
+    }
+
+    /// Lives through a day of one-minute windows in which these series are seen as often, all of them alike.
+    fn day(
+        baseline: &mut Baseline,
+        number: u64,
+        series: &[(SeriesKey, u32, Standing)],
+    ) -> HashMap<u64, Counts> {
+        for (key, windows, standing) in series {
+            (0..*windows).for_each(|_| baseline.add(*key, 1.0, *standing));
+        }
+        let ends = (1..=1_440).filter(|minute| baseline.pass(number * DAY_S + minute * 60, 60)).count();
+        assert_eq!(ends, 1, "a day ends once");
+        baseline.close(&Parties::default())
+    }
+
+    fn rows(baseline: &Baseline, key: &SeriesKey, kind: Kind, own: Option<&Counts>) -> f64 {
+        let entity = of_kind(&entities(key, &Parties::default()), kind);
+        Related { all: baseline.counts(), own }.known(entity).rows
+    }
+
+    #[test]
+    fn a_row_is_described_without_its_own_day() {
+        let mut baseline = Baseline::new(1_440);
+        day(&mut baseline, 0, &[(key(1, 2), 5, Standing::Usual), (key(1, 3), 1, Standing::Usual)]);
+        let alone =
+            day(&mut baseline, 1, &[(key(1, 2), 7, Standing::Usual), (key(4, 2), 2, Standing::Usual)]);
+        assert_eq!(rows(&baseline, &key(1, 2), Kind::Pair, None), 12.0);
+        assert_eq!(rows(&baseline, &key(1, 2), Kind::Pair, alone.get(&1)), 5.0);
+        assert_eq!(rows(&baseline, &key(1, 2), Kind::Destination, alone.get(&0)), 9.0);
+        // On day 0 destination 3 was a stranger, and so was source 4 on day 1: seen on no other day.
+        let known = |entity, own| Related { all: baseline.counts(), own }.known(entity);
+        assert_eq!(known(Entity::source(PartyId(1)), None).strangers, 1.0);
+        assert_eq!(known(Entity::destination(PartyId(2)), None).strangers, 2.0);
+        assert_eq!(known(Entity::source(PartyId(1)), alone.get(&0)).strangers, 0.0);
+    }
+
+    #[test]
+    fn what_looks_unusual_counts_only_where_it_goes_on_for_days() {
+        let mut baseline = Baseline::new(1_440);
+        let usual = (key(1, 2), 100, Standing::Usual);
+        let attack = [usual, (key(9, 2), 40, Standing::Suspect), (key(8, 2), 3, Standing::Suspect)];
+        for number in 0..2 {
+            day(&mut baseline, number, &attack);
+            assert_eq!(rows(&baseline, &key(9, 2), Kind::Source, None), 0.0);
+        }
+        day(&mut baseline, 2, &attack);
+        assert_eq!(rows(&baseline, &key(9, 2), Kind::Source, None), 120.0);
+        // Three attempts a day are no habit of anybody's.
+        assert_eq!(rows(&baseline, &key(8, 2), Kind::Source, None), 0.0);
+    }
+
+    #[test]
+    fn what_was_long_ago_fades() {
+        let mut baseline = Baseline::new(1_440);
+        day(&mut baseline, 0, &[(key(5, 6), 10, Standing::Usual)]);
+        for number in 1..=EPOCHS_MAX as u64 {
+            assert_eq!(rows(&baseline, &key(5, 6), Kind::Pair, None), 10.0);
+            day(&mut baseline, number, &[(key(1, 2), 10, Standing::Usual)]);
+        }
+        assert_eq!(rows(&baseline, &key(5, 6), Kind::Pair, None), 0.0);
+    }
+
+    #[test]
+    fn the_first_epochs_are_short_and_grow() {
+        let mut baseline = Baseline::new(3);
+        let mut ends = Vec::new();
+        for window in 1..60_u64 {
+            if baseline.pass(window * 60, 60) {
+                ends.push(window);
+                baseline.close(&Parties::default());
+            }
+        }
+        assert_eq!(ends, [3, 6, 9, 12, 15, 18, 22, 27, 33, 41, 51]);
+    }
+
+    #[test]
+    fn a_baseline_that_was_saved_counts_the_same() {
+        let mut baseline = Baseline::new(1_440);
+        day(&mut baseline, 0, &[(key(1, 2), 5, Standing::Usual)]);
+        baseline.keep_scale();
+        day(&mut baseline, 1, &[(key(1, 2), 15, Standing::Usual), (key(3, 2), 2, Standing::Reported)]);
+        baseline.add(key(7, 7), 0.5, Standing::Usual);
+        let mut out = Writer::default();
+        baseline.write(&mut out);
+        let mut again = Baseline::read(&mut Reader(&out.0)).unwrap();
+        again.count(&Parties::default());
+        assert_eq!(again.counts(), baseline.counts());
+        assert!((again.counts().scale - 0.25).abs() < 1e-12);
+        assert_eq!((again.open, again.epochs), (baseline.open, baseline.epochs));
+    }
+
+    #[test]
+    fn a_flood_leaves_what_was_seen_most() {
+        let mut baseline = Baseline::new(1_440);
+        (0..5).for_each(|_| baseline.add(key(1, 2), 1.0, Standing::Usual));
+        let last = u32::try_from(SERIES_MAX).unwrap() * 2;
+        (10..last).for_each(|source| baseline.add(key(source, 2), 1.0, Standing::Usual));
+        assert!(baseline.open.len() <= SERIES_MAX && baseline.left_out > 0);
+        assert!(baseline.open.contains_key(&key(1, 2)));
+    }
+}

@@ -245,3 +245,28 @@ fn loud(rows: &[Row], rng: &mut Rng) -> Row {
     row[pace] = largest(pace) + LOUDER_PACE;
     row
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_happened_is_made_up_once_and_what_happened_is_not() {
+        let mut usual = [0.0; FEATURES];
+        for place in places(["series_known", "pair_known", "source_known", "destination_known", "flows"]) {
+            usual[place] = 3.0;
+        }
+        let mut rng = Rng::new(1);
+        let made = made_up(&vec![usual; 10], &mut rng);
+        assert_eq!(made.len(), 1 + NOVELTIES.len());
+        let [flows, bytes] = places(["flows", "bytes_forward"]);
+        assert!(made[0][flows] > usual[flows] && made[0][bytes] == 0.0, "what is not said stays unsaid");
+        // With a row of an unknown source the others of its kind are there as well.
+        let mut stranger = usual;
+        for place in places(["series_known", "pair_known", "kin_pair_known", "source_known"]) {
+            stranger[place] = 0.0;
+        }
+        let fewer = made_up(&[usual, stranger], &mut rng);
+        assert_eq!(fewer.len(), 2, "only the unknown destination is missing, and the loud row");
+    }
+}

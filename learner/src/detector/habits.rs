@@ -156,3 +156,65 @@ impl Habits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::baseline::{Baseline, Standing};
+    use super::super::entities::entities;
+    use super::*;
+    use crate::series::{Parties, PartyId};
+
+    fn key(source: u32, destination: u32) -> SeriesKey {
+        let (source, destination) = (PartyId(source), PartyId(destination));
+        SeriesKey { source, destination, segment: 1, protocol: 6, service_port: 80 }
+    }
+
+    /// Of the days before, sources 1 and 2 are known, and destination 3.
+    fn known() -> Baseline {
+        let mut baseline = Baseline::new(1);
+        [key(1, 3), key(2, 3)].into_iter().for_each(|key| baseline.add(key, 1.0, Standing::Usual));
+        baseline.pass(60, 60);
+        baseline.close(&Parties::default());
+        baseline
+    }
+
+    /// Lives through windows in which a series is seen with this score, and returns how it is told of in the end.
+    fn told(key: SeriesKey, windows: u64, rows: usize, score: f64) -> Habituation {
+        let (baseline, mut habits) = (known(), Habits::default());
+        let related = Related { all: baseline.counts(), own: None };
+        let entities = entities(&key, &Parties::default());
+        for window in 0..windows {
+            habits.of(&key, &entities, related, window);
+            (0..rows).for_each(|_| habits.add(&entities, related.novelty(&entities), score, window));
+        }
+        habits.of(&key, &entities, related, windows)
+    }
+
+    #[test]
+    fn an_hour_of_two_known_parties_is_no_news() {
+        // 1 and 2 are known, though 2 as a source only; they never met.
+        assert_eq!(told(key(1, 2), 60, 1, 4.0), Habituation::Unknown(0.0));
+        assert_eq!(told(key(1, 2), 180, 1, 4.0), Habituation::Unknown(120.0));
+        assert!((told(key(1, 2), 180, 1, 4.0).left(6.5) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_scan_of_many_services_in_one_window_is_one_window() {
+        assert_eq!(told(key(1, 2), 180, 1_000, 4.0), told(key(1, 2), 180, 1, 4.0));
+    }
+
+    #[test]
+    fn a_destination_nobody_knows_takes_half_a_day_and_an_unknown_source_for_ever() {
+        assert_eq!(told(key(1, 9), 700, 1, 4.0), Habituation::Unknown(0.0));
+        assert_eq!(told(key(1, 9), 780, 1, 4.0), Habituation::Unknown(60.0));
+        assert_eq!(told(key(9, 3), 1_000, 1, 4.0), Habituation::News);
+    }
+
+    #[test]
+    fn a_known_pair_that_is_loud_falls_to_just_below_loud_and_a_quiet_one_is_left_alone() {
+        let loud = told(key(1, 3), 180, 1, 4.0);
+        assert_eq!(loud, Habituation::Known(120.0));
+        assert!((loud.left(6.5) - 2.5).abs() < 1e-12 && (loud.left(1.0) - 1.0).abs() < 1e-12);
+        assert_eq!(told(key(1, 3), 180, 1, 1.0), Habituation::News);
+    }
+}
