@@ -44,7 +44,12 @@ fn main() {
     detector.adopt(model);
     let sums = SeriesSums { flows: 5, ..SeriesSums::default() };
     let series = rows_of_window.iter().map(|(key, _)| (*key, sums)).collect();
-    let window = Window { width_s: 60, series, ..Window::default() };
+    let mut window = Window { width_s: 60, series, ..Window::default() };
+    // Long enough for forests: they are grown when the first spans close.
+    for number in 0..40 {
+        window.start_s = 60 * number;
+        detector.inspect(&window, &parties, &mut rows_of_window);
+    }
     let inspected_ms = measure("learner.inspect_1000_series_ms", || {
         detector.inspect(&window, &parties, &mut rows_of_window);
     });
