@@ -38,8 +38,8 @@ mod streams;
 mod study;
 
 use crate::checkpoint::saved::saved;
-use crate::features::{NAMES, Row};
-use crate::model::{Hidden, Model, Predictions};
+use crate::features::Row;
+use crate::model::{Hidden, Model};
 use crate::recent::Recent;
 use crate::series::{Parties, PartyId, SeriesKey, SeriesSums, Window};
 use baseline::Baseline;
@@ -71,8 +71,6 @@ const KNOWN_FLOWS_FACTOR: f64 = 3.0;
 const MODEL_ALONE_P_VALUE: f64 = 1e-9;
 /// Windows after which flows on what the closed days do not know count half.
 const STRANGE_HALF_WINDOWS: f64 = 60.0;
-/// Surprises of an anomaly.
-const SURPRISES_MAX: usize = 3;
 
 /// A value that was not what the model expected.
 #[derive(Clone, Debug, PartialEq)]
@@ -267,7 +265,7 @@ impl Detector {
             judgement.is_anomalous = is_warm && self.is_anomalous(judgement);
         }
         if let Some(predictions) = &predictions {
-            add_surprises(&mut judgements, &seen, predictions);
+            judgement::add_surprises(&mut judgements, &seen, predictions);
         }
         self.learn(&seen, &judgements, is_warm);
         self.remember(&seen, states, &judgements, &rows);
@@ -375,25 +373,6 @@ impl Detector {
     fn states(&mut self, seen: &[Seen]) -> Vec<SeriesState> {
         let state = |seen: &Seen| self.series.touch(&seen.key, self.windows).cloned();
         seen.iter().map(state).map(Option::unwrap_or_default).collect()
-    }
-}
-
-/// Gives the anomalies their surprises.
-fn add_surprises(judgements: &mut [Judgement], seen: &[Seen], predictions: &Predictions) {
-    for (at, judgement) in judgements.iter_mut().enumerate().filter(|(_, judgement)| judgement.is_anomalous) {
-        let row = seen[at].row;
-        let contributions = predictions.contributions(at, &row).into_iter().enumerate();
-        let surprise = |(target, contribution): (usize, crate::model::Contribution)| Surprise {
-            feature: NAMES[target].name,
-            seen: row[target],
-            expected: contribution.expected,
-            nats: contribution.nats,
-        };
-        let mut surprises: Vec<Surprise> =
-            contributions.map(surprise).filter(|surprise| surprise.nats > 0.0).collect();
-        surprises.sort_by(|a, b| b.nats.total_cmp(&a.nats));
-        surprises.truncate(SURPRISES_MAX);
-        judgement.surprises = surprises;
     }
 }
 

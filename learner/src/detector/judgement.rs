@@ -6,8 +6,12 @@ use super::flow_baseline::log1p;
 use super::series_state::{Seen, SeriesState};
 use super::{Anomaly, Detector, KNOWN_FLOWS_FACTOR, MODEL_ALONE_P_VALUE, MODEL_WEIGHT, Surprise};
 use crate::calibration::weight_of_evidence;
-use crate::model::Predictions;
+use crate::features::NAMES;
+use crate::model::{Contribution, Predictions};
 use crate::series::{SeriesKey, SeriesSums, Window};
+
+/// Surprises of an anomaly.
+const SURPRISES_MAX: usize = 3;
 
 /// What is thought of one row. The evaluation reads scores; everybody else reads anomalies.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,4 +136,23 @@ impl Detector {
 /// Returns the evidence against a row: that of the forests and a share of the network's.
 pub(super) fn evidence(forest: Option<f64>, model_p_value: Option<f64>) -> f64 {
     forest.unwrap_or(0.0) + MODEL_WEIGHT * model_p_value.map_or(0.0, weight_of_evidence)
+}
+
+/// Gives the anomalies their surprises.
+pub(super) fn add_surprises(judgements: &mut [Judgement], seen: &[Seen], predictions: &Predictions) {
+    for (at, judgement) in judgements.iter_mut().enumerate().filter(|(_, judgement)| judgement.is_anomalous) {
+        let row = seen[at].row;
+        let contributions = predictions.contributions(at, &row).into_iter().enumerate();
+        let surprise = |(target, contribution): (usize, Contribution)| Surprise {
+            feature: NAMES[target].name,
+            seen: row[target],
+            expected: contribution.expected,
+            nats: contribution.nats,
+        };
+        let mut surprises: Vec<Surprise> =
+            contributions.map(surprise).filter(|surprise| surprise.nats > 0.0).collect();
+        surprises.sort_by(|a, b| b.nats.total_cmp(&a.nats));
+        surprises.truncate(SURPRISES_MAX);
+        judgement.surprises = surprises;
+    }
 }
