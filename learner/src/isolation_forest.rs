@@ -7,7 +7,7 @@
 //!
 //! **The cost.** A row walks down every tree, and each step waits for the one before: a miss of the cache and a branch that
 //! nobody can foresee. So a node is eight bytes, a tree of some thousand samples fits the first cache but one, and rows go
-//! down a tree [`TOGETHER`] at a time, whose waits overlap. There is no branch: a leaf leads to itself, and everybody takes
+//! down a tree eight at a time, whose waits overlap. There is no branch: a leaf leads to itself, and everybody takes
 //! as many steps as the deepest way has.
 //!
 //! ```text
