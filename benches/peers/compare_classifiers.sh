@@ -27,20 +27,7 @@ trap 'kill ${ours_PID:-} ${peer_PID:-} 2>/dev/null || true; rm -rf "$scratch"' E
 gcc -O3 -march=native benches/peers/rte_acl.c -o "$scratch/rte_acl" $(pkg-config --cflags libdpdk) \
   -Wl,--as-needed -lrte_acl -lrte_eal
 
-# One turn: a line in, the figure out.
-turn() {
-  local line
-  echo >&"$2"
-  while read -r -u "$1" line; do
-    case $line in "turn: "*)
-      echo "${line#turn: }"
-      return
-      ;;
-    esac
-  done
-  echo "a program ended early" >&2
-  return 1
-}
+. benches/peers/turns.sh
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 

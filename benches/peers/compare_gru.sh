@@ -36,20 +36,7 @@ paste -d' ' "$scratch/ours" "$scratch/peer" | awk '
   END { printf "losses of 20 steps and the first gradient agree within %.1e\n", largest; exit NR != 21 || largest > 1e-3 }' |
   tee "$scratch/agreement"
 
-# One turn: a line in, the figure out.
-turn() {
-  local line
-  echo >&"$2"
-  while read -r -u "$1" line; do
-    case $line in "turn: "*)
-      echo "${line#turn: }"
-      return
-      ;;
-    esac
-  done
-  echo "a program ended early" >&2
-  return 1
-}
+. benches/peers/turns.sh
 median() { sort -n | awk '{ v[NR] = $1 } END { printf "%.3f\n", v[int((NR + 1) / 2)] }'; }
 
 coproc ours { exec "${alone[@]}" "$bin/gru_step" "$steps"; }

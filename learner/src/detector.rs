@@ -319,22 +319,19 @@ impl Detector {
     /// Returns the rows that can be judged, compared with the days before, with what their series did.
     fn compared(&mut self, window: &Window, parties: &Parties, rows: &mut [(SeriesKey, Row)]) -> Vec<Seen> {
         let related = Related { all: self.baseline.counts(), own: None };
-        let sums_of = |key: &SeriesKey| {
-            let place = window.series.binary_search_by_key(key, |(key, _)| *key).ok()?;
-            Some(window.series[place].1)
+        let sums_of = |pair: &(SeriesKey, Row)| -> Option<SeriesSums> {
+            let place = window.series.binary_search_by_key(&pair.0, |(key, _)| *key).ok()?;
+            pair.1.iter().all(|value| value.is_finite()).then(|| window.series[place].1)
         };
-        let is_sound = |(key, row): &&mut (SeriesKey, Row)| {
-            sums_of(key).is_some() && row.iter().all(|value| value.is_finite())
+        let sound: Vec<(&mut (SeriesKey, Row), SeriesSums)> =
+            rows.iter_mut().filter_map(|pair| sums_of(pair).map(|sums| (pair, sums))).collect();
+        let step = |(pair, sums): &(&mut (SeriesKey, Row), SeriesSums)| {
+            Step::of(entities(&pair.0, parties), sums.flows, related)
         };
-        let sound: Vec<&mut (SeriesKey, Row)> = rows.iter_mut().filter(is_sound).collect();
-        let sums: Vec<SeriesSums> = sound.iter().map(|(key, _)| sums_of(key).unwrap_or_default()).collect();
-        let step = |((key, _), sums): (&&mut (SeriesKey, Row), &SeriesSums)| {
-            Step::of(entities(key, parties), sums.flows, related)
-        };
-        let steps: Vec<Step> = sound.iter().zip(&sums).map(step).collect();
+        let steps: Vec<Step> = sound.iter().map(step).collect();
         let pacing = self.streams.advance(&steps, self.windows);
         let mut seen = Vec::with_capacity(sound.len());
-        for (((pair, sums), step), pacing) in sound.into_iter().zip(sums).zip(steps).zip(pacing) {
+        for (((pair, sums), step), pacing) in sound.into_iter().zip(steps).zip(pacing) {
             let (key, row) = (pair.0, &mut pair.1);
             comparison::compare(row, &key, &step.entities, &pacing, related);
             let novelty = Novelty::of(&step.entities, related);

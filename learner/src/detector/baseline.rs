@@ -5,9 +5,9 @@
 //! service an alarm for ever.
 //!
 //! **The answer.** Time is cut into epochs, days at last. What is asked for are the counts of the closed epochs; those of the
-//! open one are only gathered. What raised an alarm in an epoch is left out of it, unless it did so in [`HELD_EPOCHS`] of
-//! them: what goes on for days and was reported each day is how things are. Of closed epochs the last [`EPOCHS_MAX`] count,
-//! so that what was long ago fades.
+//! open one are only gathered. A series that looked unusual in more than a tenth of its windows of an epoch is left out of it,
+//! unless it went on like that in [`HELD_EPOCHS`] of them, reported or for [`HELD_WINDOWS`] windows each: what goes on for
+//! days is how things are. Of closed epochs the last [`EPOCHS_MAX`] count, so that what was long ago fades.
 //!
 //! **Leaving out its own day.** A row of a closed epoch, asked about by all counts, would find itself known: by itself. Its
 //! values are what a row of tomorrow would find only if the counts of its own epoch are taken off. So the rows that forest
@@ -25,16 +25,17 @@ use std::collections::VecDeque;
 
 /// Closed epochs that count: two weeks, so that every weekday is known twice.
 pub(super) const EPOCHS_MAX: usize = 14;
-/// Epochs in which something must have raised alarms before it counts as usual.
+/// Epochs in which something must have gone on, looking unusual, before it counts as usual.
 const HELD_EPOCHS: usize = 3;
 /// Windows of a day in which something that was never reported must have been seen for that.
 const HELD_WINDOWS: u32 = 30;
-/// Series that one epoch tells apart: 48 bytes each. Of a flood the rarest are left out.
+/// Series that one epoch tells apart: 56 bytes each. Of a flood the rarest are left out.
 const SERIES_MAX: usize = 65_536;
 /// Seconds of an epoch, once there is a past.
 const DAY_S: u64 = 86_400;
 /// Share of the windows so far that the next epoch has, as a divisor.
 const GROWTH: u64 = 4;
+
 /// What a series did in one epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Tally {

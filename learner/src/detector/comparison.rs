@@ -5,23 +5,13 @@
 //! for all rows tells none apart.
 
 use super::counts::{Known, Related};
-use super::entities::{Entities, Kind, of_kind};
+use super::entities::{ALL, COUNTED, Entities, Kind, of_kind};
 use super::streams::Pacing;
 use crate::features::{ASIDE, COMPARED, Row};
 use crate::model::single;
 use crate::series::SeriesKey;
 
-/// Kinds whose rows are counted, in the order of their values.
-const COUNTED: [Kind; 7] = [
-    Kind::Series,
-    Kind::Pair,
-    Kind::Source,
-    Kind::Destination,
-    Kind::Service,
-    Kind::KinPair,
-    Kind::KinSource,
-];
-const _: () = assert!(COUNTED.len() + 2 == COMPARED.end - COMPARED.start);
+const _: () = assert!(COUNTED + 2 == COMPARED.end - COMPARED.start);
 
 /// Rows that the frequency of all counts in that of one.
 const SHARED_ROWS: f64 = 5.0;
@@ -42,13 +32,13 @@ pub(super) fn compare(
 ) {
     let knows_ports = key.protocol != 0;
     let values = &mut row[COMPARED];
-    for (value, kind) in values.iter_mut().zip(COUNTED) {
+    for (value, kind) in values.iter_mut().zip(&ALL[..COUNTED]) {
         let is_said = knows_ports || !matches!(kind, Kind::Series | Kind::Service);
-        let rows = related.known(of_kind(entities, kind)).rows * related.all.scale;
+        let rows = related.known(of_kind(entities, *kind)).rows * related.all.scale;
         *value = if is_said { single(rows.ln_1p()) } else { 0.0 };
     }
-    values[COUNTED.len()] = single(stranger_surprise(entities, related));
-    values[COUNTED.len() + 1] = single(pair_pace(entities, pacing.pair, related));
+    values[COUNTED] = single(stranger_surprise(entities, related));
+    values[COUNTED + 1] = single(pair_pace(entities, pacing.pair, related));
     let new = related.novelty(entities);
     let (source, destination) = (Kind::Source, Kind::Destination);
     let [source, destination] = [source, destination].map(|kind| related.known(of_kind(entities, kind)));

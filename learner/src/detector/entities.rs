@@ -28,8 +28,10 @@ pub(super) enum Kind {
 /// Kinds of entities.
 pub(super) const KINDS: usize = 8;
 
+/// Kinds whose rows are told of in a row of features; they come first.
+pub(super) const COUNTED: usize = 7;
 /// All kinds, in order of their numbers.
-const ALL: [Kind; KINDS] = [
+pub(super) const ALL: [Kind; KINDS] = [
     Kind::Series,
     Kind::Pair,
     Kind::Source,

@@ -1,8 +1,9 @@
 //! The forests, the rows that they are grown from, and what their scores mean.
 //!
-//! Usual rows are kept, evenly chosen: [`ROWS_MAX`] of all (algorithm R, Vitter 1985). When an epoch closes, they are
-//! compared anew, each with all days but its own; the forests are grown from them, and each forest's scores of them say what
-//! it finds usual.
+//! Rows that were no anomalies are kept, evenly chosen: [`ROWS_MAX`] of all (algorithm R, Vitter 1985). Whenever the past has
+//! doubled, after four weeks at the latest, they are compared anew, each with all days but its own; the forests are grown from
+//! them, and each forest's scores of them say what it finds usual. In between forests and scores stay as they are: a level
+//! that follows every day is one that an attack can raise.
 //!
 //! **What never happened.** A cut lies between values that were seen. In a small and steady network everything is known
 //! equally well, nothing can be cut there, and a stranger would look like everybody else. So a forest that saw no row of
