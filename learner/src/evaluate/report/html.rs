@@ -24,6 +24,8 @@ pub fn page(title: &str, markdown: &str, plots: &[(&str, &str)]) -> String {
         }
         // The words for who cannot see the plot: its own caption says them.
         _ if inside_plot => None,
+        // Names of attacks come from files: what looks like HTML in them is text.
+        Event::Html(text) | Event::InlineHtml(text) => Some(Event::Text(text)),
         event => Some(event),
     });
     let mut body = String::new();
@@ -46,5 +48,13 @@ mod tests {
             assert!(page.contains(part), "{part}: {page}");
         }
         assert!(!page.contains("<img"), "{page}");
+    }
+
+    #[test]
+    fn a_name_that_is_html_is_shown_and_not_run() {
+        let page =
+            page("Evaluation", "| attack |\n|---|\n| <script>alert(1)</script> |\n\n<b>bold</b>\n", &[]);
+        assert!(!page.contains("<script>") && !page.contains("<b>"), "{page}");
+        assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{page}");
     }
 }
