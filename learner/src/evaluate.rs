@@ -15,14 +15,14 @@ pub mod truth;
 
 use crate::baselines::edges::TooManyEdges;
 use crate::recorded_flow::FlowFileError;
+use crate::report_folder::{ReportFault, ReportFolder};
 use bootstrap::Comparison;
 use clap::Args;
 use learned::Learned;
 use metrics::{count_alerts, measure};
 use moment::{SpanEnd, minute_text};
 use reading::{Recording, read_flows};
-use report::folder::ReportFolder;
-use report::{Report, Row};
+use report::{REPORT_MARK, Report, Row};
 use scorer::{Counting, Forest, NewPair, Scorer, Scores};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -93,8 +93,8 @@ pub enum EvaluateError {
         held: String,
     },
     /// The folder of the report cannot be used.
-    #[error("{0}: {1}")]
-    Report(PathBuf, String),
+    #[error(transparent)]
+    Report(#[from] ReportFault),
 }
 
 impl EvaluateArguments {
@@ -116,7 +116,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Report, EvaluateError> {
     if arguments.test_until <= arguments.train_until {
         return Err(EvaluateError::Order { train: arguments.train_until, test: arguments.test_until });
     }
-    let folder = ReportFolder::open(&arguments.report)?;
+    let folder = ReportFolder::open(&arguments.report, REPORT_MARK)?;
     let (train_until_s, test_until_s) = (arguments.train_until.second(), arguments.test_until.second());
     let recording = read_flows(&arguments.flows, train_until_s, test_until_s)?;
     check_spans(arguments, &recording)?;
@@ -141,7 +141,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Report, EvaluateError> {
         rows.extend(runs.into_iter().map(|(_, row)| row));
     }
     let report = Report::new(arguments.command_line(), &recording, rows, comparisons);
-    folder.write(&report)?;
+    report::write(&report, &folder)?;
     Ok(report)
 }
 

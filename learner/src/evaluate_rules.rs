@@ -10,7 +10,6 @@
 //! What the shares are shares of stands at each field of [`curve::Point`] and [`intended::Recovery`].
 
 pub mod curve;
-mod folder;
 mod html;
 pub mod intended;
 mod markdown;
@@ -20,11 +19,11 @@ pub mod traffic;
 
 use crate::recorded::PolicyFileError;
 use crate::recorded_flow::FlowFileError;
+use crate::report_folder::{ReportFault, ReportFolder};
 use crate::series::PartiesError;
 use clap::Args;
 use curve::Ground;
-use folder::RulesFolder;
-use report::{Recorded, Report};
+use report::{REPORT_MARK, Recorded, Report};
 use std::path::PathBuf;
 
 /// Rules that are allowed where nothing was said: what a person reads in a sitting.
@@ -92,8 +91,8 @@ pub enum EvaluateRulesError {
     #[error(transparent)]
     Parties(#[from] PartiesError),
     /// The folder of the report cannot be used.
-    #[error("{0}: {1}")]
-    Report(PathBuf, String),
+    #[error(transparent)]
+    Report(#[from] ReportFault),
 }
 
 impl EvaluateRulesArguments {
@@ -120,9 +119,10 @@ impl EvaluateRulesArguments {
 
 /// Measures, writes the report, and returns what is to be said of it.
 pub fn run(arguments: &EvaluateRulesArguments) -> Result<String, EvaluateRulesError> {
-    let folder = RulesFolder::open(&arguments.report)?;
+    let folder = ReportFolder::open(&arguments.report, REPORT_MARK)?;
     let report = measure(arguments)?;
-    folder.write(&report)?;
+    let (text, page) = (markdown::text(&report), html::page(&report));
+    folder.write(&report, &[("report.md", &text), ("report.html", &page)])?;
     Ok(report.summary() + &format!("{}: the report is written\n", arguments.report.display()))
 }
 

@@ -63,6 +63,8 @@ pub mod recorded;
 pub mod recorded_flow;
 pub mod replay;
 pub mod replay_buffer;
+mod report_folder;
+mod report_page;
 pub mod reporter;
 pub mod rollup;
 pub mod series;

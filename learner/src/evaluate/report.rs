@@ -1,7 +1,5 @@
 //! What an evaluation found, with everything that is needed to repeat it.
 
-pub mod folder;
-mod html;
 mod markdown;
 mod plots;
 
@@ -11,6 +9,8 @@ use super::moment::{DAY_S, minute_text};
 use super::reading::{FlowFile, Recording};
 use super::truth::AttackId;
 use crate::baselines::edges::Edge;
+use crate::report_folder::{ReportFault, ReportFolder};
+use crate::report_page::page;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -86,6 +86,25 @@ pub struct Row {
     pub metrics: Option<Metrics>,
     /// Alerts at thresholds fixed on the training span.
     pub alerts: Vec<Alerts>,
+}
+
+/// Writes all files of a report.
+pub(super) fn write(report: &Report, folder: &ReportFolder) -> Result<(), ReportFault> {
+    let text = markdown::text(report);
+    let mut plots = Vec::new();
+    if report.methods.iter().any(|row| row.metrics.is_some()) {
+        let drawn =
+            |plot: Result<String, plots::PlotError>| plot.map_err(|error| folder.fault(error.to_string()));
+        plots.push((plots::ROC, drawn(plots::roc(&report.methods))?));
+        plots.push((plots::PRECISION_RECALL, drawn(plots::precision_recall(&report.methods))?));
+    } else {
+        // Of an earlier report, whose flows had labels.
+        [plots::ROC, plots::PRECISION_RECALL].into_iter().for_each(|plot| folder.remove(plot));
+    }
+    let mut files: Vec<(&str, &str)> = plots.iter().map(|(name, svg)| (*name, svg.as_str())).collect();
+    let page = page("Evaluation", &text, &files);
+    files.extend([("report.html", page.as_str()), ("report.md", text.as_str())]);
+    folder.write(report, &files)
 }
 
 impl Report {

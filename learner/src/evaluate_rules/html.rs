@@ -3,24 +3,24 @@
 use super::curve::Point;
 use super::markdown;
 use super::report::{Recorded, Report};
+use crate::report_page;
 use std::fmt::Write;
 
 /// Size of the drawing and of its margin, in pixels.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 400.0;
 const MARGIN: f64 = 50.0;
+/// What the page calls the curve.
+const CURVE: &str = "curve";
 /// Parts of an axis between two lines.
 const TICKS: u8 = 10;
 
 /// Returns the page.
 pub fn page(report: &Report) -> String {
-    let drawing = report.recorded.as_ref().map(drawing).unwrap_or_default();
-    format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Rules</title>\n<style>body{{font:15px \
-         sans-serif;max-width:70em;margin:2em auto}}table{{border-collapse:collapse}}td,th{{border:1px solid \
-         #bbb;padding:.2em .5em;text-align:left}}svg text{{font-size:12px}}</style>\n{drawing}{}</html>\n",
-        body(&markdown::text(report))
-    )
+    let text = markdown::text(report);
+    let Some(recorded) = &report.recorded else { return report_page::page("Rules", &text, &[]) };
+    let curve = drawing(recorded);
+    report_page::page("Rules", &format!("{text}\n![The curve]({CURVE})\n"), &[(CURVE, &curve)])
 }
 
 /// Returns the curve, its hindsight optimum and the baselines as SVG: coverage above over-permissiveness.
@@ -94,46 +94,7 @@ fn series(
     }
 }
 
-/// Returns our own Markdown (headings, paragraphs, lists, tables) as HTML.
-fn body(markdown: &str) -> String {
-    let mut html = String::new();
-    let mut is_table = false;
-    for line in markdown.lines() {
-        let is_row = line.starts_with('|');
-        if is_row != is_table {
-            html.push_str(if is_row { "<table>\n" } else { "</table>\n" });
-            is_table = is_row;
-        }
-        let level = line.bytes().take_while(|byte| *byte == b'#').count();
-        if is_row {
-            let cells = line.trim_matches('|').split('|').map(|cell| escaped(cell.trim()));
-            let cells: Vec<String> = cells.collect();
-            if !cells.iter().all(|cell| cell == "---") {
-                _ = writeln!(html, "<tr><td>{}</td></tr>", cells.join("</td><td>"));
-            }
-        } else if level > 0 {
-            _ = writeln!(html, "<h{level}>{}</h{level}>", escaped(line.trim_start_matches('#').trim()));
-        } else if !line.is_empty() {
-            _ = writeln!(html, "<p>{}</p>", escaped(line));
-        }
-    }
-    if is_table { html + "</table>\n" } else { html }
-}
-
 /// Returns the text with what HTML would read as its own written out: names of groups and files come from outside.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_from_outside_cannot_write_html() {
-        let html = body("# <b>\n| a | <script> |\n|---|---|\n- \"x\" & y\n");
-        assert!(!html.contains("<b>") && !html.contains("<script>"), "{html}");
-        assert!(html.contains("<table>\n<tr><td>a</td><td>&lt;script&gt;</td></tr>\n</table>"), "{html}");
-        assert!(html.contains("<h1>&lt;b&gt;</h1>") && html.contains("&quot;x&quot; &amp; y"), "{html}");
-    }
 }

@@ -20,7 +20,7 @@ const RATE_MIN: f64 = 1e-4;
 const RATE_STEP: f64 = 1.1;
 
 /// What a plot cannot be drawn for.
-type PlotError = Box<dyn std::error::Error>;
+pub type PlotError = Box<dyn std::error::Error>;
 
 /// A curve and what the legend says of it.
 struct Line {

@@ -10,7 +10,7 @@ th,td{border-bottom:1px solid #ccc;padding:.25rem .6rem;text-align:left;white-sp
 pre{background:#f4f4f4;padding:.6rem;overflow-x:auto}svg{max-width:100%;height:auto}";
 
 /// Returns the page of a report in Markdown. `plots` are the files that it names, with their SVG.
-pub fn page(title: &str, markdown: &str, plots: &[(&str, &str)]) -> String {
+pub(crate) fn page(title: &str, markdown: &str, plots: &[(&str, &str)]) -> String {
     let mut inside_plot = false;
     let events = Parser::new_ext(markdown, Options::ENABLE_TABLES).filter_map(|event| match event {
         Event::Start(Tag::Image { dest_url, .. }) => {
