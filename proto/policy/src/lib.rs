@@ -18,6 +18,7 @@ mod delta;
 mod digest;
 mod effect;
 mod fault;
+pub mod feedback_report;
 mod finding;
 mod flow_record;
 pub mod generate;
@@ -49,6 +50,7 @@ pub use delta::{Delta, DeltaError};
 pub use digest::{Digest, DigestError};
 pub use effect::{Effect, EffectCounts, SeenFlows};
 pub use fault::{PolicyFault, Problem};
+pub use feedback_report::FeedbackReport;
 pub use finding::{Finding, Severity};
 pub use flow_record::{
     EndReason, FLOW_RECORD_VERSION, FlowRecord, ObservationPoint, RecordKind, address_bytes,

@@ -47,3 +47,5 @@ pub const DRAFT_PRIORITY_MIN: u16 = 100;
 pub const WORD_BYTES_MAX: usize = 128;
 /// Kinds of drafts that a learner may report as dropped.
 pub const DROPPED_KINDS_MAX: usize = 32;
+/// Entries that each list of a learner's report of what it learned from answers may hold.
+pub const LEARNED_LISTED_MAX: usize = 64;
