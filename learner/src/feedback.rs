@@ -4,6 +4,16 @@
 //! Decisions come from control numbered, and again from the start of what was not acknowledged after a restart. Each is
 //! applied once and in order; a checkpoint holds the answers, the log and the number of the last one together.
 
+pub mod confidence;
+pub mod course;
+pub mod expert;
+pub mod level;
+pub mod null;
+pub mod point;
+pub mod ranking;
+pub mod settings;
+pub mod triangle;
+
 use crate::draft_key::DraftKey;
 use crate::draft_log::{DraftLog, DraftLogState};
 use meshgate_policy::AuthoredRelationship;
