@@ -161,7 +161,7 @@ asks for:  a confidence of 95.0%, and of the last 100 answers to such at least 9
 earned:    no: 60 of 63 accepted as they were, which is surely 86.9% (95 % interval up to 98.4%); 37 more answers are needed
 at most:   3 a day (1 in the last 24 h), 10.0% of what it permits never seen
 in shadow: 24 h; dropped beyond 2 times what its replay said and 20 flows
-in force:  watched for 24 h; taken back beyond 3 times what was expected and 50 flows
+in force:  watched for 24 h; taken back beyond 10 times what was expected and 50 flows
 watches:   suggestion 12 as relationship 7, shadow since 2026-01-31 12:00:00Z
 ";
         assert_eq!(line_text(&line), expected);

@@ -162,7 +162,10 @@ mod tests {
             relationship: RuleId(4),
             stage,
             since_ns: BEGUN_NS,
-            settings: AutomaticSettings::default(),
+            settings: AutomaticSettings {
+                rollback: Tolerance { factor: 3.0, flows: 50 },
+                ..AutomaticSettings::default()
+            },
             expected: Expected {
                 replayed_s: 100 * S_PER_HOUR,
                 changed: 70,

@@ -66,5 +66,5 @@ impl Kept {
 pub(super) fn shown_words(suggestion: &Suggestion) -> String {
     let Suggestion { model_version, rank, propensity, confidence, .. } = suggestion;
     let model = if model_version.is_empty() { "none" } else { model_version };
-    format!("model {model}, rank {rank}, propensity {propensity}, confidence {confidence}")
+    format!("model {model}, rank {rank}, propensity {propensity:.4}, confidence {confidence:.4}")
 }

@@ -83,7 +83,7 @@ pub struct AutomaticSettings {
     pub over_permissiveness_max: f64,
     /// What a rule in shadow may change beyond what its replay said.
     pub shadow: Tolerance,
-    /// What a rule in force may decide beyond what was expected.
+    /// What a rule in force may decide beyond what was expected. Expected are flows; of what is refused, every try counts.
     pub rollback: Tolerance,
 }
 
@@ -98,7 +98,8 @@ impl Default for AutomaticSettings {
             per_day: 3,
             over_permissiveness_max: 0.1,
             shadow: Tolerance { factor: 2.0, flows: 20 },
-            rollback: Tolerance { factor: 3.0, flows: 50 },
+            // A refused connection is counted once a try, and TCP tries up to seven times.
+            rollback: Tolerance { factor: 10.0, flows: 50 },
         }
     }
 }
