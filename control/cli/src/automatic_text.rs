@@ -74,13 +74,13 @@ fn earned_text(earned: &Earned, asked: u32) -> String {
         return format!("no: none of {asked} answers yet");
     }
     let share = format!(
-        "{accepted} of {answers} accepted as they were, which is surely {} (95 % interval up to {})",
+        "{accepted} of {answers} accepted as they were, surely {} (at most {})",
         percent(*lower),
         percent(*upper)
     );
     match (is_earned, answers < &asked) {
         (true, _) => format!("yes: {share}"),
-        (false, true) => format!("no: {share}; {} more answers are needed", asked - answers),
+        (false, true) => format!("no: {share}; {} answers missing", asked - answers),
         (false, false) => format!("no: {share}, short of {}", percent(*needed)),
     }
 }
@@ -158,7 +158,7 @@ mod tests {
 kind:      anomaly
 state:     on since 2026-01-31 11:46:40Z, by alice (root)
 asks for:  a confidence of 95.0%, and of the last 100 answers to such at least 90.0% surely accepted
-earned:    no: 60 of 63 accepted as they were, which is surely 86.9% (95 % interval up to 98.4%); 37 more answers are needed
+earned:    no: 60 of 63 accepted as they were, surely 86.9% (at most 98.4%); 37 answers missing
 at most:   3 a day (1 in the last 24 h), 10.0% of what it permits never seen
 in shadow: 24 h; dropped beyond 2 times what its replay said and 20 flows
 in force:  watched for 24 h; taken back beyond 10 times what was expected and 50 flows
@@ -183,7 +183,7 @@ watches:   suggestion 12 as relationship 7, shadow since 2026-01-31 12:00:00Z
         assert!(
             text.contains("suspended since") && text.contains("until `meshgate automatic enable anomaly`")
         );
-        assert!(text.contains("surely 91.5% (95 % interval up to 99.0%), short of 90.0%"), "{text}");
+        assert!(text.contains("surely 91.5% (at most 99.0%), short of 90.0%"), "{text}");
     }
 
     #[test]

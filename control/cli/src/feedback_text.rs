@@ -52,16 +52,16 @@ fn gate_text(report: &FeedbackReport) -> String {
     } else {
         "What was learned is only watched: suggestions are shown in their static order."
     };
-    let sure = format!("{}, {} needed to take part", odds(*evidence_nats), odds(*evidence_needed_nats));
+    let sure = format!("{} ({} make it take part)", odds(*evidence_nats), odds(*evidence_needed_nats));
     let full = if *evidence_needed_nats > 0.0 { evidence_nats / evidence_needed_nats } else { 0.0 };
     let steps = if report.gate_steps.is_empty() {
         String::new()
     } else {
-        let columns = [words("WHEN"), numbers("ANSWERS"), words("SINCE THEN"), words("EVIDENCE")];
+        let columns = [words("WHEN"), numbers("ANSWERS"), words("SINCE THEN"), words("ODDS")];
         table(&columns, report.gate_steps.iter().rev().map(step_row).collect())
     };
     format!(
-        "{state}\nLearned from {} answers.{}\nThat learning predicts answers better than the static ranking: {sure}\n\
+        "{state}\nLearned from {} answers.{}\nOdds that it predicts answers better than the static ranking: {sure}\n\
          [{}]\n{steps}",
         count(*answers),
         withdrawn_text(*withdrawn),
@@ -75,13 +75,14 @@ fn step_row(step: &GateStep) -> Vec<String> {
     vec![time(*time_ns), count(*answers), since.to_owned(), odds(*evidence_nats)]
 }
 
-/// Returns evidence in nats as odds: `55 to 1 for it`.
+/// Returns evidence in nats as odds: `55 to 1`.
 fn odds(nats: f64) -> String {
-    let side = if nats < 0.0 { "against" } else { "for" };
-    match nats.abs() {
-        nats if nats > NATS_WRITTEN_MAX => format!("over 400,000 to 1 {side} it"),
-        nats if nats < 0.05 => "even odds".to_owned(),
-        nats => format!("{} to 1 {side} it", plain(nats.exp())),
+    let factor = plain(nats.abs().exp());
+    match nats {
+        nats if nats > NATS_WRITTEN_MAX => "over 400,000 to 1".to_owned(),
+        nats if nats < -NATS_WRITTEN_MAX => "1 to over 400,000".to_owned(),
+        nats if nats < 0.0 => format!("1 to {factor}"),
+        _ => format!("{factor} to 1"),
     }
 }
 
@@ -106,7 +107,7 @@ fn precision_text(spans: &[PrecisionSpan]) -> String {
     };
     let rows = table(&columns, spans.iter().map(row).collect());
     format!(
-        "How many of the suggestions put first were accepted, and how many the static ranking would have had:\n{rows}"
+        "Share accepted of what was put first, and of what the static ranking would have put first:\n{rows}"
     )
 }
 
@@ -128,7 +129,7 @@ fn calibration_text(report: &FeedbackReport) -> String {
         format!("Mean squared miss {brier:.3} (Brier score; 0 would be perfect, 0.25 is that of a coin).\n")
     });
     format!(
-        "Confidence that was shown against what people accepted (# accepted, | confidence; together is good):\n{rows}{}{}",
+        "Confidence shown against share accepted (# accepted, | confidence; close together is good):\n{rows}{}{}",
         error.unwrap_or_default(),
         brier.unwrap_or_default()
     )
@@ -249,17 +250,17 @@ learner l1, reported 3s ago
 
 What was learned takes part in the ranking.
 Learned from 1,200 answers. 2 answers were withdrawn and do not count.
-That learning predicts answers better than the static ranking: 90 to 1 for it, 55 to 1 for it needed to take part
+Odds that it predicts answers better than the static ranking: 90 to 1 (55 to 1 make it take part)
 [########################################]
-WHEN                  ANSWERS  SINCE THEN  EVIDENCE
-2026-01-31 12:00:00Z       90  takes part  60 to 1 for it
+WHEN                  ANSWERS  SINCE THEN  ODDS
+2026-01-31 12:00:00Z       90  takes part  60 to 1
 
-How many of the suggestions put first were accepted, and how many the static ranking would have had:
+Share accepted of what was put first, and of what the static ranking would have put first:
 FROM                  ANSWERS  WITH LEARNING  STATIC  DIFFERENCE
 2026-01-31 12:00:00Z       20          60.0%   65.0%  -5.0 --
 2026-01-31 12:00:00Z       20          80.0%   60.0%  +20.0 ++++++++
 
-Confidence that was shown against what people accepted (# accepted, | confidence; together is good):
+Confidence shown against share accepted (# accepted, | confidence; close together is good):
 CONFIDENCE  ACCEPTED  ANSWERS  0% TO 100%
      20.0%     25.0%       24  ########|#...............................
      90.0%     75.0%       24  ##############################......|....
@@ -294,7 +295,7 @@ Old and new answers together weigh 75.0% of the prediction, new ones alone 25.0%
         let closed = FeedbackReport { gate_open: false, evidence_nats: -0.7, ..report() };
         let closed = learned_text(&learned(Some(closed)), 0);
         assert!(closed.contains("What was learned is only watched"), "{closed}");
-        assert!(closed.contains("2.0 to 1 against it, 55 to 1 for it needed"), "{closed}");
+        assert!(closed.contains("static ranking: 1 to 2.0 (55 to 1 make it take part)"), "{closed}");
     }
 
     #[test]
@@ -304,7 +305,10 @@ Old and new answers together weigh 75.0% of the prediction, new ones alone 25.0%
             [0, 20, 40, 0]
         );
         assert_eq!([factor(0.0), factor(100.0), factor(-2.5)], ["hardly moved", "x 442413", "/ 12"]);
-        assert_eq!([odds(0.0), odds(99.0)], ["even odds", "over 400,000 to 1 for it"]);
+        assert_eq!(
+            [odds(0.0), odds(99.0), odds(-99.0)],
+            ["1.0 to 1", "over 400,000 to 1", "1 to over 400,000"]
+        );
         let many: Vec<LearnedEffect> = (0..20).map(|at| effect(&format!("f{at}"), 1.0, 1)).collect();
         assert!(
             effects_text("FEATURE", &many, "x").ends_with("and 8 weaker ones; see all with --output json\n")
