@@ -1,7 +1,7 @@
 //! Automatic acceptance, as far as it is decided and not done: pure, values in, values out.
 //!
 //! An administrator switches it on for a kind of suggestion. A confidence counts only once people's answers have borne it
-//! out ([`earned`]); a draft that touches what people wrote is never accepted ([`Objection`]); what is accepted begins in
+//! out ([`earned()`]); a draft that touches what people wrote is never accepted ([`Objection`]); what is accepted begins in
 //! shadow, is promoted if it does what its replay said, and is taken back if it then decides more than was expected
 //! ([`next_step`]). `keeper/automatic.rs` does what is decided here, one transaction a step.
 //!

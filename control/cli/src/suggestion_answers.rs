@@ -44,6 +44,8 @@ pub struct Shown {
     pub withdrawals: Vec<Withdrawal>,
     /// Its automatic acceptance, if there was one.
     pub automatic: Option<AutomaticRun>,
+    /// Why the control plane does not accept it by itself, where its kind is switched on; empty otherwise.
+    pub left_to_people: String,
 }
 
 /// A rule in words.

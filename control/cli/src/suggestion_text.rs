@@ -85,6 +85,10 @@ pub fn show_text(shown: &Shown) -> String {
         page.line(String::new());
         page.wrapped(&format!("cannot be accepted as it is: {}", shown.obstacle));
     }
+    if !shown.left_to_people.is_empty() {
+        page.line(String::new());
+        page.wrapped(&format!("not accepted automatically: {}", shown.left_to_people));
+    }
     history_lines(&mut page, shown);
     page.line(String::new());
     match decision {
@@ -300,6 +304,7 @@ mod tests {
             rules: vec![RuleWords { rule: 3, summary: "allow any -> ProductionServers TCP".into() }],
             withdrawals: Vec::new(),
             automatic: None,
+            left_to_people: String::new(),
         };
         let expected = "\
 suggestion 12 (open): deny DevNodes -> ProductionServers TCP 22, priority 1000

@@ -122,7 +122,7 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
         request: Request<wire::GetSuggestionRequest>,
     ) -> Result<Response<wire::GetSuggestionResponse>, Status> {
         let wire::GetSuggestionRequest { id } = request.into_inner();
-        let Look { filed, obstacle, effect, version, withdrawals, run } =
+        let Look { filed, obstacle, effect, version, withdrawals, run, left_to_people } =
             self.keeper.look(id, now_ns()).await?;
         Ok(Response::new(wire::GetSuggestionResponse {
             suggestion: Some(filed.into()),
@@ -131,6 +131,7 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
             version: version.0,
             withdrawals: withdrawals.into_iter().map(Into::into).collect(),
             automatic: run.map(Into::into),
+            left_to_people: left_to_people.unwrap_or_default(),
         }))
     }
 

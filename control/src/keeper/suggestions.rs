@@ -131,6 +131,8 @@ pub struct Look {
     pub withdrawals: Vec<Withdrawal>,
     /// Its automatic acceptance, if there was one.
     pub run: Option<AutomaticRun>,
+    /// Why control does not accept it by itself, where its kind is switched on.
+    pub left_to_people: Option<String>,
 }
 
 impl Keeper {
@@ -223,7 +225,9 @@ impl Keeper {
             }
         };
         let (withdrawals, run) = (self.store.withdrawals(id).await?, self.store.run_of(id).await?);
-        Ok(Look { filed, obstacle, effect, version: newest.book.version(), withdrawals, run })
+        let left_to_people = self.left_to_people(&filed, Arc::clone(&newest)).await?;
+        let version = newest.book.version();
+        Ok(Look { filed, obstacle, effect, version, withdrawals, run, left_to_people })
     }
 
     async fn take_in(

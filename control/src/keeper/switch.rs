@@ -1,12 +1,14 @@
 //! Automatic acceptance switched on and off, and how it stands.
 
 use super::suggestions::check_comment;
-use super::{Keeper, KeeperFault, one_line};
+use super::{Keeper, KeeperFault, Kept, one_line};
 use crate::audit::{Draft, Event};
-use crate::automatic::{Kind, earned};
+use crate::automatic::{CANDIDATES_MAX, Kind, Objection, earned};
 use crate::clock::now_ns;
+use crate::inbox::Judge;
 use crate::store::{StoreError, Turn};
 use meshgate_policy::automatic::{AutomaticKind, AutomaticLine, AutomaticSettings, AutomaticState};
+use meshgate_policy::suggestion::{FiledSuggestion, State};
 use std::sync::Arc;
 
 const DAY_NS: u64 = 86_400_000_000_000;
@@ -52,6 +54,34 @@ impl Keeper {
             lines.push(self.automatic_line(kept.unwrap_or_else(|| Kind::off(kind)), now_ns).await?);
         }
         Ok(lines)
+    }
+
+    /// Returns why control does not accept an open suggestion by itself, where its kind is switched on.
+    pub(super) async fn left_to_people(
+        &self,
+        filed: &FiledSuggestion,
+        newest: Arc<Kept>,
+    ) -> Result<Option<String>, KeeperFault> {
+        let kind = AutomaticKind::of(&filed.suggestion);
+        let known = self.store.automatic_kinds().await?;
+        let on = known.into_iter().find(|known| known.kind == kind && known.state == AutomaticState::On);
+        let Some(Kind { settings, .. }) = on.filter(|_| filed.state() == State::Open) else {
+            return Ok(None);
+        };
+        if !self.store.never_answered(kind, CANDIDATES_MAX).await?.contains(&filed.id) {
+            return Ok(Some("it was accepted or rejected before".to_owned()));
+        }
+        let suggestion = filed.suggestion.clone();
+        let asked = settings.clone();
+        let objection = tokio::task::spawn_blocking(move || {
+            Objection::to(&suggestion, &asked, &Judge::new(&newest.book), None)
+        });
+        if let Some(objection) = objection.await.map_err(|_| KeeperFault::Stopping)? {
+            return Ok(Some(objection.to_string()));
+        }
+        let said = self.store.people_said(kind, settings.confidence, settings.answers).await?;
+        let unearned = !earned(&said, &settings).is_earned;
+        Ok(unearned.then(|| format!("the confidence of {kind} suggestions is not earned yet")))
     }
 
     async fn automatic_line(&self, kept: Kind, now_ns: u64) -> Result<AutomaticLine, KeeperFault> {

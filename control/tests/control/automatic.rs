@@ -1,7 +1,8 @@
 //! Automatic acceptance from the first look to its end, with the time as an argument and a new start between any two
 //! steps: on SQLite (here) and on PostgreSQL (`postgres.rs`).
 
-use crate::program::Scratch;
+use crate::program::{Program, Scratch};
+use crate::suggestions::{get, suggestions};
 use meshgate_control::config::sqlite_url;
 use meshgate_control::flow_book::{Bucket, Delivery, FlowKey, FlowSum, Width};
 use meshgate_control::inbox::Listing;
@@ -390,6 +391,41 @@ pub async fn everything_holds(url: &impl AsyncFn(&str) -> String) {
     people_go_before(url("people").await).await;
     what_is_not_earned_or_touches_people_is_left(url("unearned").await).await;
     of_two_controls_one_acts(url("two").await).await;
+}
+
+/// Questions to a running control until it must have acted: it looks when it starts, and every twenty seconds.
+const QUESTIONS_MAX: usize = 20_000;
+
+#[tokio::test]
+async fn a_running_control_acts_by_itself_and_shows_it() {
+    let scratch = Scratch::new();
+    let url = sqlite_url(&scratch.0.join("own.sqlite"));
+    let world = World::new(url.clone()).await;
+    world.switch(Some(settings())).await;
+    world.keeper.store().close().await;
+    let mut program = Program::start(&scratch, &format!("store = '{url}'"));
+    let mut client = suggestions(&program).await;
+    let mut asked = 0;
+    let run = loop {
+        if let Some(run) = get(&mut client, FIRST).await.automatic {
+            break run;
+        }
+        asked += 1;
+        assert!(asked < QUESTIONS_MAX, "nothing was accepted");
+    };
+    assert_eq!((run.stage.as_str(), run.steps.len()), ("shadow", 1));
+    let words = &run.steps[0].words;
+    assert!(
+        words.starts_with("people accepted 10 of the last 10 like it, surely 72.2 %; in the last 3"),
+        "{words}"
+    );
+    assert!(words.ends_with(" h it would have decided 60 flows and changed the verdict of 60"), "{words}");
+    program.kill();
+    let program = Program::start(&scratch, &format!("store = '{url}'"));
+    let again = get(&mut suggestions(&program).await, FIRST).await;
+    assert_eq!(again.automatic, Some(run));
+    let decision = again.suggestion.unwrap().decision.unwrap();
+    assert_eq!((decision.actor.as_str(), decision.automatic), ("automatic", true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -158,6 +158,16 @@ pub async fn suggestions_live_from_submission_to_decision(store: &str) {
     let all = client.list_suggestions(all).await.unwrap().into_inner().suggestions;
     let ids: Vec<_> = all.iter().map(|listed| listed.suggestion.as_ref().unwrap().id).collect();
     assert_eq!(ids, [3, 2, 1]);
+    let watch = wire::WatchDecisionsRequest::default();
+    let mut stream = client.watch_decisions(watch).await.unwrap().into_inner();
+    let told =
+        |message: Option<wire::DecidedSuggestion>| message.unwrap().suggestion.unwrap().decision.unwrap();
+    let accepted = told(stream.message().await.unwrap());
+    assert_eq!((accepted.comment.as_str(), accepted.relationship), ("yes", Some(made)));
+    let edited = told(stream.message().await.unwrap());
+    let committed = edited.relationship.unwrap();
+    assert_eq!((edited.comment.as_str(), committed.id, committed.port_range.as_str()), ("yes", 2, "23,2323"));
+    assert_eq!(told(stream.message().await.unwrap()).reason, "too-broad");
     let again = submit(&mut client, "l2", vec![suggestion(22), suggestion(23), suggestion(24)]).await;
     assert_eq!(again.iter().map(|a| a.id).collect::<Vec<_>>(), [1, 2, 3], "{again:?}");
     let audit = program.policy().await.list_audit(wire::ListAuditRequest::default()).await.unwrap();

@@ -5,7 +5,7 @@ use crate::program::{Program, Scratch, commit};
 use crate::suggestions::{Suggestions, accept, get, reject, submit, suggestion, suggestions, with_groups};
 use meshgate_proto::wire;
 use meshgate_proto::wire::automatic_service_client::AutomaticServiceClient;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tonic::{Code, Streaming};
 
 fn withdraw(id: u64) -> wire::WithdrawAnswerRequest {
@@ -175,8 +175,10 @@ pub async fn a_killed_program_loses_no_acknowledged_withdrawal(store: &str, kill
             (first, tokio::spawn(async move { one.withdraw_answer(withdraw(first)).await.map(drop) })),
             (second, tokio::spawn(async move { other.withdraw_answer(withdraw(second)).await.map(drop) })),
         ];
-        // From none to both are on disk by then.
-        tokio::time::sleep(Duration::from_millis(u64::from(round % 5))).await;
+        // From none to both are on disk by then: each question takes about as long as a withdrawal.
+        for _ in 0..round % 4 {
+            policy(&program).await;
+        }
         program.kill();
         for (id, call) in calls {
             if call.await.unwrap().is_ok() {

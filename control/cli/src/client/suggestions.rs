@@ -24,8 +24,15 @@ impl Client {
     pub async fn suggestion(&self, id: u64) -> Result<Shown, CallError> {
         let request = wire::GetSuggestionRequest { id };
         let answer = self.suggestion_service().get_suggestion(self.request(request)).await;
-        let wire::GetSuggestionResponse { suggestion, obstacle, effect, version, withdrawals, automatic } =
-            self.answer(answer)?;
+        let wire::GetSuggestionResponse {
+            suggestion,
+            obstacle,
+            effect,
+            version,
+            withdrawals,
+            automatic,
+            left_to_people,
+        } = self.answer(answer)?;
         let withdrawals = withdrawals.into_iter().map(Withdrawal::try_from).collect::<Result<_, _>>();
         Ok(Shown {
             filed: filed(suggestion)?,
@@ -34,6 +41,7 @@ impl Client {
             version,
             rules: Vec::new(),
             withdrawals: withdrawals.map_err(CallError::Answer)?,
+            left_to_people,
             automatic: automatic.map(AutomaticRun::try_from).transpose().map_err(CallError::Answer)?,
         })
     }

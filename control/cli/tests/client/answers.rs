@@ -113,6 +113,15 @@ fn an_answer_is_taken_back_on_the_command_line() {
     assert_eq!(again, "suggestion 1: is open, there is no answer to withdraw");
     assert!(control.done("automatic show").contains("state:     off; people answer\n"));
     assert!(control.done("automatic enable steady --answers 50").contains("no: none of 50 answers yet"));
+    control.done("automatic enable anomaly");
+    let page = control.done("suggestions show 1");
+    assert!(page.contains("not accepted automatically: it was accepted or rejected before\n"), "{page}");
+    learn(&control, vec![suggestion("25")]);
+    let page = control.done("suggestions show 3");
+    assert!(
+        page.contains("not accepted automatically: its confidence is 0.900, 0.950 is asked for\n"),
+        "{page}"
+    );
     let refused = control.refused("automatic enable steady --shadow-hours 0");
     assert_eq!(refused, "settings.shadow_hours: 0 is not between 1 and 744");
     assert!(control.done("audit").contains("automatic-switch"));
