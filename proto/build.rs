@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "meshgate/v1/policy.proto",
     "meshgate/v1/distribution.proto",
     "meshgate/v1/flow.proto",
     "meshgate/v1/explain.proto",
     "meshgate/v1/suggestion.proto",
+    "meshgate/v1/feedback.proto",
+    "meshgate/v1/automatic.proto",
     "meshgate/v1/diagnostics.proto",
 ];
 

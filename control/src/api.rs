@@ -1,6 +1,7 @@
 //! The services: the only place that knows messages. Each takes a message apart, asks the inside, puts an answer
 //! together; nothing is decided here.
 
+mod automatic;
 mod caller;
 mod change;
 mod decisions;
@@ -15,6 +16,7 @@ mod policy;
 mod report;
 mod suggestion;
 
+pub use automatic::AutomaticApi;
 pub use diagnostics::DiagnosticsApi;
 pub use distribution::DistributionApi;
 pub use explain::ExplainApi;
@@ -24,6 +26,7 @@ pub use suggestion::SuggestionApi;
 
 use crate::keeper::Keeper;
 use meshgate_proto::MESSAGE_BYTES_MAX;
+use meshgate_proto::wire::automatic_service_server::AutomaticServiceServer;
 use meshgate_proto::wire::diagnostics_service_server::DiagnosticsServiceServer;
 use meshgate_proto::wire::distribution_service_server::DistributionServiceServer;
 use meshgate_proto::wire::explain_service_server::ExplainServiceServer;
@@ -38,7 +41,7 @@ use tonic::service::Routes;
 const HOST_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of the largest delivery of roll-ups: as many sums as are taken in one call.
 const INGEST_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Bytes of the largest question to `ExplainService`.
+/// Bytes of the largest question to `ExplainService` and `AutomaticService`.
 const QUESTION_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of the largest call of a learner: as many drafts as one call takes, each with all the evidence it may have.
 const SUBMIT_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -70,6 +73,9 @@ pub async fn routes(
         DiagnosticsServiceServer::new(DiagnosticsApi::new(Arc::clone(keeper), stopping.clone()))
             .max_decoding_message_size(ANSWER_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let automatic = AutomaticServiceServer::new(AutomaticApi::new(Arc::clone(keeper)))
+        .max_decoding_message_size(QUESTION_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<PolicyServiceServer<PolicyApi>>().await;
     health.set_serving::<DistributionServiceServer<DistributionApi>>().await;
@@ -77,6 +83,7 @@ pub async fn routes(
     health.set_serving::<ExplainServiceServer<ExplainApi>>().await;
     health.set_serving::<SuggestionServiceServer<SuggestionApi>>().await;
     health.set_serving::<DiagnosticsServiceServer<DiagnosticsApi>>().await;
+    health.set_serving::<AutomaticServiceServer<AutomaticApi>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(meshgate_proto::wire::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -87,6 +94,7 @@ pub async fn routes(
         .add_service(explain)
         .add_service(suggestion)
         .add_service(diagnostics)
+        .add_service(automatic)
         .add_service(health_service)
         .add_service(reflection))
 }

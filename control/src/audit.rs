@@ -26,6 +26,24 @@ pub enum Event {
     SuggestionEdit,
     /// A draft was refused.
     SuggestionReject,
+    /// An answer was taken back.
+    SuggestionWithdraw,
+    /// What a learner learned began or ceased to take part in its ranking.
+    LearnerGate,
+    /// Automatic acceptance of a kind was switched on or off.
+    AutomaticSwitch,
+    /// Control accepted a draft, in shadow.
+    AutomaticAccept,
+    /// What control had accepted decides from here on.
+    AutomaticEnforce,
+    /// What control had accepted stays.
+    AutomaticKeep,
+    /// What control had accepted was taken out of shadow, back to people.
+    AutomaticDrop,
+    /// What control had accepted and enforced was taken back, and its kind suspended.
+    AutomaticRollback,
+    /// People changed what control had accepted: it is theirs.
+    AutomaticYield,
     /// Packets of a host were copied for somebody to look at.
     Capture,
 }
@@ -41,6 +59,15 @@ impl Event {
             Self::SuggestionAccept => "suggestion-accept",
             Self::SuggestionEdit => "suggestion-edit",
             Self::SuggestionReject => "suggestion-reject",
+            Self::SuggestionWithdraw => "suggestion-withdraw",
+            Self::LearnerGate => "learner-gate",
+            Self::AutomaticSwitch => "automatic-switch",
+            Self::AutomaticAccept => "automatic-accept",
+            Self::AutomaticEnforce => "automatic-enforce",
+            Self::AutomaticKeep => "automatic-keep",
+            Self::AutomaticDrop => "automatic-drop",
+            Self::AutomaticRollback => "automatic-rollback",
+            Self::AutomaticYield => "automatic-yield",
             Self::Capture => "capture",
         }
     }

@@ -3,11 +3,19 @@
 //! What readers see is replaced as a whole, so that nobody ever sees half a version. A write runs as a task of its own:
 //! a caller that hangs up does not leave a version on disk that memory does not know.
 
+mod automatic;
+mod gate;
 mod leases;
 mod suggestions;
+mod switch;
 mod trial;
+mod turn;
+mod withdrawal;
 
+pub use gate::GATE_STEPS_PER_DAY_MAX;
 pub use suggestions::{Acceptance, Accepted, AnswerFault, Look, Rejection};
+pub use switch::Switching;
+pub use withdrawal::{Retraction, TakenBack};
 
 use crate::audit::{Draft, Event, Head};
 use crate::clock::now_ns;

@@ -7,12 +7,16 @@
 //! A suggestion's way: `api` -> `keeper` -> [`inbox`] (pure: is the draft taken?) -> [`store`] -> a person, who sees it
 //! replayed against the roll-ups ([`replay`]) -> `keeper` -> [`policy_book`] and, as a decision, the learner's stream.
 //!
+//! A suggestion that nobody answers, where an administrator switched that on: [`automatic`] (pure: is it due?) -> `keeper`
+//! -> [`store`], step by step from shadow to its end.
+//!
 //! A look inside a host: `api` -> [`wanted_packets`] (names become addresses) -> [`switchboard`] (the host's stream and
 //! back) -> a person; [`fleet`] adds what no host can see of itself.
 #![forbid(unsafe_code)]
 
 pub mod api;
 pub mod audit;
+pub mod automatic;
 mod clock;
 pub mod config;
 pub mod distributor;

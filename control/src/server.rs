@@ -1,5 +1,6 @@
 //! The running program: socket, services, the tasks beside them, and an orderly end.
 
+use crate::clock::now_ns;
 use crate::config::{Config, Listen};
 use crate::keeper::Keeper;
 use crate::state_dir::{StateDir, StateDirError};
@@ -26,6 +27,9 @@ const HOSTS_KEPT_EVERY_S: u64 = 1;
 const FORGET_EVERY_S: u64 = 60;
 /// Time between looks for another control's commit in a shared store.
 const REFRESH_EVERY_S: u64 = 1;
+/// Time between looks at what may be accepted automatically, or has to be taken back: far below an hour, which is the
+/// shortest period that an administrator can ask for.
+const AUTOMATIC_EVERY_S: u64 = 20;
 /// Time between pings on a quiet connection, and to wait for the answer: a host that is gone is noticed after both.
 const PING_EVERY_S: u64 = 10;
 const PING_WAIT_S: u64 = 20;
@@ -198,6 +202,16 @@ fn background(keeper: &Arc<Keeper>, config: &Config) -> JoinSet<()> {
         loop {
             ticks.tick().await;
             kept.settle_leases().await;
+        }
+    });
+    let kept = Arc::clone(keeper);
+    tasks.spawn(async move {
+        let mut ticks = every(AUTOMATIC_EVERY_S);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = kept.act_automatically(now_ns()).await {
+                tracing::error!(%error, "automatic acceptances not looked at");
+            }
         }
     });
     if keeper.store().is_shared() {

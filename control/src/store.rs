@@ -4,17 +4,25 @@
 //! SQLite has one connection that writes and several that read, so that a long query never holds up a commit; a commit
 //! is on disk before it returns (write-ahead log with `synchronous = FULL`).
 
+mod automatic;
 mod decisions;
 mod flows;
+mod gate_steps;
 mod hosts;
 mod learners;
 mod suggestions;
 mod trail;
+mod turn;
 mod versions;
+mod watched_flows;
+mod withdrawals;
 
+pub use gate_steps::GateMemory;
 pub use hosts::StoredHost;
 pub use suggestions::SuggestionPage;
+pub use turn::Turn;
 pub use versions::{NewVersion, StoredVersion, VersionLine};
+pub use withdrawals::Told;
 
 use crate::config::Retention;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -29,7 +37,7 @@ const READERS_MAX: u32 = 4;
 /// Time to wait for a free connection, and for another process's lock on a SQLite file.
 const WAIT_MAX_S: u64 = 10;
 /// The schema this program writes; [`Store::open`] refuses a newer one.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 /// What the table `meta` says of a store of ours.
 const APPLICATION: &str = "meshgate-control";
 

@@ -1,6 +1,6 @@
 //! Rules in words, for warnings and explanations.
 
-use meshgate_policy::{Policy, Prefix, Rule, Side};
+use meshgate_policy::{AuthoredRelationship, Policy, Prefix, Rule, Side};
 
 /// Prefixes of a side that are written out; a side may have 256.
 const PREFIXES_WRITTEN_MAX: usize = 4;
@@ -11,6 +11,14 @@ pub fn rule_in_words(policy: &Policy, rule: &Rule) -> String {
     let (source, destination) = (side_in_words(policy, source), side_in_words(policy, destination));
     let shadow = if *shadow { ", shadow" } else { "" };
     format!("{action} {source} -> {destination} {l4}, priority {priority}{shadow}")
+}
+
+/// Returns a relationship as people write it, in the form of [`rule_in_words`].
+pub fn relationship_in_words(relationship: &AuthoredRelationship) -> String {
+    let AuthoredRelationship { source_group_name, destination_group_name, action, priority, mode, .. } =
+        relationship;
+    let l4 = relationship.l4_match().map_or_else(|_| "?".to_owned(), |l4| l4.to_string());
+    format!("{action} {source_group_name} -> {destination_group_name} {l4}, priority {priority}, {mode}")
 }
 
 /// Returns a side as the name of its group or as its prefixes.

@@ -25,6 +25,24 @@ const LOOK: Duration = Duration::from_millis(200);
 pub enum News {
     /// A person answered.
     Answered(Box<Answer>),
+    /// An answer was taken back.
+    Withdrawn {
+        /// Place among the decisions.
+        sequence: u64,
+        /// Number of the suggestion.
+        suggestion: u64,
+        /// When, nanoseconds since 1970.
+        time_ns: u64,
+    },
+    /// Control accepted a draft by itself.
+    Automatic {
+        /// Place among the decisions.
+        sequence: u64,
+        /// What the draft said.
+        draft: DraftKey,
+        /// When, nanoseconds since 1970.
+        time_ns: u64,
+    },
     /// A suggestion was not taken.
     Refused(DraftKey),
     /// Exactly these drafts wait at control for an answer.
@@ -118,6 +136,10 @@ impl Analysis {
     fn hear(&mut self, news: News) {
         match news {
             News::Answered(answer) => self.analyst.answer(*answer),
+            News::Withdrawn { sequence, suggestion, time_ns } => {
+                self.analyst.retract(sequence, suggestion, time_ns);
+            }
+            News::Automatic { sequence, draft, time_ns } => self.analyst.pass(sequence, draft, time_ns),
             News::Refused(draft) => self.analyst.withdraw(&draft),
             News::Open(open) => self.analyst.reconcile(&open, now_s()),
         }

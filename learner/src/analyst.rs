@@ -14,8 +14,8 @@ use crate::feedback::{Answer, Feedback, FeedbackState};
 use crate::profile::{Profile, ProfileState};
 use crate::series::{ClosedWindow, Parties, PartiesError};
 use crate::train::{Hyperparameters, Trainer};
-use meshgate_policy::Policy;
 use meshgate_policy::suggestion::Suggestion;
+use meshgate_policy::{FeedbackReport, Policy};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,6 +62,8 @@ pub struct AnalystStatus {
     pub dropped: BTreeMap<DropReason, u64>,
     /// Last decision that was taken in.
     pub decision_sequence: u64,
+    /// What was learned from answers.
+    pub feedback: FeedbackReport,
 }
 
 /// Why the state of a checkpoint is not taken over.
@@ -195,6 +197,17 @@ impl Analyst {
         self.feedback.apply(answer);
     }
 
+    /// Takes back what a person said of a suggestion, as if it had never been said.
+    pub fn retract(&mut self, sequence: u64, suggestion: u64, time_ns: u64) {
+        let applied = self.feedback.retract(sequence, suggestion);
+        tracing::debug!(sequence, suggestion, time_ns, ?applied, "an answer was taken back");
+    }
+
+    /// Takes note that control accepted a draft by itself, from which nothing is learned.
+    pub fn pass(&mut self, sequence: u64, draft: DraftKey, time_ns: u64) {
+        self.feedback.pass(sequence, draft, time_ns);
+    }
+
     /// Takes note that a suggestion did not reach anybody, so that it may be made again.
     pub fn withdraw(&mut self, draft: &DraftKey) {
         self.feedback.withdraw(draft);
@@ -230,6 +243,7 @@ impl Analyst {
             suggestions: self.suggestions,
             dropped: self.dropped.clone(),
             decision_sequence: self.feedback.sequence(),
+            feedback: FeedbackReport::default(),
         }
     }
 }

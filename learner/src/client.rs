@@ -3,6 +3,7 @@
 //! Whatever fails is tried again for as long as the program runs. Decisions are asked for from the last one that the
 //! analyst has kept, so that none is missed, and one that comes twice is known by its number.
 
+mod learned;
 mod wire_form;
 
 use crate::analysis::News;
@@ -105,10 +106,10 @@ impl Caller {
         // Only now: what is decided between the two calls is heard as a decision.
         tell(news, News::Open(self.open_drafts(&mut client).await?)).await;
         while let Some(decided) = decisions.message().await.map_err(status)? {
-            match wire_form::answer(decided) {
-                Ok(answer) => {
-                    *after_sequence = answer.sequence;
-                    tell(news, News::Answered(Box::new(answer))).await;
+            match wire_form::told(decided) {
+                Ok((sequence, told)) => {
+                    *after_sequence = sequence;
+                    tell(news, told).await;
                 }
                 Err(fault) => tracing::error!(fault, "a decision is not understood"),
             }

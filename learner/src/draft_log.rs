@@ -82,6 +82,11 @@ impl DraftLog {
         self.set(key, state, now_s);
     }
 
+    /// Takes note that the answer to a draft was taken back, so that it waits for one again.
+    pub fn reopen(&mut self, key: DraftKey, now_s: u64) {
+        self.set(key, DraftState::Open, now_s);
+    }
+
     /// Takes note that an open draft reached nobody.
     pub fn withdraw(&mut self, key: &DraftKey) {
         if self.is_open(key) {

@@ -60,6 +60,9 @@ pub struct Answer {
     pub reason: Option<Reason>,
     /// The draft as the person wanted it, where edited.
     pub edited: Option<AuthoredRelationship>,
+    /// Who said it, as control tells it; at most [`meshgate_policy::limits::ACTOR_BYTES_MAX`] bytes. One person's answers
+    /// can be told from another's.
+    pub actor: String,
     /// When, nanoseconds since 1970.
     pub time_ns: u64,
 }
@@ -103,6 +106,33 @@ impl Feedback {
             self.answers.pop_front();
         }
         self.answers.push_back(answer);
+        Applied::Taken
+    }
+
+    /// Takes an answer back, as if it had never been given: the suggestion waits for an answer again. Its number is one
+    /// of the decisions'; unless it was reached before, it counts as applied even where no answer is found.
+    pub fn retract(&mut self, sequence: u64, suggestion: u64) -> Applied {
+        if sequence <= self.sequence {
+            return Applied::Known;
+        }
+        self.sequence = sequence;
+        // A suggestion can be answered again after that: the last answer is the one that stood.
+        if let Some(at) = self.answers.iter().rposition(|answer| answer.suggestion == suggestion)
+            && let Some(Answer { draft, time_ns, .. }) = self.answers.remove(at)
+        {
+            self.draft_log.reopen(draft, time_ns / 1_000_000_000);
+        }
+        Applied::Taken
+    }
+
+    /// Takes note that control accepted a draft by itself: nothing to learn from, and not to be suggested while the policy
+    /// that has it is on its way.
+    pub fn pass(&mut self, sequence: u64, draft: DraftKey, time_ns: u64) -> Applied {
+        if sequence <= self.sequence {
+            return Applied::Known;
+        }
+        self.sequence = sequence;
+        self.draft_log.answer(draft, Verdict::Accepted, None, time_ns / 1_000_000_000);
         Applied::Taken
     }
 
@@ -175,8 +205,37 @@ mod tests {
             verdict,
             reason,
             edited: None,
+            actor: "alice".into(),
             time_ns: 5_000_000_000,
         }
+    }
+
+    #[test]
+    fn a_retracted_answer_is_as_if_it_had_never_been_given() {
+        let mut feedback = Feedback::default();
+        feedback.apply(answer(1, Verdict::Accepted, None));
+        let before: Vec<Answer> = feedback.answers().cloned().collect();
+        let rejected = Answer { suggestion: 7, ..answer(2, Verdict::Rejected, Some(Reason::TooBroad)) };
+        feedback.apply(rejected.clone());
+        assert_eq!(feedback.retract(3, 7), Applied::Taken);
+        assert_eq!(feedback.answers().cloned().collect::<Vec<_>>(), before);
+        assert!(feedback.draft_log().is_open(&rejected.draft), "it waits for an answer again");
+        assert_eq!(feedback.retract(3, 101), Applied::Known, "the number was reached before");
+        assert_eq!((feedback.answers().len(), feedback.sequence()), (1, 3));
+        // What is not known any more still moves the number on.
+        assert_eq!(feedback.retract(9, 7), Applied::Taken);
+        assert_eq!((feedback.answers().len(), feedback.sequence()), (1, 9));
+        assert_eq!(feedback.apply(Answer { sequence: 10, ..rejected }), Applied::Taken);
+    }
+
+    #[test]
+    fn an_automatic_acceptance_is_no_answer() {
+        let mut feedback = Feedback::default();
+        let draft = answer(1, Verdict::Accepted, None).draft;
+        assert_eq!(feedback.pass(4, draft.clone(), 5_000_000_000), Applied::Taken);
+        assert_eq!(feedback.pass(4, draft.clone(), 5_000_000_000), Applied::Known);
+        assert_eq!((feedback.answers().len(), feedback.sequence()), (0, 4));
+        assert!(feedback.draft_log().is_barred(&draft, 6), "its policy is on its way");
     }
 
     #[test]

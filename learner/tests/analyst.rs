@@ -164,6 +164,7 @@ fn answer(sequence: u64, draft: DraftKey, verdict: Verdict, reason: Option<Reaso
         verdict,
         reason,
         edited: None,
+        actor: "alice".into(),
         time_ns: START_S * 1_000_000_000,
     }
 }

@@ -1,11 +1,12 @@
 //! What can be wrong with a message: the path of the field at fault and the reason, in one line.
 
+use meshgate_policy::automatic::SettingsFault;
 use meshgate_policy::{
     AddressError, DigestError, L4MatchError, NameError, PortError, ProtocolError, UnknownWord,
 };
 
 /// One mistake of a message. Displays as `rules[3].l4.ports[0].first: 70000 is above 65535`.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{path}: {problem}")]
 pub struct WireFault {
     /// The field, from the message that was converted down to the value.
@@ -15,7 +16,7 @@ pub struct WireFault {
 }
 
 /// What is wrong with the value of a field.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Problem {
     /// A field that must be present is absent.
     #[error("is missing")]
@@ -50,6 +51,12 @@ pub enum Problem {
     /// Not a finite number; holds it as text.
     #[error("{0} is not a finite number")]
     NotFinite(String),
+    /// A number below 0 or above 1 where a share is wanted; holds it as text.
+    #[error("{0} is not between 0 and 1")]
+    NoShare(String),
+    /// A setting out of its range.
+    #[error("{} is not between {} and {}", .0.value, .0.least, .0.most)]
+    Setting(SettingsFault),
     /// A text that does not go together with another field; holds the text and the field.
     #[error("{0:?} does not go together with {1}")]
     Contradicts(String, &'static str),

@@ -40,6 +40,12 @@ pub(crate) fn check_finite(value: f64) -> Result<(), Problem> {
     if value.is_finite() { Ok(()) } else { Err(Problem::NotFinite(value.to_string())) }
 }
 
+/// Refuses what is not a number from 0 to 1.
+pub(crate) fn check_share(value: f64) -> Result<(), Problem> {
+    check_finite(value)?;
+    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(Problem::NoShare(value.to_string())) }
+}
+
 /// Converts every entry of a list of single values.
 pub(crate) fn entries<F, T, E: Into<Problem>>(
     list: Vec<F>,

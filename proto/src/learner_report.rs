@@ -5,7 +5,7 @@ use crate::field::{check_finite, check_text, messages};
 use crate::wire;
 use meshgate_policy::limits::{DROPPED_KINDS_MAX, WORD_BYTES_MAX};
 use meshgate_policy::suggestion::Feature;
-use meshgate_policy::{LearnerLine, LearnerReport, Name};
+use meshgate_policy::{FeedbackReport, LearnerLine, LearnerReport, Name};
 
 impl TryFrom<wire::LearnerReport> for LearnerReport {
     type Error = WireFault;
@@ -29,6 +29,7 @@ impl TryFrom<wire::LearnerReport> for LearnerReport {
             drafts_dropped,
             decision_sequence,
             uptime_ns,
+            feedback,
         } = message;
         check_text(&model_version, WORD_BYTES_MAX).at("model_version")?;
         check_finite(training_loss.unwrap_or(0.0)).at("training_loss")?;
@@ -51,6 +52,9 @@ impl TryFrom<wire::LearnerReport> for LearnerReport {
             drafts_dropped: messages(drafts_dropped, "drafts_dropped", DROPPED_KINDS_MAX, dropped)?,
             decision_sequence,
             uptime_ns,
+            feedback: feedback
+                .map(|report| FeedbackReport::try_from(report).within("feedback"))
+                .transpose()?,
         })
     }
 }
@@ -82,6 +86,7 @@ impl From<LearnerReport> for wire::LearnerReport {
             drafts_dropped,
             decision_sequence,
             uptime_ns,
+            feedback,
         } = report;
         Self {
             learner: learner.to_string(),
@@ -102,6 +107,7 @@ impl From<LearnerReport> for wire::LearnerReport {
             drafts_dropped: drafts_dropped.into_iter().map(Into::into).collect(),
             decision_sequence,
             uptime_ns,
+            feedback: feedback.map(Into::into),
         }
     }
 }

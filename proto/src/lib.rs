@@ -6,14 +6,17 @@
 
 mod authored;
 mod authored_rule;
+mod automatic;
 mod delta;
 mod fault;
+mod feedback_report;
 mod field;
 mod finding;
 mod learner_report;
 mod policy;
 mod rule;
 mod suggestion;
+mod withdrawal;
 
 pub use authored::default_action_from_wire;
 pub use authored_rule::protocol_from_wire;

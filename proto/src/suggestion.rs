@@ -183,6 +183,7 @@ impl TryFrom<wire::Decision> for Decision {
             time_ns,
             version,
             relationship,
+            automatic,
         } = message;
         let verdict = match word(&verdict).at("verdict")? {
             State::Open => {
@@ -198,14 +199,14 @@ impl TryFrom<wire::Decision> for Decision {
                 }
             }
         };
-        Ok(Self { sequence, suggestion: suggestion_id, verdict, comment, actor, time_ns })
+        Ok(Self { sequence, suggestion: suggestion_id, verdict, comment, actor, time_ns, automatic })
     }
 }
 
 impl From<Decision> for wire::Decision {
     fn from(decision: Decision) -> Self {
         let state = decision.verdict.state();
-        let Decision { sequence, suggestion, verdict, comment, actor, time_ns } = decision;
+        let Decision { sequence, suggestion, verdict, comment, actor, time_ns, automatic } = decision;
         let (reason, version, relationship) = match verdict {
             Verdict::Rejected(reason) => (reason.to_string(), 0, None),
             Verdict::Accepted { edited: _, version, relationship } => {
@@ -222,6 +223,7 @@ impl From<Decision> for wire::Decision {
             time_ns,
             version,
             relationship,
+            automatic,
         }
     }
 }

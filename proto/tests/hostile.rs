@@ -1,7 +1,10 @@
 //! Messages that no honest sender writes: each is refused by the path of the field at fault, none panics.
 
+use meshgate_policy::automatic::{AutomaticLine, AutomaticSettings};
 use meshgate_policy::suggestion::{FiledSuggestion, Suggestion};
-use meshgate_policy::{AuthoredPolicy, AuthoredRelationship, Finding, LearnerReport, Policy, Rule};
+use meshgate_policy::{
+    AuthoredPolicy, AuthoredRelationship, FeedbackReport, Finding, LearnerReport, Policy, Rule, Withdrawal,
+};
 use meshgate_proto::wire;
 
 fn any_rule() -> wire::Rule {
@@ -212,6 +215,38 @@ fn a_report_that_cannot_be_is_refused_by_its_path() {
     }
 }
 
+fn learned() -> wire::FeedbackReport {
+    wire::FeedbackReport {
+        long_share: 0.5,
+        gate_steps: vec![wire::GateStep { evidence_nats: 4.5, time_ns: 7, ..wire::GateStep::default() }],
+        calibration: vec![wire::CalibrationBin { answers: 9, confidence: 0.5, accepted: 0.25 }],
+        precision: vec![wire::PrecisionSpan { shown: 0.5, ..wire::PrecisionSpan::default() }],
+        entities: vec![wire::LearnedEffect { name: "source a".into(), log_odds: -1.0, answers: 3 }],
+        ..wire::FeedbackReport::default()
+    }
+}
+
+fn automatic() -> wire::AutomaticLine {
+    let settings = Some(AutomaticSettings::default().into());
+    let step = wire::RunStep { stage: "shadow".into(), time_ns: 5, words: "why".into() };
+    let run = wire::AutomaticRun {
+        kind: "steady".into(),
+        stage: "shadow".into(),
+        settings,
+        expected: Some(wire::Expected::default()),
+        steps: vec![step],
+        ..wire::AutomaticRun::default()
+    };
+    wire::AutomaticLine {
+        kind: "steady".into(),
+        state: "on".into(),
+        settings,
+        earned: Some(wire::Earned::default()),
+        live: vec![run],
+        ..wire::AutomaticLine::default()
+    }
+}
+
 #[test]
 fn random_bytes_never_panic() {
     use prost::Message;
@@ -222,7 +257,13 @@ fn random_bytes_never_panic() {
         state ^= state << 17;
         state.to_le_bytes()[0]
     };
-    let good = [policy().encode_to_vec(), suggestion().encode_to_vec()];
+    let good = [
+        policy().encode_to_vec(),
+        suggestion().encode_to_vec(),
+        learned().encode_to_vec(),
+        automatic().encode_to_vec(),
+    ];
+    assert!(FeedbackReport::try_from(learned()).is_ok() && AutomaticLine::try_from(automatic()).is_ok());
     assert!(FiledSuggestion::try_from(suggestion()).is_ok());
     for turn in 0..40_000 {
         let mut bytes = good[turn % good.len()].clone();
@@ -244,6 +285,15 @@ fn random_bytes_never_panic() {
         }
         if let Ok(message) = wire::LearnerReport::decode(bytes.as_slice()) {
             let _outcome = LearnerReport::try_from(message);
+        }
+        if let Ok(message) = wire::FeedbackReport::decode(bytes.as_slice()) {
+            let _outcome = FeedbackReport::try_from(message);
+        }
+        if let Ok(message) = wire::AutomaticLine::decode(bytes.as_slice()) {
+            let _outcome = AutomaticLine::try_from(message);
+        }
+        if let Ok(message) = wire::Withdrawal::decode(bytes.as_slice()) {
+            let _outcome = Withdrawal::try_from(message);
         }
         if let Ok(message) = wire::Finding::decode(bytes.as_slice()) {
             let _outcome = Finding::from(message);

@@ -1,6 +1,7 @@
 //! The command line: its grammar, and which file runs what.
 
 use crate::apply::{Apply, Export, PolicyFile};
+use crate::automatic::{self, AutomaticCommand};
 use crate::capture::Capture;
 use crate::doctor::Doctor;
 use crate::endpoints::{self, EndpointsCommand};
@@ -145,6 +146,9 @@ Every packet has its verdict as comment: version, stage, rule, reason. Both dire
     /// Rules that the learner suggests, to be accepted or rejected
     #[command(subcommand, alias = "suggestion")]
     Suggestions(SuggestionsCommand),
+    /// What the control plane may accept by itself
+    #[command(subcommand)]
+    Automatic(AutomaticCommand),
     /// How the learner is doing
     #[command(subcommand, alias = "learners")]
     Learner(LearnerCommand),
@@ -185,6 +189,7 @@ impl Cli {
             Command::Capture(command) => command.run(&session).await,
             Command::Top(command) => command.run(&session).await,
             Command::Suggestions(command) => suggestions::run(command, &session).await,
+            Command::Automatic(command) => automatic::run(command, &session).await,
             Command::Learner(command) => learner::run(command, &session).await,
             Command::Completions { shell } => Ok(completions(shell).into()),
         }

@@ -1,13 +1,16 @@
 //! `meshgate learner`: how learners are doing.
 
 use crate::failure::Failure;
+use crate::feedback_text::learned_text;
 use crate::session::{Reply, Session};
-use crate::suggestion_answers::Learners;
+use crate::suggestion_answers::{AllLearned, Learned, Learners};
 use crate::table::{block, or_dash};
 use crate::units::{count, span};
 use clap::{Args, Subcommand};
 use meshgate_policy::{LearnerLine, LearnerReport};
 use std::time::{SystemTime, UNIX_EPOCH};
+
+const NONE_REPORTED: &str = "no learner has reported yet; start a meshgate-learner that names this server\n";
 
 /// Commands of `meshgate learner`.
 #[derive(Subcommand, Clone, Debug)]
@@ -15,27 +18,54 @@ pub enum LearnerCommand {
     /// Show what every learner has read, learned and suggested
     #[command(after_help = "Examples:\n  meshgate learner status\n  meshgate learner status --output json")]
     Status(Status),
+    /// Show what every learner learned from answers, and how far its confidence can be trusted
+    #[command(
+        after_help = "Examples:\n  meshgate learner feedback\n  meshgate learner feedback --output json"
+    )]
+    Feedback(Feedback),
 }
 
 /// `learner status`.
 #[derive(Args, Clone, Debug)]
 pub struct Status {}
 
+/// `learner feedback`.
+#[derive(Args, Clone, Debug)]
+pub struct Feedback {}
+
 /// Runs a command.
 pub async fn run(command: LearnerCommand, session: &Session) -> Result<Reply, Failure> {
+    let mut answer = session.connect().await?.learners().await?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
     match command {
         LearnerCommand::Status(Status {}) => {
-            let answer = session.connect().await?.learners().await?;
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let now_ns = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+            // It has a screen of its own.
+            answer.learners.iter_mut().for_each(|line| line.report.feedback = None);
             Ok(session.show(&answer, |answer| status_text(answer, now_ns))?.into())
+        }
+        LearnerCommand::Feedback(Feedback {}) => {
+            let learned = |line: LearnerLine| Learned {
+                learner: line.report.learner,
+                reported_ns: line.reported_ns,
+                feedback: line.report.feedback,
+            };
+            let all = AllLearned { learners: answer.learners.into_iter().map(learned).collect() };
+            Ok(session.show(&all, |all| feedback_text(all, now_ns))?.into())
         }
     }
 }
 
+fn feedback_text(all: &AllLearned, now_ns: u64) -> String {
+    if all.learners.is_empty() {
+        return NONE_REPORTED.to_owned();
+    }
+    all.learners.iter().map(|learned| learned_text(learned, now_ns)).collect::<Vec<_>>().join("\n")
+}
+
 fn status_text(answer: &Learners, now_ns: u64) -> String {
     if answer.learners.is_empty() {
-        return "no learner has reported yet; start a meshgate-learner that names this server\n".to_owned();
+        return NONE_REPORTED.to_owned();
     }
     answer.learners.iter().map(|learner| learner_text(learner, now_ns)).collect::<Vec<_>>().join("\n")
 }
@@ -60,6 +90,7 @@ fn learner_text(LearnerLine { report, reported_ns }: &LearnerLine, now_ns: u64) 
         drafts_dropped,
         decision_sequence,
         uptime_ns,
+        feedback: _,
     } = report;
     let reported = span(now_ns.saturating_sub(*reported_ns));
     let loss = match training_loss {
@@ -122,6 +153,7 @@ mod tests {
             ],
             decision_sequence: 4,
             uptime_ns: 8_000_000_000_000,
+            feedback: None,
         };
         let line = LearnerLine { report, reported_ns: 5_000_000_000 };
         let expected = "\

@@ -6,6 +6,8 @@
 
 mod answers;
 mod apply;
+mod automatic;
+mod automatic_text;
 mod capture;
 mod cli;
 mod client;
@@ -15,6 +17,7 @@ mod endpoints;
 mod enforcement;
 mod explain;
 mod failure;
+mod feedback_text;
 mod flags;
 mod flows;
 mod groups;

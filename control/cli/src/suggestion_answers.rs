@@ -2,8 +2,9 @@
 //! `answers`.
 
 use crate::answers::{Committed, Digest};
+use meshgate_policy::automatic::AutomaticRun;
 use meshgate_policy::suggestion::{Decision, FiledSuggestion, State, Suggestion, Verdict};
-use meshgate_policy::{AuthoredRelationship, EffectCounts, LearnerLine, Name};
+use meshgate_policy::{AuthoredRelationship, EffectCounts, FeedbackReport, LearnerLine, Name, Withdrawal};
 use serde::{Serialize, Serializer};
 
 /// A suggestion of a list.
@@ -39,6 +40,12 @@ pub struct Shown {
     pub version: u64,
     /// The rules that it narrows or shadows, in words.
     pub rules: Vec<RuleWords>,
+    /// Answers to it that were taken back, oldest first.
+    pub withdrawals: Vec<Withdrawal>,
+    /// Its automatic acceptance, if there was one.
+    pub automatic: Option<AutomaticRun>,
+    /// Why the control plane does not accept it by itself, where its kind is switched on; empty otherwise.
+    pub left_to_people: String,
 }
 
 /// A rule in words.
@@ -81,6 +88,33 @@ pub struct Rejected {
     pub decision: Decision,
 }
 
+/// An answer taken back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Withdrawn {
+    /// The withdrawal.
+    pub withdrawal: Withdrawal,
+    /// Digest of the version without the relationship; empty where a rejection was taken back.
+    pub digest: Digest,
+}
+
+/// What one learner learned from answers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Learned {
+    /// The learner.
+    pub learner: Name,
+    /// When it reported, nanoseconds since 1970.
+    pub reported_ns: u64,
+    /// What it learned; none if it does not say.
+    pub feedback: Option<FeedbackReport>,
+}
+
+/// What every learner learned from answers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct AllLearned {
+    /// The learners by name.
+    pub learners: Vec<Learned>,
+}
+
 /// Every learner that has reported.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Learners {
@@ -120,16 +154,17 @@ struct DecisionForm<'a> {
     time_ns: u64,
     version: u64,
     relationship: Option<&'a AuthoredRelationship>,
+    automatic: bool,
 }
 
 impl<'a> DecisionForm<'a> {
     fn of(decision: &'a Decision) -> Self {
-        let Decision { sequence, suggestion: _, verdict, comment, actor, time_ns } = decision;
+        let Decision { sequence, suggestion: _, verdict, comment, actor, time_ns, automatic } = decision;
         let (reason, version, relationship) = match verdict {
             Verdict::Accepted { edited: _, version, relationship } => ("", version.0, Some(relationship)),
             Verdict::Rejected(reason) => (reason.word(), 0, None),
         };
-        let (sequence, verdict, time_ns) = (*sequence, verdict.state(), *time_ns);
-        Self { sequence, verdict, reason, comment, actor, time_ns, version, relationship }
+        let (sequence, verdict, time_ns, automatic) = (*sequence, verdict.state(), *time_ns, *automatic);
+        Self { sequence, verdict, reason, comment, actor, time_ns, version, relationship, automatic }
     }
 }

@@ -1,11 +1,12 @@
 //! Suggestions as text: one table of all, and one page for each.
 
+use crate::automatic_text::run_lines;
 use crate::relationships::summary;
 use crate::suggestion_answers::{Listed, Shown, Suggestions};
 use crate::table::{WIDTH_COLUMNS, numbers, or_dash, plural, printable, table, words};
 use crate::units::{count, time};
 use meshgate_policy::suggestion::{Decision, FiledSuggestion, Origin, Suggestion, Verdict};
-use meshgate_policy::{EffectCounts, RuleId};
+use meshgate_policy::{EffectCounts, RuleId, Withdrawal};
 
 /// Columns before a wrapped line of a page.
 const INDENT_COLUMNS: usize = 2;
@@ -84,6 +85,11 @@ pub fn show_text(shown: &Shown) -> String {
         page.line(String::new());
         page.wrapped(&format!("cannot be accepted as it is: {}", shown.obstacle));
     }
+    if !shown.left_to_people.is_empty() {
+        page.line(String::new());
+        page.wrapped(&format!("not accepted automatically: {}", shown.left_to_people));
+    }
+    history_lines(&mut page, shown);
     page.line(String::new());
     match decision {
         Some(decision) => decision_lines(&mut page, decision),
@@ -161,8 +167,29 @@ fn effect_words(effect: &EffectCounts) -> String {
     )
 }
 
+/// Adds answers that were taken back, and what control did with the draft by itself.
+fn history_lines(page: &mut Page, shown: &Shown) {
+    let by_people = shown
+        .withdrawals
+        .iter()
+        .filter(|withdrawal| shown.automatic.as_ref().is_none_or(|run| run.decision != withdrawal.decision));
+    for Withdrawal { comment, actor, time_ns, version, .. } in by_people {
+        let without =
+            version.map_or_else(String::new, |version| format!(", version {version} is without it"));
+        let said = if comment.is_empty() { String::new() } else { format!(": {comment}") };
+        page.line(String::new());
+        page.wrapped(&format!("an answer was withdrawn by {actor} at {}{without}{said}", time(*time_ns)));
+    }
+    if let Some(run) = &shown.automatic {
+        page.line(String::new());
+        let mut lines = run_lines(run).into_iter();
+        page.line(lines.next().unwrap_or_default());
+        lines.for_each(|line| page.wrapped(&line));
+    }
+}
+
 fn decision_lines(page: &mut Page, decision: &Decision) {
-    let Decision { sequence: _, suggestion: _, verdict, comment, actor, time_ns } = decision;
+    let Decision { sequence: _, suggestion: _, verdict, comment, actor, time_ns, automatic: _ } = decision;
     let reason = match verdict {
         Verdict::Rejected(reason) => format!(" ({reason})"),
         Verdict::Accepted { .. } => String::new(),
@@ -175,6 +202,7 @@ fn decision_lines(page: &mut Page, decision: &Decision) {
     if !comment.is_empty() {
         page.wrapped(comment);
     }
+    page.line(format!("take it back with `meshgate suggestions withdraw {}`", decision.suggestion));
 }
 
 /// Returns a share of 0 to 1 with one decimal: `97.5%`.
@@ -274,6 +302,9 @@ mod tests {
             effect: Some(EffectCounts { seen: 9, ..Default::default() }),
             version: 8,
             rules: vec![RuleWords { rule: 3, summary: "allow any -> ProductionServers TCP".into() }],
+            withdrawals: Vec::new(),
+            automatic: None,
+            left_to_people: String::new(),
         };
         let expected = "\
 suggestion 12 (open): deny DevNodes -> ProductionServers TCP 22, priority 1000
@@ -309,12 +340,13 @@ answer with `meshgate suggestions accept 12`, `edit 12 ...` or `reject 12 --reas
                 comment: "only two of them".into(),
                 actor: "alice".into(),
                 time_ns: 1_769_860_900_000_000_000,
+                automatic: false,
             }),
             ..filed()
         };
         let page = show_text(&Shown { filed: decided, obstacle: "draft: x".into(), ..shown });
         let end = "\n  cannot be accepted as it is: draft: x\n\nrejected (too-broad) by alice at \
-                   2026-01-31 12:01:40Z\n  only two of them\n";
+                   2026-01-31 12:01:40Z\n  only two of them\ntake it back with `meshgate suggestions withdraw 12`\n";
         assert!(page.ends_with(end), "{page}");
     }
 

@@ -6,7 +6,7 @@ use crate::flags::{RuleFlags, put};
 use crate::relationships::{self, RelationshipFields, fields};
 use crate::rules;
 use crate::session::{Reply, Session, WriteFlags};
-use crate::suggestion_answers::RuleWords;
+use crate::suggestion_answers::{RuleWords, Withdrawn};
 use crate::suggestion_text::{list_text, show_text};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -42,6 +42,11 @@ pub enum SuggestionsCommand {
   meshgate suggestions reject 12 --reason too-broad
   meshgate suggestions reject 12 --reason later --comment 'after the move'")]
     Reject(Reject),
+    /// Take an answer back: the suggestion is open again, and what an acceptance made leaves the policy
+    #[command(after_help = "Examples:
+  meshgate suggestions withdraw 12 --wait
+  meshgate suggestions withdraw 12 --comment 'the wrong one'")]
+    Withdraw(Withdraw),
 }
 
 /// `suggestions list`.
@@ -100,6 +105,15 @@ pub struct Reject {
     comment: String,
 }
 
+/// `suggestions withdraw`.
+#[derive(Args, Clone, Debug)]
+pub struct Withdraw {
+    /// Number of the suggestion
+    id: u64,
+    #[command(flatten)]
+    write: WriteFlags,
+}
+
 /// Runs a command.
 pub async fn run(command: SuggestionsCommand, session: &Session) -> Result<Reply, Failure> {
     match command {
@@ -108,6 +122,7 @@ pub async fn run(command: SuggestionsCommand, session: &Session) -> Result<Reply
         SuggestionsCommand::Accept(accept) => accept.run(session).await,
         SuggestionsCommand::Edit(edit) => edit.run(session).await,
         SuggestionsCommand::Reject(reject) => reject.run(session).await,
+        SuggestionsCommand::Withdraw(withdraw) => withdraw.run(session).await,
     }
 }
 
@@ -168,6 +183,28 @@ impl Reject {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
         let rejected = session.connect().await?.reject(self.id, &self.reason, &self.comment).await?;
         Ok(session.show(&rejected, |rejected| decision_text(self.id, &rejected.decision))?.into())
+    }
+}
+
+impl Withdraw {
+    async fn run(self, session: &Session) -> Result<Reply, Failure> {
+        let client = session.connect().await?;
+        let withdrawn = client.withdraw(self.id, &self.write.comment_or("")).await?;
+        let text = session.show(&withdrawn, |withdrawn| withdrawn_text(self.id, withdrawn))?;
+        let lacking = match withdrawn.withdrawal.version {
+            None => None,
+            Some(version) => session.wait_if(&client, version.0, self.write.wait).await?,
+        };
+        Ok(Reply { text, lacking })
+    }
+}
+
+fn withdrawn_text(id: u64, withdrawn: &Withdrawn) -> String {
+    match withdrawn.withdrawal.version {
+        None => format!("suggestion {id} is open again\n"),
+        Some(version) => {
+            format!("suggestion {id} is open again, its relationship is gone (version {version})\n")
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::fault::{exhausted, invalid};
 use crate::keeper::Keeper;
-use crate::store::StoreError;
+use crate::store::{StoreError, Told};
 use meshgate_policy::Name;
 use meshgate_proto::wire;
 use std::sync::Arc;
@@ -94,13 +94,20 @@ impl Watcher {
     /// Sends what is stored. Returns whether the learner is still there.
     async fn send_stored(&mut self) -> Result<bool, StoreError> {
         loop {
-            let page = self.keeper.store().decided(&self.learner, self.sequence, PAGE_DECISIONS).await?;
+            let page = self.keeper.store().told(&self.learner, self.sequence, PAGE_DECISIONS).await?;
             if page.is_empty() {
                 return Ok(true);
             }
-            for suggestion in page {
-                self.sequence = suggestion.decision.as_ref().map_or(self.sequence, |d| d.sequence);
-                let message = wire::DecidedSuggestion { suggestion: Some(suggestion.into()) };
+            for told in page {
+                self.sequence = told.sequence();
+                let message = match told {
+                    Told::Decided(filed) => {
+                        wire::DecidedSuggestion { suggestion: Some((*filed).into()), withdrawal: None }
+                    }
+                    Told::Withdrawn(withdrawal) => {
+                        wire::DecidedSuggestion { suggestion: None, withdrawal: Some(withdrawal.into()) }
+                    }
+                };
                 if self.to_learner.send(Ok(message)).await.is_err() {
                     return Ok(false);
                 }

@@ -60,7 +60,12 @@ impl From<KeeperFault> for Status {
             },
             KeeperFault::Answer(answer) => match answer {
                 AnswerFault::Unknown(_) => Code::NotFound,
-                AnswerFault::Decided { .. } | AnswerFault::Obstacle(..) => Code::FailedPrecondition,
+                AnswerFault::Decided { .. }
+                | AnswerFault::Obstacle(..)
+                | AnswerFault::NotAnswered(_)
+                | AnswerFault::Superseded { .. }
+                | AnswerFault::Removed { .. }
+                | AnswerFault::Changed { .. } => Code::FailedPrecondition,
                 AnswerFault::Numbered(_) => Code::InvalidArgument,
             },
             KeeperFault::Store(StoreError::Conflict) => Code::Aborted,

@@ -6,7 +6,7 @@ use super::fault::{exhausted, invalid, refused};
 use super::learner::learner_report;
 use crate::clock::now_ns;
 use crate::inbox::{Listing, Obstacle, Refusal, SUBMITTED_MAX};
-use crate::keeper::{Acceptance, Accepted, Keeper, Look, Rejection};
+use crate::keeper::{Acceptance, Accepted, Keeper, Look, Rejection, Retraction, TakenBack};
 use meshgate_policy::suggestion::{Reason, State, Suggestion};
 use meshgate_policy::{AuthoredRelationship, Name, PolicyVersion, UnknownWord};
 use meshgate_proto::wire;
@@ -83,9 +83,13 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
     ) -> Result<Response<wire::ReportLearnerResponse>, Status> {
         let wire::ReportLearnerRequest { report } = request.into_inner();
         let report = learner_report(report.ok_or_else(|| invalid("report", "is missing"))?)?;
-        if !self.keeper.store().keep_learner(&report, now_ns()).await? {
+        let now_ns = now_ns();
+        if !self.keeper.store().keep_learner(&report, now_ns).await? {
             let words = format!("report.epoch: a later start of learner {} has reported", report.learner);
             return Err(Status::failed_precondition(words));
+        }
+        if let Some(feedback) = &report.feedback {
+            self.keeper.note_gate(&report.learner, feedback, now_ns).await?;
         }
         Ok(Response::new(wire::ReportLearnerResponse {}))
     }
@@ -118,12 +122,16 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
         request: Request<wire::GetSuggestionRequest>,
     ) -> Result<Response<wire::GetSuggestionResponse>, Status> {
         let wire::GetSuggestionRequest { id } = request.into_inner();
-        let Look { filed, obstacle, effect, version } = self.keeper.look(id, now_ns()).await?;
+        let Look { filed, obstacle, effect, version, withdrawals, run, left_to_people } =
+            self.keeper.look(id, now_ns()).await?;
         Ok(Response::new(wire::GetSuggestionResponse {
             suggestion: Some(filed.into()),
             obstacle: in_words(obstacle),
             effect: effect.map(Into::into),
             version: version.0,
+            withdrawals: withdrawals.into_iter().map(Into::into).collect(),
+            automatic: run.map(Into::into),
+            left_to_people: left_to_people.unwrap_or_default(),
         }))
     }
 
@@ -154,6 +162,18 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
         let reason: Reason = shown(&reason).parse().map_err(|word| unknown(&word))?;
         let decision = self.keeper.reject(Rejection { id, reason, actor, comment }).await?;
         Ok(Response::new(wire::RejectSuggestionResponse { decision: Some(decision.into()) }))
+    }
+
+    async fn withdraw_answer(
+        &self,
+        request: Request<wire::WithdrawAnswerRequest>,
+    ) -> Result<Response<wire::WithdrawAnswerResponse>, Status> {
+        let actor = caller(&request)?;
+        let wire::WithdrawAnswerRequest { id, comment } = request.into_inner();
+        let TakenBack { withdrawal, digest } =
+            self.keeper.withdraw(Retraction { id, actor, comment }).await?;
+        let digest = digest.map_or_else(Vec::new, |digest| digest.0.to_vec());
+        Ok(Response::new(wire::WithdrawAnswerResponse { withdrawal: Some(withdrawal.into()), digest }))
     }
 
     async fn list_learners(
@@ -188,10 +208,11 @@ fn in_words(obstacle: Option<Obstacle>) -> String {
 }
 
 /// Returns the status of a word that is none; it names its field itself.
-fn unknown(word: &UnknownWord) -> Status {
+pub(super) fn unknown(word: &UnknownWord) -> Status {
     Status::invalid_argument(word.to_string())
 }
 
-fn shown(text: &str) -> &str {
+/// Returns as much of a text as is shown back where a word was wanted.
+pub(super) fn shown(text: &str) -> &str {
     &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
 }

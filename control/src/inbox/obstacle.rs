@@ -52,6 +52,16 @@ impl<'a> Judge<'a> {
         Self { book, extents: book.policy().extents() }
     }
 
+    /// Returns the version.
+    pub fn book(&self) -> &'a PolicyBook {
+        self.book
+    }
+
+    /// Returns the address sets of the version.
+    pub fn extents(&self) -> &Extents<'a> {
+        &self.extents
+    }
+
     /// Returns the numbers of the version's names.
     pub fn numbering(&self) -> &'a Numbering {
         self.book.numbering()

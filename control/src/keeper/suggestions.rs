@@ -1,16 +1,18 @@
 //! The keeper's part in suggestions: they are taken in, looked at and decided under the same lock as every other write,
 //! so that a draft is judged by the version it would join.
 
+use super::turn::shown_words;
 use super::{COMMENT_BYTES_MAX, Keeper, KeeperFault, Kept, audit_detail, one_line};
 use crate::audit::{Draft, Event};
 use crate::clock::{now_ns, utc};
 use crate::draft_key::DraftKey;
 use crate::inbox::{Inbox, Judge, Listing, Obstacle, Refusal, Submitter, accepted_form, drafted_rule};
-use crate::policy_book::{BookFault, Change, NextState};
+use crate::policy_book::{BookFault, Change};
 use crate::replay::{Matchable, REPLAYED_S, Replay};
-use crate::store::{NewVersion, StoreError, SuggestionPage};
+use crate::store::{StoreError, SuggestionPage, Turn};
+use meshgate_policy::automatic::AutomaticRun;
 use meshgate_policy::suggestion::{Decision, FiledSuggestion, Reason, State, Suggestion, Verdict};
-use meshgate_policy::{AuthoredRelationship, Digest, EffectCounts, Name, PolicyVersion};
+use meshgate_policy::{AuthoredRelationship, Digest, EffectCounts, Name, PolicyVersion, RuleId, Withdrawal};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -35,6 +37,41 @@ pub enum AnswerFault {
     /// The draft would be refused or without effect; a person who wants it all the same says so by an edited form.
     #[error("suggestion {0}: {1}; accept an edited form of it, or reject it")]
     Obstacle(u64, Obstacle),
+    /// It is open: there is nothing to take back.
+    #[error("suggestion {0}: is open, there is no answer to withdraw")]
+    NotAnswered(u64),
+    /// The same draft was suggested anew.
+    #[error("suggestion {id}: its draft was suggested anew as suggestion {newest}; answer that one")]
+    Superseded {
+        /// The suggestion.
+        id: u64,
+        /// The newer one.
+        newest: u64,
+    },
+    /// The relationship of an acceptance is not in the policy any more.
+    #[error(
+        "suggestion {id}: relationship {relationship}, which it made, was removed since: nothing is left to take out, and \
+         the draft may be suggested anew"
+    )]
+    Removed {
+        /// The suggestion.
+        id: u64,
+        /// Its relationship.
+        relationship: RuleId,
+    },
+    /// The relationship of an acceptance is another one by now.
+    #[error(
+        "suggestion {id}: relationship {relationship}, which it made, was changed since and is {found}; set it back and \
+         withdraw again, or delete it yourself"
+    )]
+    Changed {
+        /// The suggestion.
+        id: u64,
+        /// Its relationship.
+        relationship: RuleId,
+        /// What it is now.
+        found: String,
+    },
     /// An edited form that brings a number along: it would replace that relationship.
     #[error("edited.id: {0} where none is possible: an accepted draft is a new relationship")]
     Numbered(u32),
@@ -90,6 +127,12 @@ pub struct Look {
     pub effect: Option<EffectCounts>,
     /// The version that obstacle and effect speak of.
     pub version: PolicyVersion,
+    /// Answers to it that were taken back, oldest first.
+    pub withdrawals: Vec<Withdrawal>,
+    /// Its automatic acceptance, if there was one.
+    pub run: Option<AutomaticRun>,
+    /// Why control does not accept it by itself, where its kind is switched on.
+    pub left_to_people: Option<String>,
 }
 
 impl Keeper {
@@ -181,7 +224,10 @@ impl Keeper {
                 Some(self.store.replay(from_s, Matchable::by(&rule), replay).await?)
             }
         };
-        Ok(Look { filed, obstacle, effect, version: newest.book.version() })
+        let (withdrawals, run) = (self.store.withdrawals(id).await?, self.store.run_of(id).await?);
+        let left_to_people = self.left_to_people(&filed, Arc::clone(&newest)).await?;
+        let version = newest.book.version();
+        Ok(Look { filed, obstacle, effect, version, withdrawals, run, left_to_people })
     }
 
     async fn take_in(
@@ -228,42 +274,27 @@ impl Keeper {
         }
         let mut head = self.writing.lock().await;
         let filed = self.open_one(acceptance.id).await?;
+        let shown = shown_words(&filed.suggestion);
         let newest = self.newest();
         let Acceptance { id, actor, comment, .. } = acceptance.clone();
-        let trial = self.trial.clone();
-        let work = tokio::task::spawn_blocking(move || {
-            let made = next_state(&newest, &filed, acceptance)?;
-            trial.compile(&made.0)?;
-            Ok::<_, KeeperFault>(made)
-        });
-        let (next, digest, edited) = work.await.map_err(|_| KeeperFault::Stopping)??;
-        let created = next.created_ids.first().copied();
-        let mut relationships = next.book.authored().relationships.iter();
-        let relationship = relationships.find(|relationship| relationship.id == created).cloned();
-        let relationship = relationship.expect("a change that was applied created this relationship");
-        let kept = Arc::new(Kept { book: next.book, digest, committed_ns: now_ns() });
-        let (version, committed_ns) = (kept.book.version(), kept.committed_ns);
-        let words = match comment.as_str() {
-            "" => format!("suggestion {id}"),
-            comment => format!("suggestion {id}: {comment}"),
-        };
+        let (wanted, edited) = tokio::task::spawn_blocking(move || wanted(&newest, &filed, acceptance))
+            .await
+            .map_err(|_| KeeperFault::Stopping)??;
+        let committed_ns = now_ns();
+        let (kept, created) = self.prepared(vec![Change::PutRelationship(wanted)], committed_ns).await?;
+        let relationship = created_one(&kept, &created);
+        let (version, digest) = (kept.book.version(), kept.digest);
         let verdict = Verdict::Accepted { edited, version, relationship };
+        let said = if comment.is_empty() { String::new() } else { format!(": {comment}") };
+        let words = format!("suggestion {id}{said}");
         let decision = self.decision(id, verdict, (&actor, comment), committed_ns);
         let event = if edited { Event::SuggestionEdit } else { Event::SuggestionAccept };
-        let detail = audit_detail(&kept, &words);
+        let detail = audit_detail(&kept, &format!("suggestion {id} ({shown}){said}"));
         let audit = Draft { time_ns: committed_ns, actor: actor.clone(), event, detail };
-        let new = NewVersion { book: &kept.book, digest, author: &actor, comment: &words, committed_ns };
-        match self.store.decide(&decision, Some(new), *head, audit).await {
-            Ok(next) => *head = next,
-            Err(error) => {
-                tracing::error!(%error, id, "acceptance refused");
-                self.reload(&mut head).await;
-                return Err(error.into());
-            }
-        }
+        let version_row = Some(kept.by(&actor, &words));
+        let turn = Turn { version: version_row, decision: Some(&decision), ..Turn::default() };
+        self.finish(&mut head, turn, audit, Some(Arc::clone(&kept))).await?;
         tracing::info!(id, version = version.0, digest = %digest.short(), actor, "suggestion accepted");
-        self.show(kept, *head);
-        self.decided.send_replace(decision.sequence);
         Ok(Accepted { decision, committed_ns, digest })
     }
 
@@ -271,29 +302,20 @@ impl Keeper {
         let Rejection { id, reason, actor, comment } = rejection;
         check_comment(&comment)?;
         let mut head = self.writing.lock().await;
-        self.open_one(id).await?;
+        let shown = shown_words(&self.open_one(id).await?.suggestion);
         let time_ns = now_ns();
-        let detail = match comment.as_str() {
-            "" => format!("suggestion {id}: {reason}"),
-            comment => format!("suggestion {id}: {reason}: {}", one_line(comment)),
-        };
+        let said = if comment.is_empty() { String::new() } else { format!(": {}", one_line(&comment)) };
+        let detail = format!("suggestion {id} ({shown}): {reason}{said}");
         let audit = Draft { time_ns, actor: actor.clone(), event: Event::SuggestionReject, detail };
         let decision = self.decision(id, Verdict::Rejected(reason), (&actor, comment), time_ns);
-        match self.store.decide(&decision, None, *head, audit).await {
-            Ok(next) => *head = next,
-            Err(error) => {
-                tracing::error!(%error, id, "rejection refused");
-                self.reload(&mut head).await;
-                return Err(error.into());
-            }
-        }
+        let turn = Turn { decision: Some(&decision), ..Turn::default() };
+        self.finish(&mut head, turn, audit, None).await?;
         tracing::info!(id, %reason, actor, "suggestion rejected");
-        self.decided.send_replace(decision.sequence);
         Ok(decision)
     }
 
     /// Returns the suggestion if it is open; call it under the lock of writes.
-    async fn open_one(&self, id: u64) -> Result<FiledSuggestion, KeeperFault> {
+    pub(super) async fn open_one(&self, id: u64) -> Result<FiledSuggestion, KeeperFault> {
         let filed = self.store.suggestion(id).await?.ok_or(AnswerFault::Unknown(id))?;
         if let Some(Decision { verdict, actor, time_ns, .. }) = &filed.decision {
             let (state, time) = (verdict.state(), utc(*time_ns));
@@ -303,14 +325,15 @@ impl Keeper {
     }
 
     /// Returns a decision with its place in the sequence; call it under the lock of writes.
-    fn decision(&self, id: u64, verdict: Verdict, said: (&str, String), time_ns: u64) -> Decision {
+    pub(super) fn decision(&self, id: u64, verdict: Verdict, said: (&str, String), time_ns: u64) -> Decision {
         let (actor, comment) = said;
         let sequence = *self.decided.borrow() + 1;
-        Decision { sequence, suggestion: id, verdict, comment, actor: actor.to_owned(), time_ns }
+        let (actor, automatic) = (actor.to_owned(), false);
+        Decision { sequence, suggestion: id, verdict, comment, actor, time_ns, automatic }
     }
 }
 
-fn check_comment(comment: &str) -> Result<(), KeeperFault> {
+pub(super) fn check_comment(comment: &str) -> Result<(), KeeperFault> {
     if comment.len() > COMMENT_BYTES_MAX { Err(KeeperFault::Comment(comment.len())) } else { Ok(()) }
 }
 
@@ -324,12 +347,12 @@ fn judge(
     suggestions.into_iter().map(|suggestion| inbox.take(&judge, submitter, suggestion)).collect()
 }
 
-/// Returns the state after an acceptance with its digest, and whether the draft was edited.
-fn next_state(
+/// Returns the relationship that an acceptance asks for, and whether the draft was edited.
+fn wanted(
     newest: &Kept,
     filed: &FiledSuggestion,
     acceptance: Acceptance,
-) -> Result<(NextState, Digest, bool), KeeperFault> {
+) -> Result<(AuthoredRelationship, bool), KeeperFault> {
     let Acceptance { id, edited, expected_version, actor: _, comment: _ } = acceptance;
     let version = newest.book.version();
     if let Some(expected) = expected_version.filter(|expected| *expected != version) {
@@ -340,10 +363,15 @@ fn next_state(
     {
         return Err(AnswerFault::Obstacle(id, obstacle).into());
     }
-    let (relationship, is_edited) = accepted_form(filed, edited);
-    let next = newest.book.apply(vec![Change::PutRelationship(relationship)], expected_version)?;
-    let digest = next.book.digest();
-    Ok((next, digest, is_edited))
+    Ok(accepted_form(filed, edited))
+}
+
+/// Returns the relationship that a change of one relationship created.
+pub(super) fn created_one(kept: &Kept, created: &[RuleId]) -> AuthoredRelationship {
+    let created = created.first().copied();
+    let mut relationships = kept.book.authored().relationships.iter();
+    let found = relationships.find(|relationship| relationship.id == created).cloned();
+    found.expect("a change that was applied created this relationship")
 }
 
 #[cfg(test)]

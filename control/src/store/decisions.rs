@@ -1,79 +1,70 @@
-//! Rows of decisions. A decision, the suggestion's new state, the version it made and the audit entry are one
-//! transaction: whatever happens to the process, none of them is there without the others.
+//! Rows of decisions. What is kept together with one is said by the turn that it is part of.
 
-use super::trail::append;
-use super::versions::{NewVersion, insert_version};
 use super::{Store, StoreError, TENANT, failed, number, parsed, stored, text};
-use crate::audit::{Draft, Head};
 use meshgate_policy::PolicyVersion;
 use meshgate_policy::suggestion::{Decision, State, Verdict};
 use sqlx::any::AnyRow;
+use sqlx::{Any, Transaction};
 
 /// Columns of a decision that may be absent. Every column has the name of what it holds, with `decision_` before it.
 pub(super) const DECISION_COLUMNS: &str = "COALESCE(d.sequence, 0) AS decision_sequence, \
     COALESCE(d.suggestion_id, 0) AS decision_suggestion, COALESCE(d.verdict, '') AS decision_verdict, \
     COALESCE(d.reason, '') AS decision_reason, COALESCE(d.comment, '') AS decision_comment, \
     COALESCE(d.actor, '') AS decision_actor, COALESCE(d.time_ns, 0) AS decision_time_ns, \
-    COALESCE(d.version, 0) AS decision_version, COALESCE(d.relationship, '') AS decision_relationship";
+    COALESCE(d.version, 0) AS decision_version, COALESCE(d.relationship, '') AS decision_relationship, \
+    COALESCE(d.is_automatic, 0) AS decision_is_automatic";
+
+/// Keeps a decision and closes its suggestion, within a transaction.
+pub(super) async fn insert_decision(
+    transaction: &mut Transaction<'_, Any>,
+    decision: &Decision,
+) -> Result<(), StoreError> {
+    let doing = failed("keeping the decision");
+    let Decision { sequence, suggestion, verdict, comment, actor, time_ns, automatic } = decision;
+    let (reason, version, relationship) = match verdict {
+        Verdict::Rejected(reason) => (reason.word(), PolicyVersion(0), String::new()),
+        Verdict::Accepted { edited: _, version, relationship } => {
+            let json = |error: serde_json::Error| StoreError::Corrupt("relationship", error.to_string());
+            ("", *version, serde_json::to_string(relationship).map_err(json)?)
+        }
+    };
+    let insert = "INSERT INTO decisions (tenant, sequence, suggestion_id, verdict, reason, comment, actor, \
+        time_ns, version, relationship, is_automatic, withdrawn_by) \
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)";
+    let inserted = sqlx::query(insert)
+        .bind(TENANT)
+        .bind(stored("sequence", *sequence)?)
+        .bind(stored("suggestion_id", *suggestion)?)
+        .bind(verdict.state().word())
+        .bind(reason)
+        .bind(comment.as_str())
+        .bind(actor.as_str())
+        .bind(stored("time_ns", *time_ns)?)
+        .bind(stored("version", version.0)?)
+        .bind(relationship)
+        .bind(i64::from(*automatic))
+        .execute(&mut **transaction)
+        .await;
+    match inserted {
+        Err(sqlx::Error::Database(error)) if error.is_unique_violation() => return Err(StoreError::Conflict),
+        outcome => outcome.map_err(&doing)?,
+    };
+    sqlx::query("UPDATE suggestions SET state = $3 WHERE tenant = $1 AND id = $2")
+        .bind(TENANT)
+        .bind(stored("id", *suggestion)?)
+        .bind(verdict.state().word())
+        .execute(&mut **transaction)
+        .await
+        .map(drop)
+        .map_err(doing)
+}
 
 impl Store {
-    /// Keeps a decision, the version it made if any, and its audit entry, all or none, on disk when it returns.
-    pub async fn decide(
-        &self,
-        decision: &Decision,
-        new: Option<NewVersion<'_>>,
-        head: Head,
-        audit: Draft,
-    ) -> Result<Head, StoreError> {
-        let doing = failed("keeping the decision");
-        let mut transaction = self.writes.begin().await.map_err(&doing)?;
-        if let Some(new) = new {
-            insert_version(&mut transaction, new).await?;
-        }
-        let Decision { sequence, suggestion, verdict, comment, actor, time_ns } = decision;
-        let (reason, version, relationship) = match verdict {
-            Verdict::Rejected(reason) => (reason.word(), PolicyVersion(0), String::new()),
-            Verdict::Accepted { edited: _, version, relationship } => {
-                let json = |error: serde_json::Error| StoreError::Corrupt("relationship", error.to_string());
-                ("", *version, serde_json::to_string(relationship).map_err(json)?)
-            }
-        };
-        let insert = "INSERT INTO decisions (tenant, sequence, suggestion_id, verdict, reason, comment, actor, \
-            time_ns, version, relationship) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-        let inserted = sqlx::query(insert)
-            .bind(TENANT)
-            .bind(stored("sequence", *sequence)?)
-            .bind(stored("suggestion_id", *suggestion)?)
-            .bind(verdict.state().word())
-            .bind(reason)
-            .bind(comment.as_str())
-            .bind(actor.as_str())
-            .bind(stored("time_ns", *time_ns)?)
-            .bind(stored("version", version.0)?)
-            .bind(relationship)
-            .execute(&mut *transaction)
-            .await;
-        match inserted {
-            Err(sqlx::Error::Database(error)) if error.is_unique_violation() => {
-                return Err(StoreError::Conflict);
-            }
-            outcome => outcome.map_err(&doing)?,
-        };
-        sqlx::query("UPDATE suggestions SET state = $3 WHERE tenant = $1 AND id = $2")
-            .bind(TENANT)
-            .bind(stored("id", *suggestion)?)
-            .bind(verdict.state().word())
-            .execute(&mut *transaction)
-            .await
-            .map_err(&doing)?;
-        let head = append(&mut transaction, head, audit).await?;
-        transaction.commit().await.map_err(doing)?;
-        Ok(head)
-    }
-
-    /// Returns the sequence of the newest decision; 0 before the first.
+    /// Returns the sequence of the newest decision or withdrawal; 0 before the first.
     pub async fn newest_decision(&self) -> Result<u64, StoreError> {
-        let row = sqlx::query("SELECT COALESCE(MAX(sequence), 0) AS last FROM decisions WHERE tenant = $1")
+        let newest = "SELECT COALESCE(MAX(sequence), 0) AS last FROM (SELECT sequence FROM decisions \
+            WHERE tenant = $1 UNION ALL SELECT sequence FROM withdrawals WHERE tenant = $1) both_kinds";
+        let row = sqlx::query(newest)
             .bind(TENANT)
             .fetch_one(&self.reads)
             .await
@@ -107,5 +98,6 @@ pub(super) fn decision_of(row: &AnyRow) -> Result<Option<Decision>, StoreError> 
         comment: text(row, "decision_comment")?,
         actor: text(row, "decision_actor")?,
         time_ns: number(row, "decision_time_ns")?,
+        automatic: number(row, "decision_is_automatic")? != 0,
     }))
 }

@@ -22,7 +22,7 @@ const ROWS_PER_INSERT: usize = 200;
 const COLUMNS: usize = 21;
 
 /// Buckets that are counted. $1 tenant, $2 first second, $3 second after the last.
-const COUNTED: &str = "b.tenant = $1 AND b.start_s >= $2 AND b.start_s + b.width_s <= $3 AND b.is_stale = 0 \
+pub(super) const COUNTED: &str = "b.tenant = $1 AND b.start_s >= $2 AND b.start_s + b.width_s <= $3 AND b.is_stale = 0 \
     AND NOT EXISTS (SELECT 1 FROM flow_buckets w WHERE w.tenant = b.tenant AND w.collector = b.collector \
     AND w.epoch = b.epoch AND w.width_s IN (60, 3600) AND w.width_s > b.width_s \
     AND w.start_s = b.start_s - b.start_s % w.width_s AND w.start_s >= $2 AND w.start_s + w.width_s <= $3 \
@@ -30,7 +30,8 @@ const COUNTED: &str = "b.tenant = $1 AND b.start_s >= $2 AND b.start_s + b.width
 /// Sums that are asked for. $4 to $8 are the conditions; an empty text or -1 means any.
 const ASKED: &str = "($4 = '' OR s.source_groups LIKE $4) AND ($5 = '' OR s.destination_groups LIKE $5) \
     AND ($6 = -1 OR s.action = $6) AND ($7 = -1 OR s.protocol = $7) AND ($8 = -1 OR s.service_port = $8)";
-const JOIN: &str = "flow_buckets b JOIN flow_sums s ON s.tenant = b.tenant AND s.collector = b.collector \
+/// Buckets with their sums.
+pub(super) const JOIN: &str = "flow_buckets b JOIN flow_sums s ON s.tenant = b.tenant AND s.collector = b.collector \
     AND s.epoch = b.epoch AND s.width_s = b.width_s AND s.start_s = b.start_s";
 const KEY: &str = "s.segment, s.source_groups, s.destination_groups, s.protocol, s.service_port, s.action, \
     s.stage, s.rule, s.shadow_rule";

@@ -30,7 +30,9 @@ const COLUMNS: &str = "s.id, s.learner, s.origin, s.draft, s.confidence, s.relev
     s.model_version, s.window_end_ns, s.submitted_ns";
 const LISTS: &str = "s.evidence, s.features";
 const NO_LISTS: &str = "'' AS evidence, '' AS features";
-const JOIN: &str = "suggestions s LEFT JOIN decisions d ON d.tenant = s.tenant AND d.suggestion_id = s.id";
+/// With the decision that stands, if one does.
+const JOIN: &str = "suggestions s LEFT JOIN decisions d ON d.tenant = s.tenant AND d.suggestion_id = s.id \
+    AND d.withdrawn_by = 0";
 /// Open ones by rank, then the others, the newest decision first.
 const ORDER: &str = "CASE WHEN d.sequence IS NULL THEN 0 ELSE 1 END, \
     CASE WHEN d.sequence IS NULL THEN s.rank ELSE 0 END, COALESCE(d.sequence, 0) DESC, s.id";
@@ -98,6 +100,14 @@ impl Store {
         row.map(|row| suggestion(&row)).transpose()
     }
 
+    /// Returns the newest suggestion with the same draft.
+    pub async fn newest_with_draft(&self, draft: &DraftKey) -> Result<u64, StoreError> {
+        let newest =
+            "SELECT COALESCE(MAX(id), 0) AS id FROM suggestions WHERE tenant = $1 AND draft_key = $2";
+        let row = sqlx::query(newest).bind(TENANT).bind(draft.as_str()).fetch_one(&self.reads).await;
+        number(&row.map_err(failed("reading suggestions"))?, "id")
+    }
+
     /// Lists suggestions.
     pub async fn suggestions(&self, listing: Listing) -> Result<SuggestionPage, StoreError> {
         let doing = failed("listing suggestions");
@@ -118,8 +128,8 @@ impl Store {
         Ok(SuggestionPage { suggestions, left_out: count.saturating_sub(given) })
     }
 
-    /// Returns decided suggestions after a place in the sequence of decisions, in its order; those of one learner, or of
-    /// all if the name is empty.
+    /// Returns decided suggestions after a place in the sequence of decisions, in its order, each with the decision of its
+    /// place, whether it stands or was taken back; those of one learner, or of all if the name is empty.
     pub async fn decided(
         &self,
         learner: &str,

@@ -76,7 +76,7 @@ async fn a_foreign_database_and_a_newer_schema_are_refused_by_name() {
     let store = Store::open(&scratch.url()).await.unwrap();
     store.run("UPDATE meta SET value = '99' WHERE name = 'schema'").await;
     let newer = Store::open(&scratch.url()).await.unwrap_err().to_string();
-    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 4"), "{newer}");
+    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 5"), "{newer}");
     store.run("UPDATE meta SET value = 'bank' WHERE name = 'application'").await;
     assert!(matches!(Store::open(&scratch.url()).await, Err(StoreError::NotOurs(..))));
     store.run("DROP TABLE meta").await;
@@ -134,6 +134,55 @@ async fn fractions_that_were_kept_as_texts_become_numbers() {
     assert_eq!(store.suggestion(2).await.unwrap().unwrap().suggestion.features, []);
     let learners = store.learners().await.unwrap();
     assert_eq!((learners[0].reported_ns, learners[0].report.drafts_dropped[0].value), (5, 3.0));
+}
+
+#[tokio::test]
+async fn decisions_of_an_older_schema_stand() {
+    let scratch = Scratch::new("standing");
+    let suggestion = r#"INSERT INTO suggestions VALUES ('default', 1, 'l1', 'rejected', 'anomaly', 'k',
+        '{"source_group_name":"a","destination_group_name":"b","action":"deny"}', '0.5', '0.25', 1, '1', 'why',
+        '', 5, 1, 0, 0, 0, '0', '', '', 0, '', 1, '', 0, 0)"#;
+    let decision =
+        "INSERT INTO decisions VALUES ('default', 1, 1, 'rejected', 'later', 'c', 'alice', 7, 0, '')";
+    with_schema(&scratch, 4, &[suggestion, decision]).await;
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let kept = store.suggestion(1).await.unwrap().unwrap().decision.unwrap();
+    assert_eq!((kept.sequence, kept.actor.as_str(), kept.automatic), (1, "alice", false));
+    assert_eq!(store.newest_decision().await.unwrap(), 1);
+    assert_eq!(store.told("l1", 0, 10).await.unwrap().len(), 1);
+    store.run("INSERT INTO decisions SELECT tenant, 2, suggestion_id, verdict, reason, comment, actor, time_ns, version, \
+               relationship, 0, 2 FROM decisions").await;
+    assert_eq!(
+        store.suggestion(1).await.unwrap().unwrap().decision.unwrap().sequence,
+        1,
+        "the other was withdrawn"
+    );
+}
+
+#[tokio::test]
+async fn what_a_rule_did_is_added_up_over_whole_buckets() {
+    let scratch = Scratch::new("watched");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    assert_eq!(store.oldest_bucket(0).await.unwrap(), None);
+    let of = |action, rule, shadow_rule, flows| {
+        let plain = sum(1, &[16]);
+        FlowSum { key: FlowKey { action, rule, shadow_rule, ..plain.key }, flows, ..plain }
+    };
+    let sums = vec![of(Action::Allow, 3, 9, 5), of(Action::Deny, 9, 0, 7), of(Action::Allow, 3, 0, 100)];
+    let buckets = vec![
+        bucket(Width::Minute, 3_600, sums.clone()),
+        bucket(Width::Hour, 3_600, sums.clone()),
+        bucket(Width::Hour, 7_200, sums),
+    ];
+    store.ingest(&delivery(buckets)).await.unwrap();
+    // The second hour is not over: only whole buckets count.
+    let watched = store.watched_flows(RuleId(9), 3_595, 7_300).await.unwrap();
+    let expected =
+        crate::automatic::Watched { seen: 112, changed: 5, decided: 7, lost: 1, hours: 2, hours_seen: 2 };
+    assert_eq!(watched, expected);
+    let before = store.watched_flows(RuleId(9), 0, 3_600).await.unwrap();
+    assert_eq!((before.seen, before.hours, before.hours_seen), (0, 1, 0));
+    assert_eq!(store.oldest_bucket(3_601).await.unwrap(), Some(7_200));
 }
 
 fn silent() -> LearnerReport {

@@ -1,6 +1,7 @@
 //! The real program, started, asked, stopped and killed: over a Unix socket, on SQLite and on PostgreSQL.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod automatic;
 mod diagnostics;
 mod distribution;
 mod postgres;
@@ -8,3 +9,4 @@ mod program;
 mod services;
 mod suggestions;
 mod suite;
+mod withdrawals;

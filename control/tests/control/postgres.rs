@@ -3,6 +3,7 @@
 use crate::program::{Program, Scratch, commit, group};
 use crate::suggestions;
 use crate::suite;
+use crate::{automatic, withdrawals};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
@@ -65,12 +66,17 @@ impl Postgres {
 
     /// Returns the configuration line of a new database.
     fn store(&self, name: &str) -> String {
+        format!("store = '{}'", self.url(name))
+    }
+
+    /// Returns the URL of a new database.
+    fn url(&self, name: &str) -> String {
         let port = self.port.to_string();
         let created = Command::new(format!("{PROGRAMS}/createdb"))
             .args(["-h", "127.0.0.1", "-p", &port, "-U", "postgres", name])
             .status();
         assert!(created.unwrap().success());
-        format!("store = 'postgres://postgres@127.0.0.1:{port}/{name}'")
+        format!("postgres://postgres@127.0.0.1:{port}/{name}")
     }
 }
 
@@ -98,6 +104,12 @@ async fn the_suite_holds_on_postgresql() {
     suggestions::a_look_replays_the_draft(&postgres.store("replayed")).await;
     suggestions::learners_are_remembered(&postgres.store("learners")).await;
     suggestions::a_killed_program_loses_no_acknowledged_answer(&postgres.store("answered"), 5).await;
+    withdrawals::a_withdrawn_answer_is_as_if_it_had_never_been_given(&postgres.store("withdrawn")).await;
+    withdrawals::refused_withdrawals_say_why(&postgres.store("unwithdrawn")).await;
+    withdrawals::a_killed_program_loses_no_acknowledged_withdrawal(&postgres.store("taken_back"), 5).await;
+    withdrawals::gate_steps_are_audited_once(&postgres.store("gates")).await;
+    withdrawals::automatic_acceptance_is_switched_and_shown(&postgres.store("switched")).await;
+    automatic::everything_holds(&async |name: &str| postgres.url(name)).await;
     two_controls_serve_one_policy(&postgres.store("shared")).await;
 }
 

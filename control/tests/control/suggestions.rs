@@ -6,9 +6,9 @@ use meshgate_proto::wire::suggestion_service_client::SuggestionServiceClient;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
 
-type Suggestions = SuggestionServiceClient<Channel>;
+pub type Suggestions = SuggestionServiceClient<Channel>;
 
-async fn suggestions(program: &Program) -> Suggestions {
+pub async fn suggestions(program: &Program) -> Suggestions {
     SuggestionServiceClient::new(program.channel().await)
         .max_decoding_message_size(meshgate_proto::MESSAGE_BYTES_MAX)
 }
@@ -22,7 +22,7 @@ fn group(name: &str, prefix: &str) -> wire::change::Change {
 }
 
 /// Has two groups: number 16 is Dev, 17 is Prod.
-async fn with_groups(program: &Program) {
+pub async fn with_groups(program: &Program) {
     let groups = vec![group("Dev", "10.0.0.0/24"), group("Prod", "10.0.1.0/24")];
     program.policy().await.commit(commit(groups)).await.unwrap();
 }
@@ -38,7 +38,7 @@ fn draft(port: u16) -> wire::GroupRelationship {
     }
 }
 
-fn suggestion(port: u16) -> wire::Suggestion {
+pub fn suggestion(port: u16) -> wire::Suggestion {
     let measure = |name: &str, value, text: &str| wire::Measure {
         name: name.into(),
         value,
@@ -71,7 +71,7 @@ fn suggestion(port: u16) -> wire::Suggestion {
     }
 }
 
-async fn submit(
+pub async fn submit(
     client: &mut Suggestions,
     learner: &str,
     drafts: Vec<wire::Suggestion>,
@@ -80,15 +80,15 @@ async fn submit(
     client.submit(request).await.unwrap().into_inner().answers
 }
 
-fn accept(id: u64) -> wire::AcceptSuggestionRequest {
+pub fn accept(id: u64) -> wire::AcceptSuggestionRequest {
     wire::AcceptSuggestionRequest { id, comment: "yes".into(), ..wire::AcceptSuggestionRequest::default() }
 }
 
-fn reject(id: u64, reason: &str) -> wire::RejectSuggestionRequest {
+pub fn reject(id: u64, reason: &str) -> wire::RejectSuggestionRequest {
     wire::RejectSuggestionRequest { id, reason: reason.into(), comment: String::new() }
 }
 
-async fn get(client: &mut Suggestions, id: u64) -> wire::GetSuggestionResponse {
+pub async fn get(client: &mut Suggestions, id: u64) -> wire::GetSuggestionResponse {
     client.get_suggestion(wire::GetSuggestionRequest { id }).await.unwrap().into_inner()
 }
 
@@ -158,6 +158,16 @@ pub async fn suggestions_live_from_submission_to_decision(store: &str) {
     let all = client.list_suggestions(all).await.unwrap().into_inner().suggestions;
     let ids: Vec<_> = all.iter().map(|listed| listed.suggestion.as_ref().unwrap().id).collect();
     assert_eq!(ids, [3, 2, 1]);
+    let watch = wire::WatchDecisionsRequest::default();
+    let mut stream = client.watch_decisions(watch).await.unwrap().into_inner();
+    let told =
+        |message: Option<wire::DecidedSuggestion>| message.unwrap().suggestion.unwrap().decision.unwrap();
+    let accepted = told(stream.message().await.unwrap());
+    assert_eq!((accepted.comment.as_str(), accepted.relationship), ("yes", Some(made)));
+    let edited = told(stream.message().await.unwrap());
+    let committed = edited.relationship.unwrap();
+    assert_eq!((edited.comment.as_str(), committed.id, committed.port_range.as_str()), ("yes", 2, "23,2323"));
+    assert_eq!(told(stream.message().await.unwrap()).reason, "too-broad");
     let again = submit(&mut client, "l2", vec![suggestion(22), suggestion(23), suggestion(24)]).await;
     assert_eq!(again.iter().map(|a| a.id).collect::<Vec<_>>(), [1, 2, 3], "{again:?}");
     let audit = program.policy().await.list_audit(wire::ListAuditRequest::default()).await.unwrap();

@@ -36,12 +36,14 @@ pub struct FeedbackReport {
 }
 
 /// The gate opened or closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GateStep {
     /// Answers that were known then.
     pub answers: u64,
     /// Whether it is open since.
     pub open: bool,
+    /// Evidence at that moment that what was learned ranks better than the static ranking does, in nats.
+    pub evidence_nats: f64,
     /// When, nanoseconds since 1970.
     pub time_ns: u64,
 }

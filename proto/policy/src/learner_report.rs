@@ -1,5 +1,6 @@
 //! What a learner says of how it is doing.
 
+use crate::feedback_report::FeedbackReport;
 use crate::name::Name;
 use crate::suggestion::Feature;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,8 @@ pub struct LearnerReport {
     pub decision_sequence: u64,
     /// Since the start, in nanoseconds.
     pub uptime_ns: u64,
+    /// What it learned from answers; none from a learner that does not say.
+    pub feedback: Option<FeedbackReport>,
 }
 
 /// A learner as control remembers it.

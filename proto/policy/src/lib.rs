@@ -12,6 +12,7 @@ mod address;
 mod address_set;
 mod authored;
 mod authored_decide;
+pub mod automatic;
 pub mod cases;
 mod decide;
 mod delta;
@@ -37,6 +38,7 @@ mod resolve_rules;
 mod rule;
 mod shadows;
 pub mod suggestion;
+mod withdrawal;
 mod witness;
 
 pub use address::{AddressError, Mac, Prefix, is_group_address};
@@ -67,3 +69,4 @@ pub use protocol::{L4Key, L4Match, L4MatchError, Protocol, ProtocolError, Protoc
 pub use resolve::resolve;
 pub use rule::{Action, Mode, Priority, Rule, RuleKind, RuleOrder, Side, UnknownWord};
 pub use shadows::{Conflict, ConflictKind, ConflictPair};
+pub use withdrawal::Withdrawal;

@@ -49,3 +49,7 @@ pub const WORD_BYTES_MAX: usize = 128;
 pub const DROPPED_KINDS_MAX: usize = 32;
 /// Entries that each list of a learner's report of what it learned from answers may hold.
 pub const LEARNED_LISTED_MAX: usize = 64;
+/// Bytes of the name of something that was learned about: two names of groups and the words between them.
+pub const LEARNED_NAME_BYTES_MAX: usize = 256;
+/// Bytes of who decided something, as a learner keeps it: a user's name and what the system says of the peer.
+pub const ACTOR_BYTES_MAX: usize = 256;

@@ -220,6 +220,8 @@ pub struct Decision {
     pub actor: String,
     /// When, nanoseconds since 1970.
     pub time_ns: u64,
+    /// Whether control accepted it under its own role. Nobody learns from such a decision.
+    pub automatic: bool,
 }
 
 /// What was decided.

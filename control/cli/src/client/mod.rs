@@ -1,5 +1,6 @@
 //! Calls to the control plane. Wire types stay in this folder.
 
+mod automatic;
 mod change;
 mod diagnostics;
 mod error;

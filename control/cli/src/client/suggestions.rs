@@ -2,9 +2,10 @@
 
 use super::{CallError, Client};
 use crate::answers::Digest;
-use crate::suggestion_answers::{Accepted, Learners, Listed, Rejected, Shown, Suggestions};
+use crate::suggestion_answers::{Accepted, Learners, Listed, Rejected, Shown, Suggestions, Withdrawn};
+use meshgate_policy::automatic::AutomaticRun;
 use meshgate_policy::suggestion::{Decision, FiledSuggestion};
-use meshgate_policy::{AuthoredRelationship, LearnerLine};
+use meshgate_policy::{AuthoredRelationship, LearnerLine, Withdrawal};
 use meshgate_proto::MESSAGE_BYTES_MAX;
 use meshgate_proto::wire::{self, suggestion_service_client::SuggestionServiceClient};
 use tonic::transport::Channel;
@@ -23,9 +24,26 @@ impl Client {
     pub async fn suggestion(&self, id: u64) -> Result<Shown, CallError> {
         let request = wire::GetSuggestionRequest { id };
         let answer = self.suggestion_service().get_suggestion(self.request(request)).await;
-        let wire::GetSuggestionResponse { suggestion, obstacle, effect, version } = self.answer(answer)?;
-        let filed = filed(suggestion)?;
-        Ok(Shown { filed, obstacle, effect: effect.map(Into::into), version, rules: Vec::new() })
+        let wire::GetSuggestionResponse {
+            suggestion,
+            obstacle,
+            effect,
+            version,
+            withdrawals,
+            automatic,
+            left_to_people,
+        } = self.answer(answer)?;
+        let withdrawals = withdrawals.into_iter().map(Withdrawal::try_from).collect::<Result<_, _>>();
+        Ok(Shown {
+            filed: filed(suggestion)?,
+            obstacle,
+            effect: effect.map(Into::into),
+            version,
+            rules: Vec::new(),
+            withdrawals: withdrawals.map_err(CallError::Answer)?,
+            left_to_people,
+            automatic: automatic.map(AutomaticRun::try_from).transpose().map_err(CallError::Answer)?,
+        })
     }
 
     /// Accepts a suggestion, as it is or in another form.
@@ -53,6 +71,16 @@ impl Client {
         let answer = self.suggestion_service().reject_suggestion(self.request(request)).await;
         let wire::RejectSuggestionResponse { decision: told } = self.answer(answer)?;
         Ok(Rejected { decision: decision(told)? })
+    }
+
+    /// Takes the answer to a suggestion back.
+    pub async fn withdraw(&self, id: u64, comment: &str) -> Result<Withdrawn, CallError> {
+        let request = wire::WithdrawAnswerRequest { id, comment: comment.to_owned() };
+        let answer = self.suggestion_service().withdraw_answer(self.request(request)).await;
+        let wire::WithdrawAnswerResponse { withdrawal, digest } = self.answer(answer)?;
+        let withdrawal = withdrawal.ok_or(CallError::Missing("withdrawal"))?;
+        let withdrawal = Withdrawal::try_from(withdrawal).map_err(CallError::Answer)?;
+        Ok(Withdrawn { withdrawal, digest: Digest(digest) })
     }
 
     /// Lists learners by name.

@@ -2,6 +2,7 @@
 //! does with the real one (`real`, `host`).
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod answers;
 mod control;
 mod host;
 mod inside;

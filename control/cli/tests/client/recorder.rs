@@ -2,6 +2,7 @@
 
 use meshgate_proto::wire::{
     self,
+    automatic_service_server::{AutomaticService, AutomaticServiceServer},
     distribution_service_server::{DistributionService, DistributionServiceServer},
     explain_service_server::{ExplainService, ExplainServiceServer},
     flow_service_server::{FlowService, FlowServiceServer},
@@ -30,7 +31,11 @@ pub enum Asked {
     GetSuggestion(wire::GetSuggestionRequest),
     Accept(wire::AcceptSuggestionRequest),
     Reject(wire::RejectSuggestionRequest),
+    Withdraw(wire::WithdrawAnswerRequest),
     ListLearners(wire::ListLearnersRequest),
+    ShowAutomatic(wire::ShowAutomaticRequest),
+    EnableAutomatic(wire::EnableAutomaticRequest),
+    DisableAutomatic(wire::DisableAutomaticRequest),
 }
 
 /// What is answered.
@@ -40,6 +45,8 @@ pub struct Answers {
     pub plan: wire::PlanResponse,
     pub hosts: wire::ListHostsResponse,
     pub suggestion: wire::Suggestion,
+    pub learners: wire::ListLearnersResponse,
+    pub automatic: wire::AutomaticLine,
     /// Refusal of every write, if any.
     pub refusal: Option<(tonic::Code, &'static str)>,
 }
@@ -76,6 +83,7 @@ impl Served {
                 .add_service(DistributionServiceServer::new(recorder.clone()))
                 .add_service(ExplainServiceServer::new(recorder.clone()))
                 .add_service(FlowServiceServer::new(recorder.clone()))
+                .add_service(AutomaticServiceServer::new(recorder.clone()))
                 .add_service(SuggestionServiceServer::new(recorder));
             tokio::spawn(router.serve_with_incoming(UnixListenerStream::new(listener)));
         });
@@ -322,6 +330,52 @@ impl SuggestionService for Recorder {
         request: Request<wire::ListLearnersRequest>,
     ) -> Result<Response<wire::ListLearnersResponse>, Status> {
         self.note(Asked::ListLearners(request.into_inner()));
-        Ok(Response::new(wire::ListLearnersResponse::default()))
+        Ok(Response::new(self.answers.learners.clone()))
+    }
+
+    async fn withdraw_answer(
+        &self,
+        request: Request<wire::WithdrawAnswerRequest>,
+    ) -> Result<Response<wire::WithdrawAnswerResponse>, Status> {
+        let request = request.into_inner();
+        let withdrawal = wire::Withdrawal {
+            sequence: 6,
+            suggestion_id: request.id,
+            decision: 5,
+            version: 8,
+            ..Default::default()
+        };
+        self.note(Asked::Withdraw(request));
+        Ok(Response::new(wire::WithdrawAnswerResponse {
+            withdrawal: Some(withdrawal),
+            digest: vec![0xcd; 32],
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl AutomaticService for Recorder {
+    async fn show_automatic(
+        &self,
+        request: Request<wire::ShowAutomaticRequest>,
+    ) -> Result<Response<wire::ShowAutomaticResponse>, Status> {
+        self.note(Asked::ShowAutomatic(request.into_inner()));
+        Ok(Response::new(wire::ShowAutomaticResponse { kinds: vec![self.answers.automatic.clone()] }))
+    }
+
+    async fn enable_automatic(
+        &self,
+        request: Request<wire::EnableAutomaticRequest>,
+    ) -> Result<Response<wire::EnableAutomaticResponse>, Status> {
+        self.note(Asked::EnableAutomatic(request.into_inner()));
+        Ok(Response::new(wire::EnableAutomaticResponse { kind: Some(self.answers.automatic.clone()) }))
+    }
+
+    async fn disable_automatic(
+        &self,
+        request: Request<wire::DisableAutomaticRequest>,
+    ) -> Result<Response<wire::DisableAutomaticResponse>, Status> {
+        self.note(Asked::DisableAutomatic(request.into_inner()));
+        Ok(Response::new(wire::DisableAutomaticResponse { kind: Some(self.answers.automatic.clone()) }))
     }
 }

@@ -19,7 +19,7 @@ fn draft(port: &str) -> wire::GroupRelationship {
     }
 }
 
-fn suggestion(port: &str) -> wire::Suggestion {
+pub fn suggestion(port: &str) -> wire::Suggestion {
     wire::Suggestion {
         origin: "anomaly".into(),
         draft: Some(draft(port)),
@@ -89,7 +89,7 @@ fn an_acceptance_in_json_is_a_write_with_its_decision() {
 }
 
 /// Hands drafts in as a learner would, and reports.
-fn learn(control: &Control, drafts: Vec<wire::Suggestion>) -> Vec<wire::SubmitAnswer> {
+pub fn learn(control: &Control, drafts: Vec<wire::Suggestion>) -> Vec<wire::SubmitAnswer> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut client = SuggestionServiceClient::connect(control.server()).await.unwrap();

@@ -120,7 +120,8 @@ async fn an_accepted_draft_is_part_of_the_next_version_and_decided_once() {
     let trail = events(keeper).await;
     assert_eq!(trail[1], "learner l1 suggestion-submit suggestions 1, 2");
     assert!(trail[2].starts_with("alice suggestion-accept version 2 digest "), "{}", trail[2]);
-    assert!(trail[2].ends_with(": suggestion 2: yes"), "{}", trail[2]);
+    let shown = "(model none, rank 23, propensity 1.0000, confidence 0.3000)";
+    assert!(trail[2].ends_with(&format!(": suggestion 2 {shown}: yes")), "{}", trail[2]);
     assert_eq!(keeper.store.audit_break().await.unwrap(), None);
 }
 
@@ -182,7 +183,10 @@ async fn a_rejected_draft_leaves_the_policy_and_does_not_come_back() {
     assert_eq!(answers[0], Err(Refusal::Rejected(1, Reason::WrongRule)));
     assert!(matches!(answers[1], Err(Refusal::Later(2, _))), "{answers:?}");
     assert_eq!(answers[2], Ok(3));
-    assert_eq!(events(keeper).await[2], "bob suggestion-reject suggestion 1: wrong-rule");
+    assert_eq!(
+        events(keeper).await[2],
+        "bob suggestion-reject suggestion 1 (model none, rank 22, propensity 1.0000, confidence 0.3000): wrong-rule"
+    );
     let gone = keeper.reject(rejection(9, Reason::Later)).await.unwrap_err().to_string();
     assert_eq!(gone, "id: there is no suggestion 9");
     let long = Rejection { comment: "c".repeat(1_025), ..rejection(3, Reason::Later) };

@@ -1,0 +1,161 @@
+//! Answers taken back: the suggestion is open again as if it had never been answered, and what an acceptance made leaves
+//! the policy in the same transaction.
+
+use super::suggestions::check_comment;
+use super::{AnswerFault, Keeper, KeeperFault, Kept, audit_detail, one_line};
+use crate::audit::{Draft, Event};
+use crate::clock::now_ns;
+use crate::draft_key::DraftKey;
+use crate::policy_book::Change;
+use crate::store::{StoreError, Turn};
+use crate::words::relationship_in_words;
+use meshgate_policy::automatic::{AutomaticRun, RunStage, RunStep};
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, Verdict};
+use meshgate_policy::{AuthoredRelationship, Digest, Mode, RuleId, Withdrawal};
+use std::sync::Arc;
+
+/// What a person says to take an answer back.
+#[derive(Clone, Debug)]
+pub struct Retraction {
+    /// The suggestion.
+    pub id: u64,
+    /// Who takes it back.
+    pub actor: String,
+    /// What the person says.
+    pub comment: String,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub struct TakenBack {
+    /// The withdrawal.
+    pub withdrawal: Withdrawal,
+    /// Digest of the version without the relationship; none where a rejection was taken back.
+    pub digest: Option<Digest>,
+}
+
+impl Keeper {
+    /// Takes the answer to a suggestion back. On disk when it returns.
+    pub async fn withdraw(self: &Arc<Self>, retraction: Retraction) -> Result<TakenBack, KeeperFault> {
+        let keeper = Arc::clone(self);
+        let task = tokio::spawn(async move {
+            match keeper.take_back(retraction.clone()).await {
+                Err(KeeperFault::Store(StoreError::Conflict)) => keeper.take_back(retraction).await,
+                outcome => outcome,
+            }
+        });
+        task.await.map_err(|_| KeeperFault::Stopping)?
+    }
+
+    async fn take_back(&self, retraction: Retraction) -> Result<TakenBack, KeeperFault> {
+        let Retraction { id, actor, comment } = retraction;
+        check_comment(&comment)?;
+        let mut head = self.writing.lock().await;
+        let (filed, decision) = self.answered_one(id).await?;
+        let run = self.store.run_of(id).await?.filter(|run| run.decision == decision.sequence);
+        let time_ns = now_ns();
+        let kept = match removal(id, &decision, run.as_ref(), &self.newest())? {
+            None => None,
+            Some(change) => Some(self.prepared(vec![change], time_ns).await?.0),
+        };
+        let withdrawal = Withdrawal {
+            sequence: *self.decided.borrow() + 1,
+            suggestion: id,
+            decision: decision.sequence,
+            comment: comment.clone(),
+            actor: actor.clone(),
+            time_ns,
+            version: kept.as_ref().map(|kept| kept.book.version()),
+        };
+        let said = if comment.is_empty() { String::new() } else { format!(": {comment}") };
+        let words = format!("suggestion {id} withdrawn{said}");
+        let ended = run.filter(|run| run.stage != RunStage::TakenOver).map(|run| {
+            let words = format!("by {actor}{said}");
+            (run.stage, after(run, RunStage::Withdrawn, time_ns, words))
+        });
+        let turn = Turn {
+            version: kept.as_deref().map(|kept| kept.by(&actor, &words)),
+            withdrawal: Some(&withdrawal),
+            run: ended.as_ref().map(|(from, run)| (run, *from)),
+            ..Turn::default()
+        };
+        let detail = withdrawn_detail(&filed, &decision, kept.as_deref(), &said);
+        let audit = Draft { time_ns, actor: actor.clone(), event: Event::SuggestionWithdraw, detail };
+        self.finish(&mut head, turn, audit, kept.clone()).await?;
+        tracing::info!(id, actor, "answer withdrawn");
+        Ok(TakenBack { withdrawal, digest: kept.map(|kept| kept.digest) })
+    }
+
+    /// Returns the suggestion with the answer that stands, if it may be taken back; call it under the lock of writes.
+    async fn answered_one(&self, id: u64) -> Result<(FiledSuggestion, Decision), KeeperFault> {
+        let filed = self.store.suggestion(id).await?.ok_or(AnswerFault::Unknown(id))?;
+        let decision = filed.decision.clone().ok_or(AnswerFault::NotAnswered(id))?;
+        // What was put off may have been suggested anew; open twice it would be answered twice.
+        let newest = self.store.newest_with_draft(&DraftKey::of(&filed.suggestion.draft)).await?;
+        if newest == id { Ok((filed, decision)) } else { Err(AnswerFault::Superseded { id, newest }.into()) }
+    }
+}
+
+/// Returns the change that takes the relationship of an acceptance out of the policy; none for a rejection.
+fn removal(
+    id: u64,
+    decision: &Decision,
+    run: Option<&AutomaticRun>,
+    newest: &Kept,
+) -> Result<Option<Change>, AnswerFault> {
+    let Verdict::Accepted { relationship, .. } = &decision.verdict else { return Ok(None) };
+    let number = relationship.id.unwrap_or_default();
+    match standing(&written(relationship, run.map(|run| run.stage)), newest) {
+        Ok(()) => Ok(Some(Change::DeleteRelationship(number))),
+        Err(None) => Err(AnswerFault::Removed { id, relationship: number }),
+        Err(Some(found)) => {
+            let found = relationship_in_words(&found);
+            Err(AnswerFault::Changed { id, relationship: number, found })
+        }
+    }
+}
+
+/// Returns the relationship as control last wrote it: an automatic one was promoted since it was accepted.
+pub(super) fn written(relationship: &AuthoredRelationship, stage: Option<RunStage>) -> AuthoredRelationship {
+    let mode = match stage {
+        Some(RunStage::Enforced | RunStage::Kept) => Mode::Enforce,
+        _ => relationship.mode,
+    };
+    AuthoredRelationship { mode, ..relationship.clone() }
+}
+
+/// Returns whether the newest version has the relationship as it was written; else what it has in its place.
+pub(super) fn standing(
+    relationship: &AuthoredRelationship,
+    newest: &Kept,
+) -> Result<(), Option<AuthoredRelationship>> {
+    let mut relationships = newest.book.authored().relationships.iter();
+    match relationships.find(|found| found.id == relationship.id) {
+        Some(found) if found == relationship => Ok(()),
+        found => Err(found.cloned()),
+    }
+}
+
+/// Returns an acceptance after a step.
+pub(super) fn after(run: AutomaticRun, stage: RunStage, time_ns: u64, words: String) -> AutomaticRun {
+    let mut steps = run.steps;
+    steps.push(RunStep { stage, time_ns, words });
+    AutomaticRun { stage, since_ns: time_ns, steps, ..run }
+}
+
+fn withdrawn_detail(filed: &FiledSuggestion, decision: &Decision, kept: Option<&Kept>, said: &str) -> String {
+    let shown = super::turn::shown_words(&filed.suggestion);
+    let was = match &decision.verdict {
+        Verdict::Rejected(reason) => format!("rejected ({reason})"),
+        Verdict::Accepted { relationship, .. } => {
+            let number: RuleId = relationship.id.unwrap_or_default();
+            format!("{} as relationship {number}", decision.verdict.state())
+        }
+    };
+    let id = filed.id;
+    let words = format!(
+        "suggestion {id} ({shown}): decision {}, {was} by {}{said}",
+        decision.sequence, decision.actor
+    );
+    kept.map_or_else(|| one_line(&words), |kept| audit_detail(kept, &words))
+}

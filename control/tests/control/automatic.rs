@@ -1,0 +1,435 @@
+//! Automatic acceptance from the first look to its end, with the time as an argument and a new start between any two
+//! steps: on SQLite (here) and on PostgreSQL (`postgres.rs`).
+
+use crate::program::{Program, Scratch};
+use crate::suggestions::{get, suggestions};
+use meshgate_control::config::sqlite_url;
+use meshgate_control::flow_book::{Bucket, Delivery, FlowKey, FlowSum, Width};
+use meshgate_control::inbox::Listing;
+use meshgate_control::keeper::{Acceptance, Keeper, Retraction, Switching, Write};
+use meshgate_control::policy_book::Change;
+use meshgate_control::store::{Store, Told};
+use meshgate_policy::automatic::{AutomaticKind, AutomaticRun, AutomaticSettings, AutomaticState, RunStage};
+use meshgate_policy::suggestion::{Origin, State, Suggestion, Verdict};
+use meshgate_policy::{
+    Action, AuthoredRelationship, EffectCounts, GroupId, Mode, Name, PolicyVersion, RuleId,
+};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const HOUR_S: u64 = 3_600;
+/// Suggestions that people accept before; ten answers are asked for.
+const ANSWERED: u16 = 10;
+/// Ports of suggestions that nobody answers.
+const UNANSWERED: u16 = 100;
+
+const POLICY: &str = "
+default_action = 'allow'
+[[groups]]
+name = 'Dev'
+prefixes = ['10.0.0.0/24']
+[[groups]]
+name = 'Prod'
+prefixes = ['10.0.1.0/24']
+";
+
+fn settings() -> AutomaticSettings {
+    AutomaticSettings {
+        answers: ANSWERED.into(),
+        margin: 0.25,
+        shadow_hours: 1,
+        rollback_hours: 1,
+        per_day: 2,
+        ..AutomaticSettings::default()
+    }
+}
+
+fn suggestion(port: u16) -> Suggestion {
+    let draft = format!(
+        "action = 'deny'\nsource_group_name = 'Dev'\ndestination_group_name = 'Prod'\nprotocol = 'TCP'\n\
+         port_range = '{port}'"
+    );
+    Suggestion {
+        origin: Origin::Anomaly,
+        draft: toml::from_str(&draft).unwrap(),
+        confidence: 0.97,
+        relevance: 0.25,
+        rank: u32::from(port),
+        propensity: 1.0,
+        justification: "why".into(),
+        evidence: Vec::new(),
+        effect: EffectCounts::default(),
+        over_permissiveness: 0.0,
+        narrows: Vec::new(),
+        shadows: Vec::new(),
+        makes_explicit: false,
+        features: Vec::new(),
+        base_version: PolicyVersion(1),
+        model_version: "gru-1".into(),
+        window_end_ns: 0,
+    }
+}
+
+/// A control that starts anew between any two steps, and the hour that the test begins with.
+struct World {
+    url: String,
+    keeper: Arc<Keeper>,
+    /// A full hour, seconds since 1970.
+    begun_s: u64,
+}
+
+impl World {
+    /// Has ten answered suggestions, two open ones, and thirty hours of flows: two an hour to each unanswered port.
+    async fn new(url: String) -> Self {
+        let keeper = Keeper::open(Store::open(&url).await.unwrap()).await.unwrap();
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let world = Self { url, keeper, begun_s: now_s - now_s % HOUR_S };
+        world.commit(Change::ReplaceAll(Box::new(toml::from_str(POLICY).unwrap()))).await;
+        let ports = (1..=ANSWERED).chain(UNANSWERED..UNANSWERED + 3);
+        let learner = Name::new("l1").unwrap();
+        let taken = world.keeper.submit(learner, ports.map(suggestion).collect()).await.unwrap();
+        assert!(taken.iter().all(Result::is_ok), "{taken:?}");
+        for id in 1..=ANSWERED.into() {
+            world.accept(id).await;
+        }
+        for hour in 0..30 {
+            let flows = (UNANSWERED..UNANSWERED + 3).map(|port| flow(port, Action::Allow, (0, 0), 2));
+            world.saw(world.begun_s - (hour + 1) * HOUR_S, flows.collect()).await;
+        }
+        world
+    }
+
+    async fn accept(&self, id: u64) {
+        let (actor, comment) = ("alice".to_owned(), String::new());
+        let acceptance = Acceptance { id, edited: None, expected_version: None, actor, comment };
+        self.keeper.accept(acceptance).await.unwrap();
+    }
+
+    async fn commit(&self, change: Change) {
+        let (author, comment) = ("bob".to_owned(), String::new());
+        self.keeper
+            .commit(Write { changes: vec![change], expected_version: None, author, comment })
+            .await
+            .unwrap();
+    }
+
+    async fn switch(&self, settings: Option<AutomaticSettings>) {
+        let kind = AutomaticKind::Anomaly;
+        let switching = Switching { kind, settings, actor: "root".into(), comment: String::new() };
+        self.keeper.switch_automatic(switching).await.unwrap();
+    }
+
+    /// Delivers what was seen in one hour.
+    async fn saw(&self, start_s: u64, sums: Vec<FlowSum>) {
+        let bucket = Bucket { width: Width::Hour, start_s, sums, records_lost: 0 };
+        let delivery = Delivery { collector: Name::new("c1").unwrap(), epoch: 1, buckets: vec![bucket] };
+        self.keeper.store().ingest(&delivery).await.unwrap();
+    }
+
+    /// Acts so many seconds after the beginning, as a process that has just started.
+    async fn act(&mut self, after_s: u64) {
+        self.keeper.store().close().await;
+        self.keeper = Keeper::open(Store::open(&self.url).await.unwrap()).await.unwrap();
+        self.keeper.act_automatically((self.begun_s + after_s) * 1_000_000_000).await.unwrap();
+    }
+
+    async fn run(&self, id: u64) -> Option<AutomaticRun> {
+        self.keeper.store().run_of(id).await.unwrap()
+    }
+
+    async fn stage(&self, id: u64) -> Option<RunStage> {
+        self.run(id).await.map(|run| run.stage)
+    }
+
+    async fn state(&self, id: u64) -> State {
+        self.keeper.store().suggestion(id).await.unwrap().unwrap().state()
+    }
+
+    fn relationship(&self, id: RuleId) -> Option<AuthoredRelationship> {
+        let newest = self.keeper.newest();
+        newest.book.authored().relationships.iter().find(|one| one.id == Some(id)).cloned()
+    }
+
+    async fn kind(&self) -> (AutomaticState, String) {
+        let kinds = self.keeper.store().automatic_kinds().await.unwrap();
+        kinds.first().map(|kind| (kind.state, kind.comment.clone())).unwrap()
+    }
+
+    /// Returns the events of control's own role, oldest first; checks that the trail is whole.
+    async fn own_events(&self) -> Vec<String> {
+        assert_eq!(self.keeper.store().audit_break().await.unwrap(), None);
+        let trail = self.keeper.store().audit(u64::MAX, 1_000).await.unwrap();
+        let own = trail.into_iter().rev().filter(|entry| entry.actor == "automatic");
+        own.map(|entry| entry.event).collect()
+    }
+}
+
+fn flow(port: u16, action: Action, (rule, shadow_rule): (u32, u32), flows: u64) -> FlowSum {
+    let key = FlowKey {
+        segment: 1,
+        source_groups: vec![GroupId(16)],
+        destination_groups: vec![GroupId(17)],
+        protocol: 6,
+        service_port: port,
+        action,
+        stage: if rule == 0 { 7 } else { 5 },
+        rule,
+        shadow_rule,
+    };
+    FlowSum {
+        key,
+        flows,
+        packets_forward: flows,
+        bytes_forward: flows,
+        packets_reverse: 0,
+        bytes_reverse: 0,
+        first_ns: 1,
+        last_ns: 2,
+    }
+}
+
+const FIRST: u64 = ANSWERED as u64 + 1;
+
+/// Goes through shadow into force and stays; every step is taken once, whoever starts anew.
+async fn what_does_as_expected_is_promoted_and_kept(url: String) {
+    let mut world = World::new(url).await;
+    world.act(0).await;
+    assert_eq!(world.run(FIRST).await, None, "it is off until somebody switches it on");
+    world.switch(Some(AutomaticSettings { per_day: 1, ..settings() })).await;
+    world.act(0).await;
+    world.act(0).await;
+    let run = world.run(FIRST).await.unwrap();
+    assert_eq!(
+        (run.stage, run.expected.changed, run.expected.replayed_s),
+        (RunStage::Shadow, 60, 30 * HOUR_S)
+    );
+    assert_eq!(world.relationship(run.relationship).unwrap().mode, Mode::Shadow);
+    assert_eq!(world.stage(FIRST + 1).await, None, "one a day");
+    let filed = world.keeper.store().suggestion(FIRST).await.unwrap().unwrap();
+    let decision = filed.decision.unwrap();
+    assert!(decision.automatic && matches!(decision.verdict, Verdict::Accepted { edited: false, .. }));
+    assert_eq!(world.keeper.newest().book.version(), PolicyVersion(u64::from(ANSWERED) + 2));
+
+    world.act(HOUR_S / 2).await;
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Shadow));
+    let rule = run.relationship.0;
+    world.saw(world.begun_s, vec![flow(UNANSWERED, Action::Allow, (0, rule), 3)]).await;
+    world.act(HOUR_S).await;
+    world.act(HOUR_S).await;
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Enforced));
+    assert_eq!(world.relationship(run.relationship).unwrap().mode, Mode::Enforce);
+    let denied = vec![flow(UNANSWERED, Action::Deny, (rule, 0), 40)];
+    world.saw(world.begun_s + HOUR_S, denied).await;
+    world.act(2 * HOUR_S - 1).await;
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Enforced));
+    world.act(2 * HOUR_S).await;
+    world.act(2 * HOUR_S).await;
+    let run = world.run(FIRST).await.unwrap();
+    assert_eq!((run.stage, run.steps.len(), run.expected.shadow_changed), (RunStage::Kept, 3, 3));
+    assert_eq!(world.state(FIRST).await, State::Accepted);
+    assert_eq!(world.own_events().await, ["automatic-accept", "automatic-enforce", "automatic-keep"]);
+    let lines = world.keeper.automatic_lines((world.begun_s + 2 * HOUR_S) * 1_000_000_000).await.unwrap();
+    let line = lines.iter().find(|line| line.kind == AutomaticKind::Anomaly).unwrap();
+    assert_eq!((line.earned.answers, line.earned.accepted, line.accepted_today), (10, 10, 1));
+    assert!(line.earned.is_earned && line.live.is_empty());
+    // A day later there is room for the next.
+    world.act(24 * HOUR_S + 1).await;
+    assert_eq!(world.stage(FIRST + 1).await, Some(RunStage::Shadow));
+}
+
+/// Shadow shows more than the replay said: it never decides, and is for a person from then on.
+async fn what_would_change_much_more_is_dropped(url: String) {
+    let mut world = World::new(url).await;
+    world.switch(Some(settings())).await;
+    world.act(0).await;
+    let run = world.run(FIRST).await.unwrap();
+    let rule = run.relationship.0;
+    world.saw(world.begun_s, vec![flow(UNANSWERED, Action::Allow, (0, rule), 200)]).await;
+    world.act(HOUR_S).await;
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Dropped));
+    assert_eq!((world.state(FIRST).await, world.relationship(run.relationship)), (State::Open, None));
+    assert_eq!(world.kind().await.0, AutomaticState::On, "it never did harm");
+    world.act(HOUR_S + 60).await;
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Dropped), "it is for a person");
+    assert_eq!(world.stage(FIRST + 1).await, Some(RunStage::Shadow), "the other one goes on");
+    let told = world.keeper.store().told("l1", 0, 100).await.unwrap();
+    let sequences: Vec<u64> = told.iter().map(Told::sequence).collect();
+    assert_eq!(sequences, (1..=u64::try_from(told.len()).unwrap()).collect::<Vec<_>>());
+    let withdrawn = told.iter().filter(|one| matches!(one, Told::Withdrawn(w) if w.suggestion == FIRST));
+    assert_eq!(withdrawn.count(), 1);
+    world.accept(FIRST).await;
+    assert_eq!(world.state(FIRST).await, State::Accepted);
+}
+
+/// In force it refuses more than expected: it is taken back, and its kind rests until somebody says otherwise.
+async fn what_refuses_much_more_is_taken_back_and_suspends_its_kind(url: String) {
+    let mut world = World::new(url).await;
+    world.switch(Some(settings())).await;
+    world.act(0).await;
+    let run = world.run(FIRST).await.unwrap();
+    let rule = run.relationship.0;
+    world.saw(world.begun_s, vec![flow(UNANSWERED, Action::Allow, (0, rule), 2)]).await;
+    world.act(HOUR_S).await;
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Enforced));
+    let other = world.run(FIRST + 1).await.unwrap();
+    assert_eq!(other.stage, RunStage::Shadow, "the second one of the day began");
+    let (from_s, first_minute) =
+        (world.begun_s + HOUR_S, vec![flow(UNANSWERED, Action::Deny, (rule, 0), 500)]);
+    let bucket = Bucket { width: Width::Minute, start_s: from_s, sums: first_minute, records_lost: 0 };
+    let delivery = Delivery { collector: Name::new("c1").unwrap(), epoch: 1, buckets: vec![bucket] };
+    world.keeper.store().ingest(&delivery).await.unwrap();
+    world.act(HOUR_S + 60).await;
+    let run = world.run(FIRST).await.unwrap();
+    assert_eq!((run.stage, world.relationship(run.relationship)), (RunStage::RolledBack, None));
+    assert_eq!(world.state(FIRST).await, State::Open);
+    let (state, comment) = world.kind().await;
+    assert_eq!(state, AutomaticState::Suspended);
+    assert!(comment.starts_with("suggestion 11 was taken back: it decided 500 flows"), "{comment}");
+    world.act(HOUR_S + 120).await;
+    assert_eq!(
+        world.stage(FIRST + 1).await,
+        Some(RunStage::Dropped),
+        "what was in shadow is dropped with it"
+    );
+    assert_eq!(world.relationship(other.relationship), None);
+    world.act(48 * HOUR_S).await;
+    assert_eq!(world.stage(FIRST + 2).await, None, "nothing begins while it is suspended");
+    world.switch(Some(settings())).await;
+    world.act(48 * HOUR_S).await;
+    assert_eq!(world.stage(FIRST + 2).await, Some(RunStage::Shadow));
+    let expected = ["accept", "enforce", "accept", "rollback", "drop", "accept"];
+    assert_eq!(world.own_events().await, expected.map(|event| format!("automatic-{event}")));
+}
+
+/// What people do goes before what control would do.
+async fn people_go_before(url: String) {
+    let mut world = World::new(url).await;
+    world.switch(Some(settings())).await;
+    world.act(0).await;
+    world.act(1).await;
+    let (first, second) = (world.run(FIRST).await.unwrap(), world.run(FIRST + 1).await.unwrap());
+    let retraction = Retraction { id: FIRST, actor: "alice".into(), comment: "not that one".into() };
+    world.keeper.withdraw(retraction).await.unwrap();
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Withdrawn));
+    assert_eq!((world.state(FIRST).await, world.relationship(first.relationship)), (State::Open, None));
+    let mut changed = world.relationship(second.relationship).unwrap();
+    changed.note = "ours".into();
+    world.commit(Change::PutRelationship(changed)).await;
+    world.act(HOUR_S).await;
+    assert_eq!(world.stage(FIRST + 1).await, Some(RunStage::TakenOver));
+    assert!(world.relationship(second.relationship).is_some(), "it is people's, and stays as they left it");
+    world.act(24 * HOUR_S + 2).await;
+    let third = world.run(FIRST + 2).await.unwrap();
+    assert_eq!(third.stage, RunStage::Shadow);
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Withdrawn), "what a person took back is a person's");
+    world.switch(None).await;
+    world.act(24 * HOUR_S + 3).await;
+    assert_eq!(world.stage(FIRST + 2).await, Some(RunStage::Dropped), "switched off");
+    assert_eq!(world.state(FIRST + 2).await, State::Open);
+}
+
+/// What is not earned, or touches the rules of people, or has no past, is not accepted.
+async fn what_is_not_earned_or_touches_people_is_left(url: String) {
+    let mut world = World::new(url).await;
+    world.switch(Some(AutomaticSettings { answers: 11, ..settings() })).await;
+    world.act(0).await;
+    assert_eq!(world.stage(FIRST).await, None, "one answer is missing");
+    let retraction = Retraction { id: 1, actor: "alice".into(), comment: String::new() };
+    world.keeper.withdraw(retraction).await.unwrap();
+    world.switch(Some(settings())).await;
+    world.act(0).await;
+    assert_eq!(world.stage(FIRST).await, None, "a withdrawn answer does not count");
+    world.accept(1).await;
+    let broad =
+        "action = 'allow'\nsource_group_name = 'Dev'\ndestination_group_name = 'Prod'\npriority = 500";
+    world.commit(Change::PutRelationship(toml::from_str(broad).unwrap())).await;
+    world.act(0).await;
+    let open = Listing { state: Some(State::Open), limit: 10 };
+    assert_eq!(
+        world.keeper.store().suggestions(open).await.unwrap().suggestions.len(),
+        3,
+        "all three narrow it"
+    );
+    assert!(world.own_events().await.is_empty());
+}
+
+/// Of two controls that look at the same time, one acts.
+async fn of_two_controls_one_acts(url: String) {
+    let mut world = World::new(url).await;
+    world.switch(Some(AutomaticSettings { per_day: 1, ..settings() })).await;
+    let other = Keeper::open(Store::open(&world.url).await.unwrap()).await.unwrap();
+    let now_ns = world.begun_s * 1_000_000_000;
+    for _ in 0..3 {
+        let (one, two) =
+            tokio::join!(world.keeper.act_automatically(now_ns), other.act_automatically(now_ns));
+        one.unwrap();
+        two.unwrap();
+    }
+    assert_eq!(world.own_events().await, ["automatic-accept"]);
+    let rule = world.run(FIRST).await.unwrap().relationship.0;
+    world.saw(world.begun_s, vec![flow(UNANSWERED, Action::Allow, (0, rule), 2)]).await;
+    let now_ns = now_ns + HOUR_S * 1_000_000_000;
+    for _ in 0..3 {
+        other.refresh().await.unwrap();
+        world.keeper.refresh().await.unwrap();
+        let (one, two) =
+            tokio::join!(world.keeper.act_automatically(now_ns), other.act_automatically(now_ns));
+        one.unwrap();
+        two.unwrap();
+    }
+    other.store().close().await;
+    world.act(HOUR_S).await;
+    assert_eq!(world.own_events().await, ["automatic-accept", "automatic-enforce"]);
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Enforced));
+}
+
+/// Runs all of it, each in a store of its own.
+pub async fn everything_holds(url: &impl AsyncFn(&str) -> String) {
+    what_does_as_expected_is_promoted_and_kept(url("promoted").await).await;
+    what_would_change_much_more_is_dropped(url("dropped").await).await;
+    what_refuses_much_more_is_taken_back_and_suspends_its_kind(url("rolled_back").await).await;
+    people_go_before(url("people").await).await;
+    what_is_not_earned_or_touches_people_is_left(url("unearned").await).await;
+    of_two_controls_one_acts(url("two").await).await;
+}
+
+/// Questions to a running control until it must have acted: it looks when it starts, and every twenty seconds.
+const QUESTIONS_MAX: usize = 20_000;
+
+#[tokio::test]
+async fn a_running_control_acts_by_itself_and_shows_it() {
+    let scratch = Scratch::new();
+    let url = sqlite_url(&scratch.0.join("own.sqlite"));
+    let world = World::new(url.clone()).await;
+    world.switch(Some(settings())).await;
+    world.keeper.store().close().await;
+    let mut program = Program::start(&scratch, &format!("store = '{url}'"));
+    let mut client = suggestions(&program).await;
+    let mut asked = 0;
+    let run = loop {
+        if let Some(run) = get(&mut client, FIRST).await.automatic {
+            break run;
+        }
+        asked += 1;
+        assert!(asked < QUESTIONS_MAX, "nothing was accepted");
+    };
+    assert_eq!((run.stage.as_str(), run.steps.len()), ("shadow", 1));
+    let words = &run.steps[0].words;
+    assert!(
+        words.starts_with("people accepted 10 of the last 10 like it, surely 72.2 %; in the last 3"),
+        "{words}"
+    );
+    assert!(words.ends_with(" h it would have decided 60 flows and changed the verdict of 60"), "{words}");
+    program.kill();
+    let program = Program::start(&scratch, &format!("store = '{url}'"));
+    let again = get(&mut suggestions(&program).await, FIRST).await;
+    assert_eq!(again.automatic, Some(run));
+    let decision = again.suggestion.unwrap().decision.unwrap();
+    assert_eq!((decision.actor.as_str(), decision.automatic), ("automatic", true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn automatic_acceptance_holds_on_sqlite() {
+    let scratch = Scratch::new();
+    everything_holds(&async |name: &str| sqlite_url(&scratch.0.join(format!("{name}.sqlite")))).await;
+}
