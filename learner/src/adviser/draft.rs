@@ -6,7 +6,7 @@ use crate::detector::Anomaly;
 use crate::draft_key::DraftKey;
 use crate::profile::{Exchange, PatternPorts, SteadyPattern};
 use crate::series::SeriesKey;
-use meshgate_policy::suggestion::Origin;
+use meshgate_policy::suggestion::{Feature, Origin};
 use meshgate_policy::{
     Action, AuthoredRelationship, EffectCounts, Mode, PortRange, PortSet, Priority, Protocol, ProtocolMatch,
     Rule, RuleId, RuleKind, Side, limits,
@@ -56,6 +56,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) effect: EffectCounts,
     pub(crate) confidence: f64,
     pub(crate) over_permissiveness: f64,
+    /// What the ranking saw of it.
+    pub(crate) features: Vec<Feature>,
 }
 
 impl Draft<'_> {
@@ -120,6 +122,7 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
         effect: EffectCounts::default(),
         confidence: 0.0,
         over_permissiveness: 0.0,
+        features: Vec::new(),
     })
 }
 

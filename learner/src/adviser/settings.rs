@@ -1,5 +1,6 @@
 //! What an administrator may set of the adviser.
 
+use crate::feedback::settings::RankingSettings;
 use serde::{Deserialize, Serialize};
 
 /// Settings of profile and adviser. Spans are counted in windows, so that they fit any width of window.
@@ -25,6 +26,13 @@ pub struct AdviserSettings {
     pub anomaly_open_windows: u32,
     /// Drafts below this confidence are dropped, 0 to 1.
     pub confidence_min: f64,
+}
+
+impl AdviserSettings {
+    /// Returns how the ranking learns from answers.
+    pub fn ranking(&self) -> RankingSettings {
+        RankingSettings { places: self.suggestions_max.max(1), ..RankingSettings::default() }
+    }
 }
 
 impl Default for AdviserSettings {

@@ -136,6 +136,7 @@ impl Round {
 
     fn advise(&self) -> Advice {
         let advice = suggest_policy(&AdviserInput {
+            ranking: &crate::feedback::ranking::Ranking::default(),
             policy: &self.policy,
             parties: &self.parties,
             profile: &self.profile,

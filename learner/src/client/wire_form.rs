@@ -93,7 +93,9 @@ fn decision_told(suggestion: Suggestion, decision: Decision) -> (u64, News) {
         confidence: suggestion.confidence,
         verdict,
         reason,
+        proposed: edited.is_some().then_some(suggestion.draft),
         edited,
+        overlap: 1.0,
         actor,
         time_ns,
     };

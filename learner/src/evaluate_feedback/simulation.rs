@@ -118,7 +118,7 @@ impl Method for Learned {
     }
 
     fn begin_day(&mut self) {
-        self.ranking.begin_day();
+        self.ranking.begin_day(self.next);
     }
 
     fn rank(&mut self, day: &[Seen]) -> Vec<(usize, f64)> {
@@ -139,6 +139,7 @@ impl Method for Learned {
             reward: f64::from(u8::from(yes)),
             says,
             person: 1,
+            time_ns: self.next,
         });
         self.next += 1;
     }

@@ -2,6 +2,7 @@
 
 use super::traffic::{Traffic, WINDOW_S, make};
 use super::{EvaluateRulesArguments, EvaluateRulesError};
+use crate::feedback::ranking::Ranking;
 use crate::adviser::{AdviserInput, AdviserSettings, suggest_policy};
 use crate::draft_log::DraftLog;
 use crate::history::History;
@@ -141,6 +142,7 @@ fn drafts(traffic: Traffic, seen: u32) -> Result<Vec<AuthoredRelationship>, Eval
         profile.observe(&window);
     }
     let advice = suggest_policy(&AdviserInput {
+        ranking: &Ranking::default(),
         policy: windows.policy(),
         parties: windows.parties(),
         profile: &profile,

@@ -2,11 +2,8 @@
 //! (J. Platt 1999), fitted to what was said before each of the last answers. Strong priors keep the line near the identity as
 //! long as there are few.
 
-use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
-
 /// Answers that the line rests on.
-const ANSWERS_MAX: usize = 150;
+pub const ANSWERS_MAX: usize = 150;
 /// Weight of the prior slope 1, in inverse variance.
 const SLOPE_PRIOR: f64 = 8.0;
 /// Weight of the prior intercept 0, likewise.
@@ -16,43 +13,22 @@ const STEPS: usize = 12;
 /// Largest log odds that are looked at.
 const ODDS_MAX: f64 = 6.0;
 
-/// What was said and what was answered, and the line between them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A line from issued log odds to those of acceptance.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Confidence {
-    /// Log odds that were issued, and rewards.
-    issued: VecDeque<(f64, f64)>,
     slope: f64,
     intercept: f64,
 }
 
-impl Default for Confidence {
-    fn default() -> Self {
-        Self { issued: VecDeque::new(), slope: 1.0, intercept: 0.0 }
-    }
-}
-
 impl Confidence {
-    /// Takes in an answer with the probability that was issued before it.
-    pub fn learn(&mut self, probability: f64, reward: f64) {
-        if self.issued.len() == ANSWERS_MAX {
-            self.issued.pop_front();
-        }
-        self.issued.push_back((log_odds(probability), reward));
-        self.fit();
-    }
-
-    /// Returns the confidence for an issued probability.
-    pub fn of(&self, probability: f64) -> f64 {
-        sigmoid(self.slope * log_odds(probability) + self.intercept)
-    }
-
-    fn fit(&mut self) {
+    /// Returns the line through probabilities that were issued and the rewards that followed.
+    pub fn fit(issued: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
         let (mut slope, mut intercept) = (1.0, 0.0);
         for _ in 0..STEPS {
             let mut gradient = [-SLOPE_PRIOR * (slope - 1.0), -INTERCEPT_PRIOR * intercept];
             let (mut ss, mut si, mut ii) = (SLOPE_PRIOR, 0.0, INTERCEPT_PRIOR);
-            for (odds, reward) in &self.issued {
+            for (probability, reward) in issued.clone() {
+                let odds = log_odds(probability);
                 let p = sigmoid(slope * odds + intercept);
                 let curvature = p * (1.0 - p);
                 gradient[0] += (reward - p) * odds;
@@ -67,7 +43,12 @@ impl Confidence {
             intercept += ((ss * gradient[1] - si * gradient[0]) / determinant).clamp(-1.0, 1.0);
         }
         // A line that falls would turn the order around: what was said is worth nothing then.
-        (self.slope, self.intercept) = (slope.max(0.0), intercept);
+        Self { slope: slope.max(0.0), intercept }
+    }
+
+    /// Returns the confidence for an issued probability.
+    pub fn of(self, probability: f64) -> f64 {
+        sigmoid(self.slope * log_odds(probability) + self.intercept)
     }
 }
 
@@ -77,4 +58,31 @@ fn log_odds(probability: f64) -> f64 {
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_answers_what_was_issued_is_shown() {
+        let line = Confidence::fit(std::iter::empty());
+        assert!((line.of(0.3) - 0.3).abs() < 1e-9 && (line.of(0.9) - 0.9).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_was_too_sure_of_itself_becomes_less_sure_and_keeps_its_order() {
+        // Said 0.9 and 0.1, and right three times of four.
+        let answers: Vec<(f64, f64)> = (0..120)
+            .map(|at| {
+                let is_high = at % 2 == 0;
+                let is_surprise = at % 8 < 2;
+                (if is_high { 0.9 } else { 0.1 }, f64::from(u8::from(is_high != is_surprise)))
+            })
+            .collect();
+        let line = Confidence::fit(answers.iter().copied());
+        assert!((line.of(0.9) - 0.75).abs() < 0.05 && (line.of(0.1) - 0.25).abs() < 0.05, "{line:?}");
+        let nonsense = Confidence::fit(answers.iter().map(|(said, reward)| (1.0 - said, *reward)));
+        assert!(nonsense.of(0.9) >= nonsense.of(0.1));
+    }
 }

@@ -12,7 +12,6 @@
 //! than all memory by `change_needed` nats over its life, what came before it is let go, and the gate stands where it would stand
 //! had nobody ever answered before.
 
-use super::confidence::Confidence;
 use super::null::Null;
 use super::settings::RankingSettings;
 use serde::{Deserialize, Serialize};
@@ -53,7 +52,8 @@ pub struct Issued {
 }
 
 /// The gate opened, closed, or what was learned before was let go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Turn {
     /// The gate opened or closed.
     Gate(bool),
@@ -76,8 +76,6 @@ pub struct Course {
     /// Experts that know only what is new, oldest first.
     pub fresh: Vec<Fresh>,
     null: Null,
-    /// What people see.
-    pub confidence: Confidence,
 }
 
 impl Default for Course {
@@ -89,7 +87,6 @@ impl Default for Course {
             is_open: false,
             fresh: Vec::new(),
             null: Null::default(),
-            confidence: Confidence::default(),
         }
     }
 }
@@ -131,7 +128,6 @@ impl Course {
         }
         let dealt = settings.shared / 3.0;
         self.shares.iter_mut().for_each(|share| *share = (1.0 - settings.shared) * *share / total + dealt);
-        self.confidence.learn(mixed, reward);
         self.null.learn(height, reward);
         if let Some(changed) = self.changed(at, settings) {
             (self.first, self.evidence, self.is_open) = (changed.start, changed.evidence, changed.is_open);
@@ -149,6 +145,18 @@ impl Course {
             turns.push(Turn::Gate(self.is_open));
         }
         turns
+    }
+
+    /// Returns whether it can have come about.
+    pub fn is_sound(&self) -> bool {
+        let finite = |fresh: &Fresh| fresh.lead.is_finite() && fresh.evidence.is_finite();
+        let shares: f64 = self.shares.iter().sum();
+        self.shares.iter().all(|share| (0.0..=1.0).contains(share))
+            && (shares - 1.0).abs() < 1e-6
+            && self.evidence.is_finite()
+            && self.fresh.len() <= FRESH_MAX
+            && self.fresh.iter().all(finite)
+            && self.null.is_sound()
     }
 
     /// Returns the fresh expert that leads by enough, if one does.

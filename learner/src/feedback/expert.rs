@@ -18,9 +18,9 @@ use super::triangle::{Triangle, dot};
 use crate::matrix_product::{Panels, Strips, add_product};
 
 /// Most that one answer moves the log odds of a suggestion.
-pub const ANSWER_SHIFT_MAX: f32 = 1.0;
+pub const ANSWER_SHIFT_MAX: f32 = 1.5;
 /// Most that all answers of one person do.
-pub const PERSON_SHIFT_MAX: f32 = 3.0;
+pub const PERSON_SHIFT_MAX: f32 = 4.0;
 /// Steps with the curvature bounded from above.
 const FIRST_STEPS: usize = 12;
 /// Steps at most with the curvature near the mode.
@@ -165,6 +165,16 @@ impl Expert {
         Self { first, slopes: mode.slopes, roots, triangle, fading }
     }
 
+    /// Returns each answer that it knows with its slope, as it counts for the next suggestion.
+    pub fn faded_slopes<'a>(
+        &'a self,
+        observations: &'a Observations,
+    ) -> impl Iterator<Item = (&'a Observation, f32)> + 'a {
+        let rows = &observations.rows[self.first..];
+        let next = rows.last().map_or(0, |row| row.time) + 1;
+        rows.iter().zip(&self.slopes).map(move |(row, slope)| (row, self.fading[next - row.time] * slope))
+    }
+
     /// Returns the log odds of points as the next suggestions, given what [`Observations::across`] said of all of them.
     /// [rows, points], [points]
     pub fn predict(
@@ -223,7 +233,8 @@ impl Shifts {
         let mut total = vec![0.0; self.points];
         for (_, sums) in self.by_person {
             for (total, sum) in total.iter_mut().zip(sums) {
-                *total += sum.clamp(-PERSON_SHIFT_MAX, PERSON_SHIFT_MAX);
+                // Bent, not cut: the order of what was learned stays.
+                *total += PERSON_SHIFT_MAX * (sum / PERSON_SHIFT_MAX).tanh();
             }
         }
         total

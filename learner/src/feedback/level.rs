@@ -1,6 +1,8 @@
 //! What the ranking knows of suggestions before anybody answered one: how large their values are, and how strong the static
 //! score of the last one shown usually is.
 
+use super::ranking::narrow;
+use crate::proportion::real;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -11,7 +13,7 @@ pub const HEIGHT_MAX: f64 = 3.0;
 /// Log odds of a unit of height.
 pub const ODDS_OF_HEIGHT: f64 = 0.7;
 /// Suggestions after which the scale of their values is fixed.
-pub const SCALED_AFTER: u64 = 256;
+pub const SCALED_AFTER: u64 = 64;
 /// Deviations beyond which a value counts as this many.
 const DEVIATIONS_MAX: f64 = 5.0;
 
@@ -78,12 +80,24 @@ impl Level {
     /// Returns the features in deviations from their mean; one that never varied says nothing.
     pub fn features(&self, seen: &Seen) -> Vec<f32> {
         let values = seen.features.iter().enumerate();
-        values.map(|(at, value)| self.scaled(at + 1, *value) as f32).collect()
+        values.map(|(at, value)| narrow(self.scaled(at + 1, *value))).collect()
     }
 
     /// Returns how many features vary.
     pub fn dimensions(&self) -> usize {
-        (1..self.squares.len()).filter(|at| self.squares[*at] > 1e-9 * self.seen as f64).count()
+        (1..self.squares.len()).filter(|at| self.squares[*at] > 1e-9 * real(self.seen)).count()
+    }
+
+    /// Returns whether a suggestion has as many features as those that the scale rests on.
+    pub fn fits(&self, seen: &Seen) -> bool {
+        self.means.is_empty() || seen.features.len() + 1 == self.means.len()
+    }
+
+    /// Returns whether it can have come about.
+    pub fn is_sound(&self) -> bool {
+        let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
+        let lasts = self.lasts.iter().all(|value| value.is_finite()) && self.lasts.len() <= LEVEL_DAYS;
+        self.means.len() == self.squares.len() && finite(&self.means) && finite(&self.squares) && lasts
     }
 
     fn add(&mut self, seen: &Seen) {
@@ -95,7 +109,7 @@ impl Level {
         let values = std::iter::once(seen.static_score).chain(seen.features.iter().copied());
         for ((mean, square), value) in self.means.iter_mut().zip(&mut self.squares).zip(values) {
             let before = value - *mean;
-            *mean += before / self.seen as f64;
+            *mean += before / real(self.seen);
             *square += before * (value - *mean);
         }
     }
@@ -117,6 +131,6 @@ impl Level {
 
     fn deviation(&self, at: usize) -> f64 {
         let square = self.squares.get(at).copied().unwrap_or(0.0);
-        if square > 1e-9 * self.seen as f64 { (square / self.seen as f64).sqrt() } else { 0.0 }
+        if square > 1e-9 * real(self.seen) { (square / real(self.seen)).sqrt() } else { 0.0 }
     }
 }

@@ -63,6 +63,17 @@ impl Null {
         (self.bias, self.variance) = (bias, 1.0 / (p * (1.0 - p) + 1.0 / variance));
     }
 
+    /// Returns whether it can have come about.
+    pub fn is_sound(&self) -> bool {
+        self.bias.is_finite()
+            && self.variance > 0.0
+            && self.variance.is_finite()
+            && self.yes >= 0.0
+            && self.answers >= self.yes - 1e-9
+            && self.answers.is_finite()
+            && (0.0..=1.0).contains(&self.scored)
+    }
+
     fn by_score(&self, height: f64) -> f64 {
         let (mean, variance) = self.drifted();
         sigmoid((ODDS_OF_HEIGHT * height + mean) / (1.0 + std::f64::consts::PI * variance / 8.0).sqrt())

@@ -31,6 +31,16 @@ impl Questions {
     pub const SITUATION: Self = Self { situation: true, rule: false };
     /// Only whether the rule is the right one.
     pub const RULE: Self = Self { situation: false, rule: true };
+
+    /// Returns how many they are.
+    pub fn heads(self) -> f64 {
+        f64::from(u8::from(self.situation)) + f64::from(u8::from(self.rule))
+    }
+
+    /// Returns the share of what an entity says that they hear of: the service speaks to the rule alone.
+    pub fn share_of(self, entity: usize) -> f64 {
+        if entity == SERVICE { f64::from(u8::from(self.rule)) } else { self.heads() / 2.0 }
+    }
 }
 
 /// A suggestion in standardised numbers.
@@ -80,7 +90,7 @@ impl Default for KernelWeights {
             height: 0.3,
             linear: 1.0,
             smooth: 0.5,
-            entities: [1.5, 0.75, 1.5, 1.5],
+            entities: [1.2, 0.8, 1.2, 1.2],
             dimensions: 1.0,
         }
     }

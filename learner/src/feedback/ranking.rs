@@ -6,38 +6,27 @@
 //! The list of a day is fixed: answers take part from the next day on. A list that follows each answer at once is a little better
 //! with sensible answers and does harm with senseless ones.
 
+mod state;
+
+pub use state::{Labelled, RankingState, TurnAt};
+
+use super::confidence::{self, Confidence};
 use super::course::{Course, Issued};
-use super::expert::{Expert, Observation, Observations};
-use super::level::{Level, ODDS_OF_HEIGHT, Seen};
+use super::expert::{Expert, Observation, Observations, Prediction};
+use super::fitted::Fitted;
+use super::level::{ODDS_OF_HEIGHT, Seen};
 use super::point::{KernelWeights, Point, Questions};
 use super::settings::RankingSettings;
-use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Observations that a Gaussian process rests on: a refit factors a matrix of this size.
 pub const OBSERVATIONS_MAX: usize = 600;
-/// Answers that are gone through again when one of them is withdrawn; older ones have had their effect.
+/// Answers that are kept to be gone through again when one is withdrawn. A person gives a few a day: years.
 pub const LABELLED_MAX: usize = 2_000;
+/// Turns that are remembered.
+pub const TURNS_MAX: usize = 64;
 /// Suggestions that are predicted at once: 2.4 MB of covariances.
 const POINTS_MAX: usize = 1_024;
-
-/// An answer as the ranking learns from it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Labelled {
-    /// Number of the suggestion.
-    pub suggestion: u64,
-    /// What was known of it.
-    pub seen: Seen,
-    /// Height of its static score among those of its time, -3 to 3.
-    pub height: f64,
-    /// How far it was accepted, 0 to 1.
-    pub reward: f64,
-    /// What else the answer says, head by head.
-    pub says: Vec<(Questions, f64)>,
-    /// Who gave it, as a number.
-    pub person: u32,
-}
 
 /// A suggestion's place.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -56,152 +45,263 @@ pub struct Placed {
 #[derive(Clone, Debug)]
 pub struct Ranking {
     settings: RankingSettings,
-    level: Level,
-    answers: Vec<Labelled>,
-    /// Where things stood before each of the answers that were taken in, and where they stand.
-    courses: Vec<Course>,
-    /// The first observation of each answer that was taken in: one says one thing or two.
-    current: Option<Arc<Fitted>>,
-    in_force: Option<(Course, Arc<Fitted>)>,
+    state: RankingState,
+    /// Experts that know all answers that were taken in.
+    newest: Option<Arc<Fitted>>,
+    /// Experts that know those in force.
+    fitted: Option<Arc<Fitted>>,
 }
 
-/// Experts that know the answers up to a place.
-#[derive(Clone, Debug)]
-struct Fitted {
-    observations: Observations,
-    weights: KernelWeights,
-    long: Expert,
-    short: Expert,
+impl Default for Ranking {
+    fn default() -> Self {
+        Self::new(RankingSettings::default())
+    }
+}
+
+impl PartialEq for Ranking {
+    fn eq(&self, other: &Self) -> bool {
+        // The experts follow from the rest.
+        self.settings == other.settings && self.state == other.state
+    }
 }
 
 impl Ranking {
     /// Returns a ranking that knows nothing.
     pub fn new(settings: RankingSettings) -> Self {
-        Self {
-            settings,
-            level: Level::default(),
-            answers: Vec::new(),
-            courses: vec![Course::default()],
-            current: None,
-            in_force: None,
+        Self { settings, state: RankingState::default(), newest: None, fitted: None }
+    }
+
+    /// Returns the ranking that a checkpoint kept; one that makes no sense is as if nothing had been learned.
+    pub fn restore(settings: RankingSettings, state: RankingState) -> Self {
+        if !state.is_sound() {
+            return Self::new(settings);
         }
+        let mut ranking = Self { settings, state, newest: None, fitted: None };
+        ranking.put_in_force();
+        ranking
+    }
+
+    /// Returns what a checkpoint keeps.
+    pub fn state(&self) -> &RankingState {
+        &self.state
     }
 
     /// Takes in all suggestions of a day that has ended, whether answered or not.
     pub fn observe(&mut self, day: &[Seen]) {
-        self.level.observe(day, self.settings.places);
+        self.state.level.observe(day, self.settings.places);
     }
 
-    /// Takes in an answer.
+    /// Takes in an answer. It takes part from the day after it was given.
     pub fn learn(&mut self, answer: Labelled) {
-        self.answers.push(answer);
+        self.state.answers.push(answer);
         self.take_in();
+        if self.state.answers.len() > LABELLED_MAX {
+            self.state.forget_oldest();
+        }
+        if self.state.before_today() != self.state.in_force {
+            self.put_in_force();
+        }
     }
 
-    /// Forgets an answer as if it had never been given.
+    /// Forgets the last answer to a suggestion as if it had never been given.
     pub fn retract(&mut self, suggestion: u64) {
-        let Some(at) = self.answers.iter().position(|answer| answer.suggestion == suggestion) else { return };
-        self.answers.remove(at);
-        self.courses.truncate(at + 1);
-        self.current = None;
+        let state = &mut self.state;
+        let Some(at) = state.answers.iter().rposition(|answer| answer.suggestion == suggestion) else { return };
+        state.answers.remove(at);
+        state.courses.truncate(at + 1);
+        state.issued.truncate(at);
+        let known = state.gone + at;
+        state.turns.retain(|turn| turn.answers <= known);
+        self.newest = None;
         self.take_in();
+        self.put_in_force();
     }
 
-    /// Lets everything that was answered take part.
-    pub fn begin_day(&mut self) {
+    /// Begins a day: what was answered before it, nanoseconds since 1970, takes part.
+    pub fn begin_day(&mut self, today_ns: u64) {
+        self.state.today_ns = today_ns;
         self.take_in();
-        self.in_force = self.fitted().map(|fitted| (self.course().clone(), fitted));
+        self.put_in_force();
+    }
+
+    /// Lets the answers before today take part.
+    fn put_in_force(&mut self) {
+        self.state.in_force = self.state.before_today();
+        let knows_all = self.state.in_force == self.taken_in();
+        self.fitted = if knows_all { self.experts() } else { self.fit(self.state.in_force) };
     }
 
     /// Returns how far a suggestion's static score is above the usual last place, -3 to 3.
     pub fn height(&self, seen: &Seen) -> f64 {
-        self.level.height(seen)
+        self.state.level.height(seen)
     }
 
-    /// Returns where things stand.
+    /// Returns where things stand after all answers.
     pub fn course(&self) -> &Course {
-        self.courses.last().expect("there is one at least")
+        self.state.courses.last().expect("there is one at least")
     }
 
-    fn take_in(&mut self) {
-        if !self.level.is_fixed() {
-            return;
+    /// Returns whether what was learned takes part in the ranking of the day.
+    pub fn is_in_force(&self) -> bool {
+        self.fitted.is_some() && self.course_at(self.state.in_force).is_open
+    }
+
+    /// Returns how many answers take part in the ranking of the day.
+    pub fn in_force(&self) -> usize {
+        self.state.in_force
+    }
+
+    /// Returns the answers that are kept, oldest first, each with what was issued before it.
+    pub fn issued(&self) -> impl ExactSizeIterator<Item = (&Labelled, f64)> + Clone {
+        self.state.answers.iter().zip(self.state.issued.iter().copied())
+    }
+
+    /// Returns the last turns, oldest first.
+    pub fn turns(&self) -> &[TurnAt] {
+        &self.state.turns
+    }
+
+    /// Returns the experts that know all answers; none before there is one.
+    pub fn experts(&mut self) -> Option<Arc<Fitted>> {
+        if self.newest.is_none() {
+            self.newest = self.fit(self.taken_in());
         }
-        while self.courses.len() <= self.answers.len() {
-            let at = self.courses.len() - 1;
-            let answer = &self.answers[at];
-            let point = self.point(&answer.seen, answer.height);
-            let issued = self.issue(at, &point);
-            let mut course = self.course().clone();
-            let _turns = course.learn(at, &issued, answer.reward, &self.settings);
-            self.courses.push(course);
-            self.current = None;
+        self.newest.clone()
+    }
+
+    /// Returns how many answers were taken in, those that are not kept included.
+    pub fn taken_in(&self) -> usize {
+        self.state.gone + self.state.courses.len() - 1
+    }
+
+    /// Returns the settings.
+    pub fn settings(&self) -> &RankingSettings {
+        &self.settings
+    }
+
+    /// Returns the suggestions in the order in which they are to be shown.
+    pub fn rank(&self, suggestions: &[Seen]) -> Vec<Placed> {
+        let place = |(index, seen)| Placed {
+            index,
+            confidence: 0.0,
+            height: self.height(seen),
+            is_kept_in_view: false,
+        };
+        let mut placed: Vec<Placed> = suggestions.iter().enumerate().map(place).collect();
+        let probabilities = self.probabilities(suggestions, &placed);
+        let line = self.confidence();
+        for (placed, probability) in placed.iter_mut().zip(&probabilities) {
+            placed.confidence = line.of(*probability);
+        }
+        let score = |placed: &Placed| suggestions[placed.index].static_score;
+        let by_static =
+            |a: &Placed, b: &Placed| score(b).total_cmp(&score(a)).then(a.index.cmp(&b.index));
+        placed.sort_by(by_static);
+        if self.is_in_force() {
+            let strongest = placed.iter().take(self.settings.kept_in_view);
+            let strongest = strongest.filter(|placed| placed.height >= self.settings.kept_from_height);
+            let strongest: Vec<usize> = strongest.map(|placed| placed.index).collect();
+            let by_learned = |a: &Placed, b: &Placed| probabilities[b.index].total_cmp(&probabilities[a.index]);
+            placed.sort_by(|a, b| by_learned(a, b).then_with(|| by_static(a, b)));
+            self.keep_in_view(&mut placed, &strongest);
+        }
+        placed
+    }
+
+    /// Moves the strongest by static score to the last of the places that are shown, where they would not be among them.
+    fn keep_in_view(&self, placed: &mut Vec<Placed>, strongest: &[usize]) {
+        let places = self.settings.places.min(placed.len());
+        let is_out = |at: &usize| strongest.contains(&placed[*at].index);
+        let out: Vec<usize> = (places..placed.len()).filter(is_out).collect();
+        let kept: Vec<Placed> = out.iter().rev().map(|at| placed.remove(*at)).collect();
+        let first = places.saturating_sub(kept.len());
+        for (at, one) in kept.into_iter().rev().enumerate() {
+            placed.insert(first + at, Placed { is_kept_in_view: true, ..one });
         }
     }
 
-    /// Returns what is predicted of a point by the answers before this one.
-    fn issue(&self, at: usize, point: &Point) -> Issued {
-        let course = &self.courses[at];
-        let Some(fitted) = self.current.clone().or_else(|| self.fit(at, course)) else {
-            let p = f64::from(
-                super::expert::Prediction {
-                    mean: point.offset,
-                    variance: self.weights().covariance((point, Questions::BOTH), (point, Questions::BOTH)),
+    fn probabilities(&self, suggestions: &[Seen], placed: &[Placed]) -> Vec<f64> {
+        let course = self.course_at(self.state.in_force);
+        let null = |point: &Point| course.null(f64::from(point.height));
+        let mut probabilities = Vec::with_capacity(suggestions.len());
+        for (seen, placed) in suggestions.chunks(POINTS_MAX).zip(placed.chunks(POINTS_MAX)) {
+            let points = seen.iter().zip(placed).map(|(seen, placed)| self.point(seen, placed.height));
+            let points: Vec<Point> = points.collect();
+            match &self.fitted {
+                None => probabilities.extend(points.iter().map(null)),
+                Some(fitted) => {
+                    let memories = fitted.probabilities(&points);
+                    let mixed = |(point, (long, short))| course.mixed(null(point), long, short);
+                    probabilities.extend(points.iter().zip(memories).map(mixed));
                 }
-                .probability(),
-            );
-            return Issued {
-                height: f64::from(point.height),
-                long: p,
-                short: p,
-                fresh: vec![p; course.fresh.len()],
-            };
-        };
-        let points = std::slice::from_ref(point);
-        let across = fitted.observations.across(points, &fitted.weights);
-        let by = |expert: &Expert| {
-            let predictions = expert.predict(&fitted.observations, &across, points, &fitted.weights);
-            f64::from(predictions[0].probability())
-        };
-        let prior = f64::from(
-            super::expert::Prediction {
-                mean: point.offset,
-                variance: self.weights().covariance((point, Questions::BOTH), (point, Questions::BOTH)),
             }
-            .probability(),
-        );
-        let fresh = course.fresh.iter().map(|fresh| match fitted.observations.position(fresh.start) {
-            Some(first) => by(&Expert::fit(&fitted.observations, first, self.settings.long_span)),
-            None => prior,
-        });
-        Issued {
-            height: f64::from(point.height),
-            long: by(&fitted.long),
-            short: by(&fitted.short),
-            fresh: fresh.collect(),
+        }
+        probabilities
+    }
+
+    /// Returns the line from probabilities to what is shown, by the answers in force.
+    fn confidence(&self) -> Confidence {
+        let in_force = self.state.in_force - self.state.gone;
+        let first = in_force.saturating_sub(confidence::ANSWERS_MAX);
+        let known = self.issued().skip(first).take(in_force - first);
+        Confidence::fit(known.map(|(answer, issued)| (issued, answer.reward)))
+    }
+
+    fn course_at(&self, answers: usize) -> &Course {
+        &self.state.courses[answers - self.state.gone]
+    }
+
+    /// Goes on through the answers, once the scale stays as it is.
+    fn take_in(&mut self) {
+        while self.state.level.is_fixed() && self.state.courses.len() <= self.state.answers.len() {
+            let at = self.taken_in();
+            let answer = &self.state.answers[at - self.state.gone];
+            let point = self.point(&answer.seen, answer.height);
+            let (reward, time_ns) = (answer.reward, answer.time_ns);
+            let experts = self.experts();
+            let issued = self.issue(at, &point, experts.as_deref());
+            let mut course = self.course().clone();
+            let null = course.null(issued.height);
+            self.state.issued.push(course.mixed(null, issued.long, issued.short));
+            for turn in course.learn(at, &issued, reward, &self.settings) {
+                self.state.turned(TurnAt { answers: at + 1, time_ns, evidence: course.evidence, turn });
+            }
+            self.state.courses.push(course);
+            self.newest = None;
         }
     }
 
-    fn fitted(&mut self) -> Option<Arc<Fitted>> {
-        if self.current.is_none() {
-            let course = self.course().clone();
-            self.current = self.fit(self.courses.len() - 1, &course);
-        }
-        self.current.clone()
+    /// Returns what is predicted of a point by experts that know the answers before it.
+    fn issue(&self, at: usize, point: &Point, experts: Option<&Fitted>) -> Issued {
+        let unknown = f64::from(self.unknown(point).probability());
+        let points = std::slice::from_ref(point);
+        let (long, short) = experts
+            .and_then(|experts| experts.probabilities(points).first().copied())
+            .unwrap_or((unknown, unknown));
+        let span = self.settings.long_span;
+        let since = |start| experts.and_then(|experts| experts.since(start, point, span));
+        let fresh = self.course_at(at).fresh.iter().map(|fresh| since(fresh.start).unwrap_or(unknown));
+        Issued { height: f64::from(point.height), long, short, fresh: fresh.collect() }
+    }
+
+    /// Returns what is predicted of a point without any answer.
+    fn unknown(&self, point: &Point) -> Prediction {
+        let asked = (point, Questions::BOTH);
+        Prediction { mean: point.offset, variance: self.weights().covariance(asked, asked) }
     }
 
     /// Returns experts that know the answers before `end`; none where there is none.
-    fn fit(&self, end: usize, course: &Course) -> Option<Arc<Fitted>> {
+    fn fit(&self, end: usize) -> Option<Arc<Fitted>> {
         let weights = self.weights();
+        let begin = self.course_at(end).first.max(end.saturating_sub(OBSERVATIONS_MAX)).max(self.state.gone);
         let mut rows = Vec::new();
-        let begin = course.first.max(end.saturating_sub(OBSERVATIONS_MAX));
         for at in begin..end {
-            let Labelled { seen, height, says, person, .. } = &self.answers[at];
+            let Labelled { seen, height, says, person, .. } = &self.state.answers[at - self.state.gone];
             let point = self.point(seen, *height);
             rows.extend(says.iter().map(|(questions, reward)| Observation {
                 point: point.clone(),
                 questions: *questions,
-                reward: *reward as f32,
+                reward: narrow(*reward),
                 time: at,
                 person: *person,
             }));
@@ -217,87 +317,20 @@ impl Ranking {
     }
 
     fn point(&self, seen: &Seen, height: f64) -> Point {
-        Point::new((ODDS_OF_HEIGHT * height) as f32, height as f32, self.level.features(seen), seen.entities)
+        Point::new(narrow(ODDS_OF_HEIGHT * height), narrow(height), self.state.level.features(seen), seen.entities)
     }
 
     fn weights(&self) -> KernelWeights {
-        KernelWeights { dimensions: self.level.dimensions().max(1) as f32, ..self.settings.kernel.clone() }
-    }
-
-    /// Returns the suggestions in the order in which they are to be shown.
-    pub fn rank(&self, suggestions: &[Seen]) -> Vec<Placed> {
-        let mut placed: Vec<Placed> = suggestions
-            .iter()
-            .enumerate()
-            .map(|(index, seen)| Placed {
-                index,
-                confidence: 0.0,
-                height: self.level.height(seen),
-                is_kept_in_view: false,
-            })
-            .collect();
-        let by_static = |a: &Placed, b: &Placed| {
-            let score = |placed: &Placed| suggestions[placed.index].static_score;
-            score(b).total_cmp(&score(a)).then(a.index.cmp(&b.index))
-        };
-        let course = self.in_force.as_ref().map_or_else(|| self.course(), |(course, _)| course);
-        let probabilities = self.probabilities(suggestions, &placed);
-        for (placed, probability) in placed.iter_mut().zip(&probabilities) {
-            placed.confidence = course.confidence.of(*probability);
-        }
-        placed.sort_by(by_static);
-        if self.in_force.as_ref().is_some_and(|(course, _)| course.is_open) {
-            let strongest: Vec<usize> = placed
-                .iter()
-                .take(self.settings.kept_in_view)
-                .filter(|placed| placed.height >= self.settings.kept_from_height)
-                .map(|placed| placed.index)
-                .collect();
-            placed.sort_by(|a, b| {
-                probabilities[b.index].total_cmp(&probabilities[a.index]).then_with(|| by_static(a, b))
-            });
-            self.keep_in_view(&mut placed, &strongest);
-        }
-        placed
-    }
-
-    /// Moves the strongest by static score among those that are shown, at the end of them.
-    fn keep_in_view(&self, placed: &mut Vec<Placed>, strongest: &[usize]) {
-        let places = self.settings.places;
-        let out: Vec<usize> =
-            (places..placed.len()).filter(|at| strongest.contains(&placed[*at].index)).collect();
-        let mut kept: Vec<Placed> = out.iter().rev().map(|at| placed.remove(*at)).collect();
-        kept.reverse();
-        let first = places.saturating_sub(kept.len());
-        for (at, mut one) in kept.into_iter().enumerate() {
-            one.is_kept_in_view = true;
-            placed.insert((first + at).min(placed.len()), one);
-        }
-    }
-
-    fn probabilities(&self, suggestions: &[Seen], placed: &[Placed]) -> Vec<f64> {
-        let mut probabilities = Vec::with_capacity(suggestions.len());
-        for (seen, placed) in suggestions.chunks(POINTS_MAX).zip(placed.chunks(POINTS_MAX)) {
-            let points: Vec<Point> =
-                seen.iter().zip(placed).map(|(seen, placed)| self.point(seen, placed.height)).collect();
-            match &self.in_force {
-                None => probabilities
-                    .extend(points.iter().map(|point| self.course().null(f64::from(point.height)))),
-                Some((course, fitted)) => {
-                    let across = fitted.observations.across(&points, &fitted.weights);
-                    let by = |expert: &Expert| {
-                        expert.predict(&fitted.observations, &across, &points, &fitted.weights)
-                    };
-                    let (long, short) = (by(&fitted.long), by(&fitted.short));
-                    probabilities.extend(points.iter().zip(long.iter().zip(&short)).map(
-                        |(point, (long, short))| {
-                            let null = course.null(f64::from(point.height));
-                            course.mixed(null, f64::from(long.probability()), f64::from(short.probability()))
-                        },
-                    ));
-                }
-            }
-        }
-        probabilities
+        let dimensions = u16::try_from(self.state.level.dimensions().max(1)).unwrap_or(u16::MAX);
+        KernelWeights { dimensions: f32::from(dimensions), ..self.settings.kernel.clone() }
     }
 }
+
+/// Returns a number in single precision, which is what the experts work in.
+#[expect(clippy::cast_possible_truncation, reason = "rounding is meant")]
+pub(super) fn narrow(value: f64) -> f32 {
+    value as f32
+}
+
+#[cfg(test)]
+mod tests;
