@@ -329,4 +329,119 @@ mod tests {
         assert_eq!(again, feedback);
         assert_eq!(again.apply(answer(max + 5, Verdict::Accepted, None)), Applied::Known);
     }
+
+    /// Returns what the ranking sees of a draft of this service; others vary from draft to draft.
+    fn features(number: u32, service: &str) -> Vec<Feature> {
+        let draft = DraftKey {
+            source: format!("s{}", number % 5),
+            destination: format!("d{}", number % 7),
+            service: service.into(),
+            action: "deny".into(),
+        };
+        let value = |name: &str, value: f64| Feature { name: name.into(), value };
+        let mut features = standpoint::entity_features(&draft);
+        let spread = f64::from(number * 37 % 101) / 101.0;
+        features.push(value(standpoint::STATIC_SCORE, spread));
+        features.push(value("flows_ln", f64::from(number % 11)));
+        features.push(value("is_new_pair", f64::from(u8::from(service == "TCP 22 - -"))));
+        features
+    }
+
+    fn seconds(day: u64) -> u64 {
+        DAY_S * (20_000 + day)
+    }
+
+    /// Lets somebody answer drafts of two services for days: denying SSH is right, denying TCP 80 is not.
+    fn taught(days: u64) -> Feedback {
+        let mut feedback = Feedback::new(RankingSettings::default());
+        for day in 0..days {
+            feedback.pass_time(seconds(day));
+            for number in 0..12 {
+                let number = u32::try_from(day * 12 + number).unwrap();
+                let service = if number.is_multiple_of(2) { "TCP 22 - -" } else { "TCP 80 - -" };
+                let features = features(number, service);
+                feedback.weighed([standpoint::seen(&features)]);
+                let yes = service == "TCP 22 - -";
+                feedback.apply(Answer {
+                    suggestion: u64::from(number),
+                    features,
+                    draft: DraftKey { service: service.into(), ..answer(1, Verdict::Accepted, None).draft },
+                    time_ns: (seconds(day) + u64::from(number % 12)) * 1_000_000_000,
+                    ..answer(
+                        u64::from(number) + 1,
+                        if yes { Verdict::Accepted } else { Verdict::Rejected },
+                        (!yes).then_some(Reason::WrongRule),
+                    )
+                });
+            }
+        }
+        feedback.pass_time(seconds(days));
+        feedback
+    }
+
+    #[test]
+    fn days_of_answers_change_the_order_and_the_report_says_how() {
+        let mut feedback = taught(12);
+        let drafts: Vec<Seen> = [(1, "TCP 80 - -"), (2, "TCP 22 - -"), (3, "TCP 80 - -")]
+            .map(|(number, service)| standpoint::seen(&features(number, service)))
+            .to_vec();
+        assert!(feedback.ranking().is_in_force());
+        assert_eq!(feedback.ranking().rank(&drafts)[0].index, 1);
+        let report = feedback.report().clone();
+        assert!(report.gate_open && report.evidence_nats >= report.evidence_needed_nats, "{report:?}");
+        assert_eq!((report.answers, report.withdrawn), (144, 0));
+        assert!(report.gate_steps[0].open && report.calibration.len() == 5);
+        let named = |name: &str| report.entities.iter().find(|effect| effect.name == name);
+        let (refused, taken) = (named("deny TCP 80 - -").unwrap(), named("deny TCP 22 - -").unwrap());
+        assert!(refused.log_odds < 0.0 && taken.log_odds > 0.0, "{report:?}");
+        assert_eq!(report.features[0].name, "is_new_pair");
+        let last = report.precision.last().unwrap();
+        assert!(last.shown > last.by_static, "{:?}", report.precision);
+    }
+
+    #[test]
+    fn a_withdrawn_answer_is_not_learned_from() {
+        let mut feedback = taught(3);
+        let before = feedback.ranking().clone();
+        let late = Answer {
+            suggestion: 7_000,
+            features: features(5, "TCP 22 - -"),
+            time_ns: seconds(1) * 1_000_000_000,
+            ..answer(1_000, Verdict::Rejected, Some(Reason::WrongAnomaly))
+        };
+        feedback.apply(late);
+        assert!(*feedback.ranking() != before);
+        feedback.retract(1_001, 7_000);
+        assert!(*feedback.ranking() == before);
+        assert_eq!(feedback.report().withdrawn, 1);
+        // What was put off says nothing.
+        feedback.apply(answer(1_002, Verdict::Rejected, Some(Reason::Later)));
+        assert!(*feedback.ranking() == before);
+    }
+
+    #[test]
+    fn a_checkpoint_brings_back_what_was_learned() {
+        let feedback = taught(4);
+        let text = serde_json::to_string(&feedback.state()).unwrap();
+        let again = Feedback::restore(RankingSettings::default(), serde_json::from_str(&text).unwrap());
+        assert!(again.ranking() == feedback.ranking());
+        let drafts: Vec<Seen> =
+            (0..9).map(|number| standpoint::seen(&features(number, "TCP 22 - -"))).collect();
+        assert_eq!(again.ranking().rank(&drafts), feedback.ranking().rank(&drafts));
+    }
+
+    #[test]
+    fn each_reason_speaks_to_its_question() {
+        use point::Questions;
+        let says = |verdict, reason| answer(1, verdict, reason).labelled(1).map(|one| (one.reward, one.says));
+        let no = |reason| says(Verdict::Rejected, Some(reason));
+        assert_eq!(says(Verdict::Accepted, None), Some((1.0, vec![(Questions::BOTH, 1.0)])));
+        assert_eq!(no(Reason::WrongAnomaly), Some((0.0, vec![(Questions::SITUATION, 0.0)])));
+        let wrong_rule = vec![(Questions::RULE, 0.0), (Questions::SITUATION, 1.0)];
+        assert_eq!(no(Reason::WrongRule), Some((0.0, wrong_rule)));
+        assert_eq!(no(Reason::TooBroad), Some((0.0, vec![(Questions::SITUATION, 1.0)])));
+        assert_eq!(no(Reason::Later), None);
+        let edited = Answer { overlap: 0.25, ..answer(1, Verdict::Edited, None) }.labelled(1).unwrap();
+        assert_eq!((edited.reward, edited.says[1]), (0.25, (Questions::RULE, 0.25)));
+    }
 }

@@ -2,9 +2,9 @@
 
 use super::traffic::{Traffic, WINDOW_S, make};
 use super::{EvaluateRulesArguments, EvaluateRulesError};
-use crate::feedback::ranking::Ranking;
 use crate::adviser::{AdviserInput, AdviserSettings, suggest_policy};
 use crate::draft_log::DraftLog;
+use crate::feedback::ranking::Ranking;
 use crate::history::History;
 use crate::profile::Profile;
 use crate::proportion::share;

@@ -78,7 +78,8 @@ impl Answer {
         Some(Labelled {
             suggestion: self.suggestion,
             seen: seen(&self.features),
-            height: feature(&self.features, HEIGHT).clamp(-super::level::HEIGHT_MAX, super::level::HEIGHT_MAX),
+            height: feature(&self.features, HEIGHT)
+                .clamp(-super::level::HEIGHT_MAX, super::level::HEIGHT_MAX),
             reward,
             says,
             person,

@@ -52,8 +52,11 @@ impl Fitted {
                 for (sum, value) in features.iter_mut().zip(&row.point.features) {
                     *sum += linear * slope * f64::from(*value);
                 }
-                for (place, entity) in row.point.entities.iter().enumerate().filter(|(_, entity)| **entity != 0) {
-                    let weight = f64::from(self.weights.entities[place].powi(2)) * row.questions.share_of(place);
+                for (place, entity) in
+                    row.point.entities.iter().enumerate().filter(|(_, entity)| **entity != 0)
+                {
+                    let weight =
+                        f64::from(self.weights.entities[place].powi(2)) * row.questions.share_of(place);
                     let (sum, answers) = entities.entry((place, *entity)).or_default();
                     *sum += weight * slope;
                     *answers += 1;

@@ -13,7 +13,7 @@ pub const HEIGHT_MAX: f64 = 3.0;
 /// Log odds of a unit of height.
 pub const ODDS_OF_HEIGHT: f64 = 0.7;
 /// Suggestions after which the scale of their values is fixed.
-pub const SCALED_AFTER: u64 = 64;
+pub const SCALED_AFTER: u64 = 16;
 /// Deviations beyond which a value counts as this many.
 const DEVIATIONS_MAX: f64 = 5.0;
 

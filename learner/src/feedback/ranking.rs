@@ -106,7 +106,9 @@ impl Ranking {
     /// Forgets the last answer to a suggestion as if it had never been given.
     pub fn retract(&mut self, suggestion: u64) {
         let state = &mut self.state;
-        let Some(at) = state.answers.iter().rposition(|answer| answer.suggestion == suggestion) else { return };
+        let Some(at) = state.answers.iter().rposition(|answer| answer.suggestion == suggestion) else {
+            return;
+        };
         state.answers.remove(at);
         state.courses.truncate(at + 1);
         state.issued.truncate(at);
@@ -194,14 +196,14 @@ impl Ranking {
             placed.confidence = line.of(*probability);
         }
         let score = |placed: &Placed| suggestions[placed.index].static_score;
-        let by_static =
-            |a: &Placed, b: &Placed| score(b).total_cmp(&score(a)).then(a.index.cmp(&b.index));
+        let by_static = |a: &Placed, b: &Placed| score(b).total_cmp(&score(a)).then(a.index.cmp(&b.index));
         placed.sort_by(by_static);
         if self.is_in_force() {
             let strongest = placed.iter().take(self.settings.kept_in_view);
             let strongest = strongest.filter(|placed| placed.height >= self.settings.kept_from_height);
             let strongest: Vec<usize> = strongest.map(|placed| placed.index).collect();
-            let by_learned = |a: &Placed, b: &Placed| probabilities[b.index].total_cmp(&probabilities[a.index]);
+            let by_learned =
+                |a: &Placed, b: &Placed| probabilities[b.index].total_cmp(&probabilities[a.index]);
             placed.sort_by(|a, b| by_learned(a, b).then_with(|| by_static(a, b)));
             self.keep_in_view(&mut placed, &strongest);
         }
@@ -317,7 +319,12 @@ impl Ranking {
     }
 
     fn point(&self, seen: &Seen, height: f64) -> Point {
-        Point::new(narrow(ODDS_OF_HEIGHT * height), narrow(height), self.state.level.features(seen), seen.entities)
+        Point::new(
+            narrow(ODDS_OF_HEIGHT * height),
+            narrow(height),
+            self.state.level.features(seen),
+            seen.entities,
+        )
     }
 
     fn weights(&self) -> KernelWeights {

@@ -76,13 +76,18 @@ pub fn entity_features(draft: &DraftKey) -> Vec<Feature> {
 /// Returns a number that is the same in every run (FNV-1a over the parts and a byte between them), never 0.
 pub fn number(parts: &[&str]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.bytes().chain([0]));
-    let hash = bytes
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     (hash >> (u64::BITS - ENTITY_BITS)).max(1)
 }
 
 /// Returns the number that a feature holds; nobody's where it holds none.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a whole number of 53 bits")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be a whole number of 53 bits"
+)]
 fn entity_of(value: f64) -> u64 {
     let is_number = value >= 0.0 && value <= real(1 << ENTITY_BITS) && value.fract() == 0.0;
     if is_number { value as u64 } else { 0 }

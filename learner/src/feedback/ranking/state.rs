@@ -128,4 +128,3 @@ impl RankingState {
             && answers.iter().all(finite)
     }
 }
-

@@ -47,7 +47,12 @@ fn labelled(ranking: &Ranking, number: u64, seen: &Seen, yes: bool) -> Labelled 
 }
 
 /// Lets somebody answer the first ten of each of some days.
-fn answer_days(ranking: &mut Ranking, days: u64, rng: &mut Rng, mut says: impl FnMut(&Seen, &mut Rng) -> bool) {
+fn answer_days(
+    ranking: &mut Ranking,
+    days: u64,
+    rng: &mut Rng,
+    mut says: impl FnMut(&Seen, &mut Rng) -> bool,
+) {
     for number in 0..days {
         ranking.begin_day(number * 10);
         let seen = day(rng);
@@ -198,7 +203,8 @@ fn no_answer_and_no_person_moves_a_suggestion_without_bound() {
         let point = ranking.point(&one, ranking.height(&one));
         ranking.fitted.as_ref().map(|fitted| {
             let across = fitted.observations.across(std::slice::from_ref(&point), &fitted.weights);
-            let predictions = fitted.long.predict(&fitted.observations, &across, &[point.clone()], &fitted.weights);
+            let predictions =
+                fitted.long.predict(&fitted.observations, &across, &[point.clone()], &fitted.weights);
             predictions[0].mean - point.offset
         })
     };
