@@ -8,10 +8,9 @@
 //! of them. The network, fed with the same rows, says how unlikely a row is after those before it. Each answer becomes a
 //! p-value by calibration on usual rows.
 //!
-//! **One answer.** With `w(p) = -log10 p`, the evidence of a row is the mean of `w(forest)` plus `0.2 w(model)`. On recorded flows
-//! counts carry the detection; a fifth of the network finds some attacks at low alarm rates that counts miss. What has been
-//! going on for hours counts less (`habits`). The parts are not independent, so the sum is no p-value: it is calibrated once
-//! more.
+//! **One answer.** With `w(p) = -log10 p`, the evidence of a row is the mean of `w(forest)` plus a share of `w(model)`: all of it
+//! where flows say what was in them, a fifth where they say no more than who spoke to whom (`voice`). What has been going on
+//! for hours counts less (`habits`). The parts are not independent, so the sum is no p-value: it is calibrated once more.
 //!
 //! **Enough to speak of.** One row in a thousand has a p-value below a thousandth, be everything ever so quiet. A row becomes
 //! an anomaly only if there is something to show as well: `flows_min` flows that the source spent of late on what the closed
@@ -20,7 +19,9 @@
 //!
 //! **Who vouches for whom.** Counts grow by rows that look usual (`learning`), whether others were reported or not:
 //! an attack must not become known. Forests and calibrations learn from all rows but anomalies: cutting off every row with a
-//! small p-value would shorten the tail that p-values are read from, a little more each time.
+//! small p-value would shorten the tail that p-values are read from, a little more each time. What the network finds usual is
+//! learned from rows that the forests do not find rare: a judge that chooses its own witnesses shortens its own tail, and one
+//! that takes every row learns an attack that is half found.
 
 mod baseline;
 mod calibrations;
@@ -36,6 +37,7 @@ mod paces;
 mod series_state;
 mod streams;
 mod study;
+mod voice;
 
 use crate::checkpoint::saved::saved;
 use crate::features::Row;
@@ -62,8 +64,6 @@ pub use study::{Answer, Lesson, Study};
 pub const SERIES_MAX: usize = 65_536;
 /// Anomalies of one window, the strongest first. A flood of them is one incident.
 pub const ANOMALIES_MAX: usize = 256;
-/// Weight of the model's evidence.
-const MODEL_WEIGHT: f64 = 0.2;
 /// What a known series is allowed to do, as a multiple of the expected flows, before flows count as evidence: services
 /// that serve two of something double by chance.
 const KNOWN_FLOWS_FACTOR: f64 = 3.0;

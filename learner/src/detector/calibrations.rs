@@ -12,6 +12,8 @@ use crate::checkpoint::saved::saved;
 
 /// Scores without which a calibration says nothing.
 const SCORES_NEEDED: usize = 64;
+/// Scores from which on those of the days before are enough: a thousand, of which one is as rare as an anomaly.
+const SCORES_ENOUGH: usize = 1_024;
 /// Rows of one window that enter, evenly chosen: a calibration then spans 64 windows at least, however many series there are.
 const ROWS_PER_WINDOW_MAX: usize = 256;
 const _: () = assert!(64 * ROWS_PER_WINDOW_MAX == crate::calibration::SCORES_MAX);
@@ -96,10 +98,12 @@ impl Calibrations {
         }
     }
 
-    /// Takes usual rows in. `window` is the number of the window. Scores follow only while `is_young`: later they are held
-    /// against what the forests were grown from. A level that goes on following lets an attack raise it that is half found.
+    /// Takes usual rows in. `window` is the number of the window. Scores follow only while `is_young` and few: otherwise they
+    /// are held against what the forests were grown from. A level that goes on following lets an attack raise it that is half
+    /// found.
     pub(super) fn learn(&mut self, samples: &[Sample], window: u64, is_young: bool) {
         let step = samples.len().div_ceil(ROWS_PER_WINDOW_MAX).max(1);
+        let follows = is_young && self.scores.len() < SCORES_ENOUGH;
         // Other rows every window.
         let first = usize::try_from(window % step as u64).unwrap_or(0);
         for sample in samples.iter().skip(first).step_by(step) {
@@ -107,7 +111,7 @@ impl Calibrations {
             sample.count.into_iter().for_each(|score| counts.push(score));
             self.all_counts.push(sample.flows);
             sample.density.into_iter().for_each(|score| self.densities.push(score));
-            sample.score.into_iter().filter(|_| is_young).for_each(|score| self.scores.push(score));
+            sample.score.into_iter().filter(|_| follows).for_each(|score| self.scores.push(score));
         }
         let Self { counts, strange_counts, all_counts, densities, scores, anomalous_share: _ } = self;
         [counts, strange_counts, all_counts, densities, scores].into_iter().for_each(Calibration::settle);

@@ -9,7 +9,6 @@ use super::baseline::Standing;
 use super::comparison::compare;
 use super::counts::{Counts, Related};
 use super::entities::entities;
-use super::judgement::evidence;
 use super::streams::{Step, Streams};
 use super::{Detector, forests};
 use crate::features::Row;
@@ -121,6 +120,7 @@ impl Detector {
                 let count = state.baseline.score(flows);
                 state.baseline.add(flows, false);
                 let flows = super::flow_baseline::log1p(flows);
+                let density = density.filter(|_| forests::may_vouch(forest));
                 usual.push(super::Sample { is_strange: false, count, flows, density, score: None });
             }
             self.calibrations.learn(&usual, number, false);
@@ -128,7 +128,7 @@ impl Detector {
         self.calibrations.densities.settle();
         let evidence = |answer: &Answer| {
             let model = answer.density.and_then(|density| self.calibrations.densities.p_value(density));
-            evidence(answer.forest, model)
+            self.forests.evidence_with(answer.forest, model)
         };
         let evidence: Vec<f64> = answers.iter().map(evidence).collect();
         let scores = self.habituated(lessons, study, parties, &evidence);
