@@ -47,7 +47,7 @@ use crate::series::{Parties, PartyId, SeriesKey, SeriesSums, Window};
 use baseline::Baseline;
 use calibrations::{Calibrations, Sample};
 use comparison::Novelty;
-use counts::{Counts, Related};
+use counts::Related;
 use entities::{Entity, entities};
 use forests::Forests;
 use habits::Habits;
@@ -58,7 +58,7 @@ use serde::Deserialize;
 use series_state::{Seen, SeriesState};
 use std::collections::BTreeMap;
 use streams::{Step, Streams};
-pub use study::{Answer, Lesson, Study};
+pub use study::{Answer, Lesson};
 
 /// Series that are watched at once: 22 MB. A roll-up holds as many.
 pub const SERIES_MAX: usize = 65_536;
@@ -271,21 +271,21 @@ impl Detector {
         self.remember(&seen, states, &judgements, &rows);
         self.windows += 1;
         if self.baseline.pass(window.end_s(), window.width_s) {
-            let alone = self.baseline.close(parties);
+            self.baseline.close(parties);
             // A world that has changed is to be seen as it is.
             let is_due = self.baseline.closed_windows() >= self.forests.due_windows();
             if is_due || self.calibrations.is_gate_open() {
-                self.grow(&alone, parties);
+                self.grow(parties);
             }
         }
         judgements
     }
 
     /// Grows the forests anew, and calibrates the score by their answers.
-    fn grow(&mut self, alone: &HashMap<u64, Counts>, parties: &Parties) {
+    fn grow(&mut self, parties: &Parties) {
         self.baseline.keep_scale();
         let counts = self.baseline.counts();
-        let scores = self.forests.grow(counts, alone, parties, self.baseline.span());
+        let scores = self.forests.grow(counts, &self.baseline.apart(parties), parties, self.baseline.span());
         self.calibrations.begin_scores(&scores);
     }
 

@@ -11,7 +11,7 @@
 //! source. Likewise one that is ten times as loud as the loudest. One row does not make such rows usual, and it makes room
 //! for a cut.
 
-use super::baseline::Span;
+use super::baseline::{Apart, Span};
 use super::comparison::compare;
 use super::counts::{Counts, Related};
 use super::entities::entities;
@@ -22,13 +22,12 @@ use crate::checkpoint::saved::saved;
 use crate::features::{FEATURES, Row, places};
 use crate::isolation_forest::{ForestSettings, IsolationForest};
 use crate::series::{Parties, SeriesKey};
-use hashbrown::HashMap;
 use meshgate_policy::generate::Rng;
 
 /// Rows that are kept to learn from: 13 MB.
 const ROWS_MAX: usize = 65_536;
 /// Trees of each forest.
-const TREES: usize = 100;
+const TREES: usize = 50;
 /// Rows that a tree sees.
 const SAMPLES: usize = 8_192;
 /// Scores without which a calibration says nothing.
@@ -160,17 +159,25 @@ impl Forests {
     pub(super) fn grow(
         &mut self,
         all: &Counts,
-        alone: &HashMap<u64, Counts>,
+        apart: &Apart<'_>,
         parties: &Parties,
         span: Span,
     ) -> Vec<f64> {
         let before = self.samples.len().max(1) as u64;
-        self.samples.retain_mut(|sample| {
-            let Some(own) = alone.get(&sample.epoch) else { return false };
-            let Sample { key, row, pacing, .. } = sample;
-            compare(row, key, &entities(key, parties), pacing, Related { all, own: Some(own) });
-            true
-        });
+        let mut epochs: Vec<u64> = self.samples.iter().map(|sample| sample.epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        for epoch in epochs {
+            let Some(own) = apart.epoch(epoch) else {
+                self.samples.retain(|sample| sample.epoch != epoch);
+                continue;
+            };
+            for Sample { key, row, pacing, .. } in
+                self.samples.iter_mut().filter(|sample| sample.epoch == epoch)
+            {
+                compare(row, key, &entities(key, parties), pacing, Related { all, own: Some(&own) });
+            }
+        }
         // Of the rows that count, as many are behind those that are kept: the next ones have their fair chance.
         self.rows =
             (self.rows / before).saturating_mul(self.samples.len() as u64).max(self.samples.len() as u64);

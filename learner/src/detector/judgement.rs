@@ -4,7 +4,7 @@ use super::calibrations::Sample;
 use super::comparison::Novelty;
 use super::flow_baseline::log1p;
 use super::series_state::{Seen, SeriesState};
-use super::{Anomaly, Detector, forests, KNOWN_FLOWS_FACTOR, MODEL_ALONE_P_VALUE, Surprise};
+use super::{Anomaly, Detector, KNOWN_FLOWS_FACTOR, MODEL_ALONE_P_VALUE, Surprise, forests};
 use crate::calibration::weight_of_evidence;
 use crate::features::NAMES;
 use crate::model::{Contribution, Predictions};

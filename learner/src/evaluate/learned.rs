@@ -113,11 +113,11 @@ impl Learned {
         };
         let mut detector = Detector::new(config);
         let mut lessons = self.lessons[..self.training].to_vec();
-        let study = detector.study(&mut lessons, &self.parties);
+        detector.study(&mut lessons, &self.parties);
         detector.adopt(train(&lessons, seed, chunk_rows));
         detector.forget_between(chunk_rows == 1);
         let mut judged = Judged::nothing(self.edges);
-        let answers = detector.calibrate(&lessons, &study, &self.parties);
+        let answers = detector.calibrate(&lessons, &self.parties);
         for (place, answer) in self.places.iter().flatten().zip(answers) {
             judged.raise(*place, answer.forest, answer.density, answer.p_value);
         }
