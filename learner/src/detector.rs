@@ -333,15 +333,15 @@ impl Detector {
         let mut seen = Vec::with_capacity(sound.len());
         for (((pair, sums), step), pacing) in sound.into_iter().zip(steps).zip(pacing) {
             let (key, row) = (pair.0, &mut pair.1);
-            comparison::compare(row, &key, &step.entities, &pacing, related);
-            let novelty = Novelty::of(&step.entities, related);
+            comparison::compare(row, &key, &step, &pacing, related);
+            let novelty = Novelty::of(step.new);
             seen.push(Seen {
                 key,
                 sums,
                 row: *row,
                 step,
                 pacing,
-                habituation: self.habits.of(&key, &step.entities, related, self.windows),
+                habituation: self.habits.of(&key, &step, related, self.windows),
                 novelty,
                 novelty_p_value: novelty.p_value(&step.entities, related),
                 strange_flows: 0.0,

@@ -71,7 +71,7 @@ impl Detector {
             let steps = lesson.steps(parties, related);
             let pacing = self.streams.advance(&steps, number);
             for (((key, row), step), pacing) in lesson.rows.iter_mut().zip(&steps).zip(pacing) {
-                compare(row, key, &step.entities, &pacing, related);
+                compare(row, key, step, &pacing, related);
                 self.forests.push(forests::Sample { key: *key, epoch, row: *row, pacing, model: 0.0 });
             }
         }
@@ -153,13 +153,13 @@ impl Detector {
             }
             let related = Related { all: self.baseline.counts(), own: own.as_ref() };
             let first = scores.len();
-            for (key, _) in &lesson.rows {
-                let habituation = self.habits.of(key, &entities(key, parties), related, number);
+            let steps = lesson.steps(parties, related);
+            for ((key, _), step) in lesson.rows.iter().zip(&steps) {
+                let habituation = self.habits.of(key, step, related, number);
                 scores.push(habituation.left(evidence[scores.len()]));
             }
-            for ((key, _), evidence) in lesson.rows.iter().zip(&evidence[first..]) {
-                let entities = entities(key, parties);
-                self.habits.add(&entities, related.novelty(&entities), *evidence, number);
+            for (step, evidence) in steps.iter().zip(&evidence[first..]) {
+                self.habits.add(&step.entities, step.new, *evidence, number);
             }
         }
         self.habits.forget_unknown();

@@ -251,24 +251,29 @@ fn a_scan_of_one_attempt_each_counts_as_one_thing() {
 #[test]
 fn an_attack_does_not_make_itself_usual_but_a_world_that_changed_is_accepted() {
     let mut world = World::new(16, false);
-    // Some new pairs each window, as a worm would have.
-    let mut after = |windows: u32, pairs: u32| {
+    // So many new pairs each window: of one source, as a worm would have, or each between others.
+    let mut after = |windows: u32, pairs: u32, is_one_source: bool| {
         let mut alarms = 0;
         for _ in 0..windows {
             let mut series = world.steady();
             let first = 10_000 + u32::try_from(world.number).unwrap() * 32;
             (0..pairs).for_each(|pair| {
-                series.insert(key(DEV, first + pair, SSH), attempts(20));
+                let source = if is_one_source { DEV } else { 1_000_000 + first + pair };
+                series.insert(key(source, first + pair, SSH), attempts(20));
             });
             alarms += world.live(&series).len();
         }
         alarms
     };
-    assert_eq!(after(100, 0), 0);
-    assert!(after(200, 1) >= 195);
-    // From more than half of all rows being alarms for ten minutes of seconds on, they are what is usual.
-    after(1_000, 24);
-    let later = after(200, 24);
+    assert_eq!(after(100, 0, true), 0);
+    assert!(after(200, 1, true) >= 195);
+    // Most of the rows, and for as long as one likes: still it is one source.
+    after(1_000, 24, true);
+    let attack = after(200, 24, true);
+    assert!(attack > 4_500, "{attack}");
+    // From more than half of everybody being alarms for ten minutes of seconds on, they are what is usual.
+    after(1_000, 24, false);
+    let later = after(200, 24, false);
     assert!(later < 500, "{later}");
 }
 
