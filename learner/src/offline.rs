@@ -112,10 +112,11 @@ pub fn run(arguments: &TrainArguments) -> Result<Trained, TrainError> {
         Some(path) => Config::read(path)?.analyst(),
         None => AnalystSettings { window_s: WINDOW_S, ..AnalystSettings::default() },
     };
-    match checkpoint::load(&arguments.out, &settings.hyperparameters) {
-        // A checkpoint that does not fit is one nevertheless.
-        Err(error @ (CheckpointError::Foreign | CheckpointError::Unusable(..))) => return Err(error.into()),
-        _ => {}
+    // A checkpoint that does not fit is one nevertheless, and may be replaced.
+    if let Err(error @ (CheckpointError::Foreign | CheckpointError::Unusable(..))) =
+        checkpoint::load(&arguments.out, &settings.hyperparameters)
+    {
+        return Err(error.into());
     }
     let grouping = Grouping::by_policy_file(&arguments.policy)?;
     let until_s = arguments.until.second();

@@ -99,15 +99,9 @@ fn exp(x: f32) -> f32 {
     let rounded = power + ROUNDING;
     let rest = power - (rounded - ROUNDING);
     let mut sum = 1.525_273_4e-5;
-    for coefficient in [
-        1.540_353e-4,
-        1.333_355_8e-3,
-        9.618_129e-3,
-        5.550_410_9e-2,
-        2.402_265_1e-1,
-        std::f32::consts::LN_2,
-        1.0,
-    ] {
+    for coefficient in
+        [1.540_353e-4, 1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 2.402_265e-1, std::f32::consts::LN_2, 1.0]
+    {
         sum = sum * rest + coefficient;
     }
     f32::from_bits(sum.to_bits().wrapping_add(rounded.to_bits() << (f32::MANTISSA_DIGITS - 1)))
