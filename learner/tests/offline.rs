@@ -93,7 +93,8 @@ fn the_same_flows_give_the_same_bytes_and_other_flows_others() {
     let (one, other) = (train(&ground.arguments("one")), train(&ground.arguments("other")));
     assert_eq!(one, other);
     assert_eq!(fs::read(ground.0.join("one")).unwrap(), fs::read(ground.0.join("other")).unwrap());
-    assert_eq!((one.windows, one.steps, one.flows), (90, 90, 720));
+    // After the first window there is nothing to learn from yet: a chunk has two rows.
+    assert_eq!((one.windows, one.steps, one.flows), (90, 89, 720));
     let shorter =
         TrainArguments { until: "2024-05-01T01:29".parse().unwrap(), ..ground.arguments("shorter") };
     assert_ne!(train(&shorter).sha256, one.sha256);

@@ -45,6 +45,8 @@ pub enum RunLogError {
 pub struct RunLog {
     path: PathBuf,
     file: File,
+    /// As of the beginning: an hour later another commit may lie there.
+    commit: String,
 }
 
 impl RunLog {
@@ -60,7 +62,7 @@ impl RunLog {
         } else if start != HEAD.as_bytes() {
             return Err(RunLogError::Foreign(path.to_owned()));
         }
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self { path: path.to_owned(), file, commit: commit() })
     }
 
     /// Appends the line of a run.
@@ -72,7 +74,7 @@ impl RunLog {
         let seeds: Vec<String> = seeds.iter().map(u64::to_string).collect();
         let cells = [
             minute_text(now_s),
-            commit(),
+            self.commit,
             machine(),
             format!("`{}`", report.command_line),
             seeds.join(", "),
