@@ -57,6 +57,7 @@ pub mod memberships;
 pub mod miner;
 pub mod model;
 pub mod networks;
+pub mod offline;
 pub mod policies;
 pub mod profile;
 pub mod proportion;

@@ -7,6 +7,7 @@ use meshgate_learner::config::Config;
 
 use meshgate_learner::evaluate::{self, EvaluateArguments};
 use meshgate_learner::evaluate_rules::{self, EvaluateRulesArguments};
+use meshgate_learner::offline::{self, TrainArguments};
 use meshgate_learner::replay::{self, ReplayArguments};
 use meshgate_learner::{freed_memory, live};
 use std::error::Error;
@@ -46,6 +47,8 @@ struct LiveArguments {
 enum Command {
     /// Watch recorded flows or captures and print what would be suggested
     Replay(ReplayArguments),
+    /// Learn from recorded flows, and write a checkpoint that a daemon goes on from
+    Train(TrainArguments),
     /// Measure the detector on recorded flows with labels, beside the baselines
     Evaluate(EvaluateArguments),
     /// Make a labelled set of flows: recorded attacks in a benign recording
@@ -82,6 +85,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             evaluate::run(&arguments)?;
             Ok(writeln!(std::io::stdout(), "{}: the report is written", arguments.report.display())?)
         }
+        Some(Command::Train(arguments)) => Ok(write!(std::io::stdout(), "{}", offline::run(&arguments)?)?),
         Some(Command::Blend(arguments)) => Ok(write!(std::io::stdout(), "{}", blend::run(&arguments)?)?),
         Some(Command::EvaluateRules(arguments)) => {
             let text = evaluate_rules::run(&arguments)?;

@@ -139,10 +139,10 @@ impl Learned {
         };
         let mut detector = Detector::new(config);
         let mut lessons = self.lessons[..self.training].to_vec();
-        let study = detector.study(&mut lessons, &self.parties);
+        detector.study(&mut lessons, &self.parties);
         detector.adopt(train(&lessons, seed, chunk_rows));
         detector.forget_between(chunk_rows == 1);
-        let answers = detector.calibrate(&lessons, &study, &self.parties);
+        let answers = detector.calibrate(&lessons, &self.parties);
         let rows = lessons.iter().flat_map(|lesson| &lesson.rows);
         for ((place, (key, row)), answer) in self.places.iter().flatten().zip(rows).zip(answers) {
             let Answer { forest, density, p_value } = answer;
