@@ -22,12 +22,12 @@ pub struct Confidence {
 
 impl Confidence {
     /// Returns the line through probabilities that were issued and the rewards that followed.
-    pub fn fit(issued: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
+    pub fn fit(issued: &[(f64, f64)]) -> Self {
         let (mut slope, mut intercept) = (1.0, 0.0);
         for _ in 0..STEPS {
             let mut gradient = [-SLOPE_PRIOR * (slope - 1.0), -INTERCEPT_PRIOR * intercept];
             let (mut ss, mut si, mut ii) = (SLOPE_PRIOR, 0.0, INTERCEPT_PRIOR);
-            for (probability, reward) in issued.clone() {
+            for &(probability, reward) in issued {
                 let odds = log_odds(probability);
                 let p = sigmoid(slope * odds + intercept);
                 let curvature = p * (1.0 - p);
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn without_answers_what_was_issued_is_shown() {
-        let line = Confidence::fit(std::iter::empty());
+        let line = Confidence::fit(&[]);
         assert!((line.of(0.3) - 0.3).abs() < 1e-9 && (line.of(0.9) - 0.9).abs() < 1e-9);
     }
 
@@ -80,9 +80,10 @@ mod tests {
                 (if is_high { 0.9 } else { 0.1 }, f64::from(u8::from(is_high != is_surprise)))
             })
             .collect();
-        let line = Confidence::fit(answers.iter().copied());
+        let line = Confidence::fit(&answers);
         assert!((line.of(0.9) - 0.75).abs() < 0.05 && (line.of(0.1) - 0.25).abs() < 0.05, "{line:?}");
-        let nonsense = Confidence::fit(answers.iter().map(|(said, reward)| (1.0 - said, *reward)));
+        let turned: Vec<(f64, f64)> = answers.iter().map(|(said, reward)| (1.0 - said, *reward)).collect();
+        let nonsense = Confidence::fit(&turned);
         assert!(nonsense.of(0.9) >= nonsense.of(0.1));
     }
 }

@@ -3,6 +3,20 @@
 use super::course::Course;
 use super::expert::{Expert, Observations, Prediction};
 use super::point::{KernelWeights, Point};
+use std::collections::BTreeMap;
+
+/// What was learned of an entity.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EntityEffect {
+    /// Which of the entities of a suggestion it is.
+    pub place: usize,
+    /// Its number.
+    pub number: u64,
+    /// How far its presence moves the log odds.
+    pub log_odds: f64,
+    /// Answers that speak of it.
+    pub answers: u64,
+}
 
 /// Experts that know the answers up to a place.
 #[derive(Clone, Debug)]
@@ -39,10 +53,10 @@ impl Fitted {
 
     /// Returns how far each feature moves the log odds by a deviation, and each entity by its presence, as the memories have it
     /// by their shares.
-    pub fn effects(&self, course: &Course) -> (Vec<f64>, Vec<((usize, u64), f64, u64)>) {
+    pub fn effects(&self, course: &Course) -> (Vec<f64>, Vec<EntityEffect>) {
         let [_, long, short] = course.shares;
         let mut features: Vec<f64> = Vec::new();
-        let mut entities: std::collections::BTreeMap<(usize, u64), (f64, u64)> = Default::default();
+        let mut entities: BTreeMap<(usize, u64), (f64, u64)> = BTreeMap::new();
         for (expert, share) in [(&self.long, long), (&self.short, short)] {
             for (row, slope) in expert.faded_slopes(&self.observations) {
                 let heads = row.questions.heads();
@@ -64,7 +78,12 @@ impl Fitted {
             }
         }
         // Both memories saw each answer.
-        let entities = entities.into_iter().map(|(entity, (sum, twice))| (entity, sum, twice / 2)).collect();
-        (features, entities)
+        let effect = |((place, number), (log_odds, twice))| EntityEffect {
+            place,
+            number,
+            log_odds,
+            answers: twice / 2,
+        };
+        (features, entities.into_iter().map(effect).collect())
     }
 }

@@ -246,7 +246,8 @@ impl Ranking {
         let in_force = self.state.in_force - self.state.gone;
         let first = in_force.saturating_sub(confidence::ANSWERS_MAX);
         let known = self.issued().skip(first).take(in_force - first);
-        Confidence::fit(known.map(|(answer, issued)| (issued, answer.reward)))
+        let known: Vec<(f64, f64)> = known.map(|(answer, issued)| (issued, answer.reward)).collect();
+        Confidence::fit(&known)
     }
 
     fn course_at(&self, answers: usize) -> &Course {

@@ -2,6 +2,7 @@
 
 use super::Answer;
 use super::course::Turn;
+use super::fitted::EntityEffect;
 use super::ranking::{Labelled, Ranking};
 use super::standpoint::LEARNED;
 use crate::proportion::real;
@@ -138,15 +139,15 @@ fn feature_effects(features: &[f64], answers: u64) -> Vec<LearnedEffect> {
 }
 
 fn entity_effects<'a>(
-    entities: Vec<((usize, u64), f64, u64)>,
+    entities: Vec<EntityEffect>,
     answers: impl Iterator<Item = &'a Answer>,
 ) -> Vec<LearnedEffect> {
     let names: HashMap<(usize, u64), String> = answers
         .flat_map(|answer| answer.entities().into_iter().enumerate())
         .map(|(place, (number, name))| ((place, number), name))
         .collect();
-    let effect = |(entity, log_odds, answers)| {
-        let name: &str = names.get(&entity)?;
+    let effect = |EntityEffect { place, number, log_odds, answers }| {
+        let name: &str = names.get(&(place, number))?;
         let name = name[..name.floor_char_boundary(LEARNED_NAME_BYTES_MAX)].to_owned();
         Some(LearnedEffect { name, log_odds, answers })
     };
