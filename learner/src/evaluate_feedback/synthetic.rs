@@ -18,8 +18,6 @@ const TRAITS: usize = 3;
 const SUGGESTIONS: usize = 60;
 /// Days before the first answer.
 const DAYS_BEFORE: usize = 14;
-/// Days with answers.
-pub const DAYS: usize = 40;
 /// Share of suggestions that are right.
 const RIGHT: f64 = 0.3;
 /// Values that mean nothing.
@@ -75,8 +73,8 @@ struct People {
     services: Vec<[f64; TRAITS]>,
 }
 
-/// Returns the world of a seed. From `changes_on` on, counted in days with answers, another set of wishes holds.
-pub fn world(seed: u64, changes_on: Option<usize>) -> World {
+/// Returns the world of a seed with so many days with answers. From `changes_on` on, counted in these, wishes are reversed.
+pub fn world(seed: u64, days_answered: usize, changes_on: Option<usize>) -> World {
     let mut rng = Rng::new(seed ^ 0x5eed_0f5e);
     let traits = |rng: &mut Rng| {
         let mut traits = [0.0; TRAITS];
@@ -90,7 +88,7 @@ pub fn world(seed: u64, changes_on: Option<usize>) -> World {
     let wishes = Wishes::new(&mut rng);
     let (mean, deviation, threshold) = spread(&people, &wishes, &mut rng);
     let mut days = Vec::new();
-    for day in 0..DAYS_BEFORE + DAYS {
+    for day in 0..DAYS_BEFORE + days_answered {
         let has_changed = changes_on.is_some_and(|on| day >= DAYS_BEFORE + on);
         let mut cases = Vec::new();
         for _ in 0..SUGGESTIONS {

@@ -300,4 +300,18 @@ impl Ranking {
         }
         probabilities
     }
+
+    /// Returns of each suggestion the chance of acceptance to who learned nothing, and by all that was learned, as of this day.
+    pub fn chances(&self, suggestions: &[Seen]) -> Vec<(f64, f64)> {
+        let course = self.in_force.as_ref().map_or_else(|| self.course(), |(course, _)| course);
+        let height = |(index, seen): (usize, &Seen)| Placed {
+            index,
+            confidence: 0.0,
+            height: self.level.height(seen),
+            is_kept_in_view: false,
+        };
+        let placed: Vec<Placed> = suggestions.iter().enumerate().map(height).collect();
+        let probabilities = self.probabilities(suggestions, &placed);
+        placed.iter().zip(probabilities).map(|(one, learned)| (course.null(one.height), learned)).collect()
+    }
 }
