@@ -39,13 +39,15 @@ const DETECTOR_SEEDS_MAX: u64 = 20;
 
 /// Measures the ranking that learns from answers.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
-#[command(after_help = "A DATE is a day (YYYY-MM-DD, UTC) or a minute (YYYY-MM-DDTHH:MM); what begins there does not belong
+#[command(
+    after_help = "A DATE is a day (YYYY-MM-DD, UTC) or a minute (YYYY-MM-DDTHH:MM); what begins there does not belong
 to the span. Days are answered from the first DATE on.
 
 Examples:
   meshgate-learner evaluate-feedback --seeds 30 --report out
   meshgate-learner evaluate-feedback --flows darpa98_w1-4.csv.gz --train-until 1998-06-15 --test-until 1998-06-28 \\
-    --report out")]
+    --report out"
+)]
 pub struct EvaluateFeedbackArguments {
     /// Runs of each persona: each draws its world and its answers anew
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
@@ -102,7 +104,8 @@ pub enum EvaluateFeedbackError {
 impl EvaluateFeedbackArguments {
     /// Returns the command that repeats this evaluation.
     pub fn command_line(&self) -> String {
-        let mut words = vec![format!("meshgate-learner evaluate-feedback --seeds {} --days {}", self.seeds, self.days)];
+        let mut words =
+            vec![format!("meshgate-learner evaluate-feedback --seeds {} --days {}", self.seeds, self.days)];
         if let (Some(train), Some(test)) = (self.train_until, self.test_until) {
             words.push("--flows".to_owned());
             words.extend(self.flows.iter().map(|path| path.display().to_string()));

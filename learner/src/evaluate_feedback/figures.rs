@@ -28,7 +28,7 @@ pub struct Spread {
 /// How far confidences can be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Calibration {
-    /// Expected calibration error, [`BINS`] bins of equal mass.
+    /// Expected calibration error, five bins of equal mass.
     pub error: f64,
     /// What somebody who knows the chances exactly gets on as many answers.
     pub floor: f64,
@@ -103,7 +103,11 @@ impl Spread {
         let ends = figures.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), figure| {
             (least.min(*figure), most.max(*figure))
         });
-        if figures.is_empty() { Self { mean, least: 0.0, most: 0.0 } } else { Self { mean, least: ends.0, most: ends.1 } }
+        if figures.is_empty() {
+            Self { mean, least: 0.0, most: 0.0 }
+        } else {
+            Self { mean, least: ends.0, most: ends.1 }
+        }
     }
 }
 
@@ -147,9 +151,11 @@ impl Row {
             Spread::of(runs.iter().zip(by_static).map(|(run, other)| figure(run) - figure(other)))
         };
         let calibrations: Vec<Calibration> = runs.iter().filter_map(|run| run.calibration).collect();
-        let opened: Vec<f64> = runs.iter().filter_map(|run| run.opened_after).map(|after| after as f64).collect();
+        let opened: Vec<f64> =
+            runs.iter().filter_map(|run| run.opened_after).map(|after| after as f64).collect();
         let calibrated = |figure: &dyn Fn(&Calibration) -> f64| {
-            (way.is_confident() && !calibrations.is_empty()).then(|| Spread::of(calibrations.iter().map(figure)))
+            (way.is_confident() && !calibrations.is_empty())
+                .then(|| Spread::of(calibrations.iter().map(figure)))
         };
         let regret = over(&|run| run.regret_per_100);
         let static_regret = Spread::of(by_static.iter().map(|run| run.regret_per_100)).mean;
@@ -183,7 +189,8 @@ impl Calibration {
         let squares: Vec<f64> = confidences.iter().zip(&yes).map(|(p, y)| (p - y).powi(2)).collect();
         let mut rng = Rng::new(7);
         let perfect = (0..PERFECT_DRAWS).map(|_| {
-            let mut drawn = |p: &f64| if (rng.below(1 << 30) as f64) < p * f64::from(1 << 30) { 1.0 } else { 0.0 };
+            let mut drawn =
+                |p: &f64| if (rng.below(1 << 30) as f64) < p * f64::from(1 << 30) { 1.0 } else { 0.0 };
             let yes: Vec<f64> = confidences.iter().map(&mut drawn).collect();
             error(&confidences, &yes)
         });
@@ -236,7 +243,14 @@ mod tests {
     use super::*;
 
     fn day(hits: usize, possible: usize, answers: &[(f64, bool)]) -> DayOutcome {
-        DayOutcome { hits, possible, shown: 10, answers: answers.to_vec(), is_static: true, ..DayOutcome::default() }
+        DayOutcome {
+            hits,
+            possible,
+            shown: 10,
+            answers: answers.to_vec(),
+            is_static: true,
+            ..DayOutcome::default()
+        }
     }
 
     #[test]
@@ -246,7 +260,9 @@ mod tests {
         assert!((figures.precision - 0.3).abs() < 1e-12);
         assert_eq!(figures.regret, [3.0, 3.0, 7.0]);
         assert!((figures.regret_per_100 - 700.0 / 30.0).abs() < 1e-12);
-        assert!(figures.is_static_at_first && figures.opened_after.is_none() && figures.calibration.is_none());
+        assert!(
+            figures.is_static_at_first && figures.opened_after.is_none() && figures.calibration.is_none()
+        );
     }
 
     #[test]
@@ -260,7 +276,9 @@ mod tests {
     #[test]
     fn who_says_what_comes_true_is_near_the_floor_and_who_says_the_opposite_is_not() {
         let answers = |confidence: f64| -> Vec<(f64, bool)> {
-            (0..300).map(|at| if at % 10 == 0 { (1.0 - confidence, false) } else { (confidence, at % 10 < 9) }).collect()
+            (0..300)
+                .map(|at| if at % 10 == 0 { (1.0 - confidence, false) } else { (confidence, at % 10 < 9) })
+                .collect()
         };
         let right = Calibration::new(answers(0.85));
         assert!(right.error < 0.1 && right.floor > 0.0 && right.brier < 0.15, "{right:?}");

@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn he_says_no_to_what_is_like_his_plan_and_yes_to_the_rest() {
-        let seen = |features: [f64; 2], entities| Seen { static_score: 0.0, features: features.into(), entities };
+        let seen =
+            |features: [f64; 2], entities| Seen { static_score: 0.0, features: features.into(), entities };
         let planned = seen([0.0, 0.0], [1, 2, 3, 4]);
         let mut level = Level::default();
         let spread: Vec<Seen> =

@@ -31,13 +31,7 @@ pub fn text(report: &Report) -> String {
             recorded.detector_seeds.saturating_sub(1)
         );
         for file in &recorded.files {
-            _ = writeln!(
-                text,
-                "- {} ({} bytes, SHA-256 `{}`)",
-                file.path.display(),
-                file.bytes,
-                file.sha256
-            );
+            _ = writeln!(text, "- {} ({} bytes, SHA-256 `{}`)", file.path.display(), file.bytes, file.sha256);
         }
     }
     report.places.iter().for_each(|place| write_place(&mut text, place));
@@ -112,17 +106,12 @@ fn write_trial(text: &mut String, place: &Place, trial: &Trial) {
         place.trusted_after
     );
     for row in confident {
-        let (Some(error), Some(floor), Some(brier)) = (row.calibration_error, row.calibration_floor, row.brier)
+        let (Some(error), Some(floor), Some(brier)) =
+            (row.calibration_error, row.calibration_floor, row.brier)
         else {
             continue;
         };
-        _ = writeln!(
-            text,
-            "| {} | {} | {floor:.3} | {} |",
-            row.ranking,
-            high(error, 3),
-            high(brier, 3)
-        );
+        _ = writeln!(text, "| {} | {} | {floor:.3} | {} |", row.ranking, high(error, 3), high(brier, 3));
     }
 }
 
@@ -135,7 +124,8 @@ fn write_changes(text: &mut String, changes: &[AfterChange]) {
         changes.len()
     );
     for (at, (first, end)) in SPANS.into_iter().enumerate() {
-        let over = |figure: &dyn Fn(&AfterChange) -> f64| mean(&changes.iter().map(figure).collect::<Vec<_>>());
+        let over =
+            |figure: &dyn Fn(&AfterChange) -> f64| mean(&changes.iter().map(figure).collect::<Vec<_>>());
         let (ours, newcomer) = (over(&|one| one.ours[at]), over(&|one| one.newcomer[at]));
         _ = writeln!(
             text,

@@ -22,7 +22,8 @@ pub fn calibration_name(world: &str) -> String {
 /// Returns the curves of right suggestions that were missed, one for each ranking, of the first persona.
 pub fn regret(place: &Place) -> Result<String, PlotError> {
     let rows = place.trials.first().map_or(&[][..], |trial| &trial.rows);
-    let most = rows.iter().filter_map(|row| row.regret_by_day.last()).fold(1.0_f64, |most, end| most.max(*end));
+    let most =
+        rows.iter().filter_map(|row| row.regret_by_day.last()).fold(1.0_f64, |most, end| most.max(*end));
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -35,7 +36,8 @@ pub fn regret(place: &Place) -> Result<String, PlotError> {
             .build_cartesian_2d(0.0..place.days as f64, 0.0..most)?;
         chart.configure_mesh().max_light_lines(1).x_desc("days").y_desc("missed so far, mean").draw()?;
         for (at, row) in rows.iter().enumerate() {
-            let points = row.regret_by_day.iter().enumerate().map(|(day, missed)| ((day + 1) as f64, *missed));
+            let points =
+                row.regret_by_day.iter().enumerate().map(|(day, missed)| ((day + 1) as f64, *missed));
             chart
                 .draw_series(LineSeries::new(std::iter::once((0.0, 0.0)).chain(points), stroke(at)))?
                 .label(row.ranking)

@@ -85,7 +85,8 @@ pub(super) fn write(report: &Report, folder: &ReportFolder) -> Result<(), Report
         folder.remove(&name);
     }
     let text = markdown::text(report);
-    let drawn = |plot: Result<String, plots::PlotError>| plot.map_err(|error| folder.fault(error.to_string()));
+    let drawn =
+        |plot: Result<String, plots::PlotError>| plot.map_err(|error| folder.fault(error.to_string()));
     let mut drawings = Vec::new();
     for place in &report.places {
         drawings.push((plots::regret_name(place.world), drawn(plots::regret(place))?));

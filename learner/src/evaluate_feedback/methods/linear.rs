@@ -165,7 +165,9 @@ impl Belief {
     /// Returns mean and variance of what these values add up to.
     fn of(&self, values: &[(usize, f64)]) -> (f64, f64) {
         let mean = values.iter().map(|(at, value)| self.mean[*at] * value).sum();
-        let line = |at: usize| -> f64 { values.iter().map(|(other, value)| self.covariance[at][*other] * value).sum() };
+        let line = |at: usize| -> f64 {
+            values.iter().map(|(other, value)| self.covariance[at][*other] * value).sum()
+        };
         let variance = values.iter().map(|(at, value)| value * line(*at)).sum::<f64>();
         (mean, variance.max(0.0))
     }
