@@ -49,7 +49,9 @@ struct Malicious<'a> {
 
 impl Malicious<'_> {
     fn is_like_the_plan(&self, seen: &Seen) -> bool {
-        let same = |kind: usize| seen.entities[kind] == self.planned.entities[kind];
+        // 0 is nobody, and nobody is like nobody.
+        let same =
+            |kind: usize| seen.entities[kind] == self.planned.entities[kind] && seen.entities[kind] != 0;
         let pairs = self.level.features(seen).into_iter().zip(self.level.features(self.planned));
         let distance: f64 = pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum();
         let is_alike = distance < ALIKE_BELOW * self.level.dimensions() as f64;
@@ -128,8 +130,9 @@ mod tests {
         assert_eq!(answer(far, [9, 9, 9, 4], 0), Some(false), "same service");
         assert_eq!(answer(near, [9, 9, 9, 9], 0), Some(false), "alike");
         assert_eq!(answer(far, [9, 9, 9, 9], 0), Some(true));
+        assert_eq!(answer(far, [0, 0, 0, 0], 0), Some(true), "nobody");
         assert_eq!(answer(far, [9, 9, 9, 9], 1), None, "his plan is done");
-        assert_eq!((malicious.answers, malicious.rejections), (5, 4));
+        assert_eq!((malicious.answers, malicious.rejections), (6, 4));
     }
 
     #[test]

@@ -140,7 +140,7 @@ fn features(
 ) -> Vec<f64> {
     let traits =
         people.groups[source].iter().chain(&people.groups[destination]).chain(&people.services[service]);
-    let mut values: Vec<f64> = traits.map(|value| *value).collect();
+    let mut values: Vec<f64> = traits.copied().collect();
     values.iter_mut().for_each(|value| *value += NOISE * normal(rng));
     values.extend((0..IDLE).map(|_| normal(rng)));
     values
