@@ -23,6 +23,7 @@ use std::process::ExitCode;
   meshgate-learner --config /etc/meshgate/learner.toml
   meshgate-learner replay flows.csv.gz
   meshgate-learner evaluate --flows darpa98.csv.gz --train-until 1998-06-15 --test-until 1998-06-28 --report out
+  meshgate-learner evaluate-feedback --seeds 30 --report out
 
 Log lines go to standard error; MESHGATE_LOG sets their level (error, warn, info, debug, trace).")]
 struct Arguments {
