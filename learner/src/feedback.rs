@@ -437,8 +437,7 @@ mod tests {
         let no = |reason| says(Verdict::Rejected, Some(reason));
         assert_eq!(says(Verdict::Accepted, None), Some((1.0, vec![(Questions::BOTH, 1.0)])));
         assert_eq!(no(Reason::WrongAnomaly), Some((0.0, vec![(Questions::SITUATION, 0.0)])));
-        let wrong_rule = vec![(Questions::RULE, 0.0), (Questions::SITUATION, 1.0)];
-        assert_eq!(no(Reason::WrongRule), Some((0.0, wrong_rule)));
+        assert_eq!(no(Reason::WrongRule), Some((0.0, vec![(Questions::RULE, 0.0)])));
         assert_eq!(no(Reason::TooBroad), Some((0.0, vec![(Questions::SITUATION, 1.0)])));
         assert_eq!(no(Reason::Later), None);
         let edited = Answer { overlap: 0.25, ..answer(1, Verdict::Edited, None) }.labelled(1).unwrap();

@@ -6,6 +6,7 @@ use meshgate_learner::blend::{self, BlendArguments};
 use meshgate_learner::config::Config;
 
 use meshgate_learner::evaluate::{self, EvaluateArguments};
+use meshgate_learner::evaluate_feedback::{self, EvaluateFeedbackArguments};
 use meshgate_learner::evaluate_rules::{self, EvaluateRulesArguments};
 use meshgate_learner::offline::{self, TrainArguments};
 use meshgate_learner::replay::{self, ReplayArguments};
@@ -23,6 +24,7 @@ use std::process::ExitCode;
   meshgate-learner --config /etc/meshgate/learner.toml
   meshgate-learner replay flows.csv.gz
   meshgate-learner evaluate --flows darpa98.csv.gz --train-until 1998-06-15 --test-until 1998-06-28 --report out
+  meshgate-learner evaluate-feedback --seeds 30 --report out
 
 Log lines go to standard error; MESHGATE_LOG sets their level (error, warn, info, debug, trace).")]
 struct Arguments {
@@ -55,6 +57,8 @@ enum Command {
     Blend(BlendArguments),
     /// Measure rules: how much of later flows they cover, how much they permit that nobody used
     EvaluateRules(EvaluateRulesArguments),
+    /// Measure the ranking that learns from answers, by simulated administrators
+    EvaluateFeedback(EvaluateFeedbackArguments),
 }
 
 fn main() -> ExitCode {
@@ -89,6 +93,10 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         Some(Command::Blend(arguments)) => Ok(write!(std::io::stdout(), "{}", blend::run(&arguments)?)?),
         Some(Command::EvaluateRules(arguments)) => {
             let text = evaluate_rules::run(&arguments)?;
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
+        }
+        Some(Command::EvaluateFeedback(arguments)) => {
+            let text = evaluate_feedback::run(&arguments)?;
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
         None => {

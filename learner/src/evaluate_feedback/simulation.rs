@@ -1,27 +1,33 @@
 //! Lets a simulated administrator answer what a ranking shows, day by day.
 
-use super::persona::Persona;
+use super::methods::{Method, static_order};
 use super::world::{Case, World};
 use crate::feedback::level::Seen;
-use crate::feedback::point::Questions;
-use crate::feedback::ranking::{Labelled, Ranking};
-use crate::feedback::settings::RankingSettings;
-use meshgate_policy::generate::Rng;
 use std::collections::VecDeque;
 
 /// Suggestions that are shown and answered in a day.
 pub const PLACES: usize = 10;
 
-/// A way to rank that may learn.
-pub trait Method {
-    /// Takes in a day that has ended.
-    fn observe(&mut self, day: &[Seen]);
-    /// A day begins.
-    fn begin_day(&mut self);
-    /// Returns the order of a day's suggestions, with the confidence in each.
-    fn rank(&mut self, day: &[Seen]) -> Vec<(usize, f64)>;
-    /// Takes in an answer.
-    fn learn(&mut self, seen: &Seen, yes: bool, is_of_situation: bool);
+/// A suggestion that an administrator is asked about.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// It, and the truth about it.
+    pub case: &'a Case,
+    /// Its place in the list of the day, from 0.
+    pub place: usize,
+    /// The day, from 0, counted from the first with answers.
+    pub day: usize,
+}
+
+/// Somebody who answers.
+pub trait Administrator {
+    /// Returns the answer; none where there is none.
+    fn answer(&mut self, asked: &Asked<'_>) -> Option<bool>;
+
+    /// Returns after how many days answers come.
+    fn delay_days(&self) -> usize {
+        0
+    }
 }
 
 /// What a day brought.
@@ -37,6 +43,12 @@ pub struct DayOutcome {
     pub shown: usize,
     /// Confidence, answer, of each that was answered.
     pub answers: Vec<(f64, bool)>,
+    /// Places of all suggestions of the day, in the order of the ranking.
+    pub order: Vec<usize>,
+    /// Whether the whole list of the day is in the order of the static score.
+    pub is_static: bool,
+    /// Whether what was learned decided the order.
+    pub is_learned: bool,
 }
 
 /// Runs a method through a world, from a day on.
@@ -44,10 +56,8 @@ pub fn run(
     world: &World,
     from_day: usize,
     method: &mut dyn Method,
-    persona: Persona,
-    seed: u64,
+    administrator: &mut dyn Administrator,
 ) -> Vec<DayOutcome> {
-    let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9) ^ 0xadd);
     world.before.iter().for_each(|day| method.observe(day));
     let mut waiting: VecDeque<(usize, &Case, bool)> = VecDeque::new();
     let mut outcomes = Vec::new();
@@ -61,16 +71,15 @@ pub fn run(
             }
             method.begin_day();
             let order = method.rank(&seen);
-            let right = cases.iter().filter(|case| case.is_right).count();
-            let mut outcome = DayOutcome { possible: right.min(PLACES), ..DayOutcome::default() };
+            let mut outcome = shown(cases, &order);
+            outcome.is_learned = method.takes_part();
+            outcome.is_static = outcome.order == static_order(&seen);
             for (place, (index, confidence)) in order.into_iter().take(PLACES).enumerate() {
                 let case = &cases[index];
-                outcome.shown += 1;
-                outcome.hits += usize::from(case.is_right);
-                outcome.right.push(case.is_right);
-                if let Some(yes) = persona.answer(case.is_right, place, day - from_day, &mut rng) {
+                let asked = Asked { case, place, day: day - from_day };
+                if let Some(yes) = administrator.answer(&asked) {
                     outcome.answers.push((confidence, yes));
-                    waiting.push_back((day + persona.delay_days(), case, yes));
+                    waiting.push_back((day + administrator.delay_days(), case, yes));
                 }
             }
             outcomes.push(outcome);
@@ -80,67 +89,70 @@ pub fn run(
     outcomes
 }
 
-/// The order of the static score.
-pub struct Static;
-
-impl Method for Static {
-    fn observe(&mut self, _day: &[Seen]) {}
-    fn begin_day(&mut self) {}
-    fn rank(&mut self, day: &[Seen]) -> Vec<(usize, f64)> {
-        let mut order: Vec<usize> = (0..day.len()).collect();
-        order.sort_by(|a, b| day[*b].static_score.total_cmp(&day[*a].static_score).then(a.cmp(b)));
-        order.into_iter().map(|index| (index, 0.5)).collect()
-    }
-    fn learn(&mut self, _seen: &Seen, _yes: bool, _is_of_situation: bool) {}
-}
-
-/// The ranking of the product.
-pub struct Learned {
-    ranking: Ranking,
-    next: u64,
-}
-
-impl Learned {
-    /// Returns it with these settings.
-    pub fn new(settings: RankingSettings) -> Self {
-        Self { ranking: Ranking::new(settings), next: 1 }
-    }
-
-    /// Returns it.
-    pub fn ranking(&self) -> &Ranking {
-        &self.ranking
+/// Returns what is shown of a day, nothing of it answered yet.
+fn shown(cases: &[Case], order: &[(usize, f64)]) -> DayOutcome {
+    let right: Vec<bool> = order.iter().take(PLACES).map(|(index, _)| cases[*index].is_right).collect();
+    DayOutcome {
+        hits: right.iter().filter(|right| **right).count(),
+        shown: right.len(),
+        order: order.iter().map(|(index, _)| *index).collect(),
+        possible: cases.iter().filter(|case| case.is_right).count().min(PLACES),
+        right,
+        ..DayOutcome::default()
     }
 }
 
-impl Method for Learned {
-    fn observe(&mut self, day: &[Seen]) {
-        self.ranking.observe(day);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluate_feedback::methods::Way;
+    use crate::evaluate_feedback::persona::{Persona, Simulated};
+    use crate::evaluate_feedback::synthetic;
+
+    /// A method that takes note of when it learns.
+    #[derive(Default)]
+    struct Witness {
+        days: usize,
+        learned_on: Vec<usize>,
     }
 
-    fn begin_day(&mut self) {
-        self.ranking.begin_day(self.next);
+    impl Method for Witness {
+        fn observe(&mut self, _day: &[Seen]) {}
+        fn begin_day(&mut self) {
+            self.days += 1;
+        }
+        fn rank(&mut self, day: &[Seen]) -> Vec<(usize, f64)> {
+            (0..day.len()).map(|index| (index, 0.5)).collect()
+        }
+        fn learn(&mut self, _seen: &Seen, _yes: bool, _is_of_situation: bool) {
+            self.learned_on.push(self.days);
+        }
     }
 
-    fn rank(&mut self, day: &[Seen]) -> Vec<(usize, f64)> {
-        self.ranking.rank(day).into_iter().map(|placed| (placed.index, placed.confidence)).collect()
-    }
-
-    fn learn(&mut self, seen: &Seen, yes: bool, is_of_situation: bool) {
-        let says = match (yes, is_of_situation) {
-            (true, _) => vec![(Questions::BOTH, 1.0)],
-            (false, true) => vec![(Questions::SITUATION, 0.0)],
-            (false, false) => vec![(Questions::RULE, 0.0), (Questions::SITUATION, 1.0)],
+    #[test]
+    fn answers_reach_the_ranking_on_the_next_day_and_late_ones_three_days_later() {
+        let world = synthetic::world(1, 6, None);
+        let learned_on = |persona| {
+            let mut witness = Witness::default();
+            let outcomes = run(&world, 0, &mut witness, &mut Simulated::new(persona, 1));
+            assert!(outcomes.iter().all(|day| day.answers.len() == PLACES && day.shown == PLACES));
+            witness.learned_on
         };
-        let height = self.ranking.height(seen);
-        self.ranking.learn(Labelled {
-            suggestion: self.next,
-            seen: seen.clone(),
-            height,
-            reward: f64::from(u8::from(yes)),
-            says,
-            person: 1,
-            time_ns: self.next,
-        });
-        self.next += 1;
+        let tens = |days: &[usize]| -> Vec<usize> {
+            days.iter().flat_map(|day| std::iter::repeat_n(*day, PLACES)).collect()
+        };
+        assert_eq!(learned_on(Persona::Steady), tens(&[1, 2, 3, 4, 5]));
+        assert_eq!(learned_on(Persona::Delayed), tens(&[4, 5]));
+    }
+
+    #[test]
+    fn day_0_is_the_static_order_whatever_is_to_learn_later() {
+        let world = synthetic::world(2, 4, None);
+        for way in Way::ALL {
+            let days = run(&world, 0, &mut *way.start(), &mut Simulated::new(Persona::Steady, 2));
+            assert!(days[0].is_static, "{}", way.name());
+        }
+        let days = run(&world, 0, &mut *Way::Gated.start(), &mut Simulated::new(Persona::Steady, 2));
+        assert!(days.iter().all(|day| day.is_static && !day.is_learned), "30 answers prove nothing yet");
     }
 }

@@ -18,10 +18,8 @@ const TRAITS: usize = 3;
 const SUGGESTIONS: usize = 60;
 /// Days before the first answer.
 const DAYS_BEFORE: usize = 14;
-/// Days with answers.
-pub const DAYS: usize = 40;
-/// Share of suggestions that are right.
-const RIGHT: f64 = 0.3;
+/// Suggestions of ten that are right.
+const RIGHT_OF_TEN: usize = 3;
 /// Values that mean nothing.
 const IDLE: usize = 4;
 /// Deviation of what is seen of a trait.
@@ -75,8 +73,8 @@ struct People {
     services: Vec<[f64; TRAITS]>,
 }
 
-/// Returns the world of a seed. From `changes_on` on, counted in days with answers, another set of wishes holds.
-pub fn world(seed: u64, changes_on: Option<usize>) -> World {
+/// Returns the world of a seed with so many days with answers. From `changes_on` on, counted in these, wishes are reversed.
+pub fn world(seed: u64, days_answered: usize, changes_on: Option<usize>) -> World {
     let mut rng = Rng::new(seed ^ 0x5eed_0f5e);
     let traits = |rng: &mut Rng| {
         let mut traits = [0.0; TRAITS];
@@ -90,7 +88,7 @@ pub fn world(seed: u64, changes_on: Option<usize>) -> World {
     let wishes = Wishes::new(&mut rng);
     let (mean, deviation, threshold) = spread(&people, &wishes, &mut rng);
     let mut days = Vec::new();
-    for day in 0..DAYS_BEFORE + DAYS {
+    for day in 0..DAYS_BEFORE + days_answered {
         let has_changed = changes_on.is_some_and(|on| day >= DAYS_BEFORE + on);
         let mut cases = Vec::new();
         for _ in 0..SUGGESTIONS {
@@ -122,15 +120,15 @@ fn spread(people: &People, wishes: &Wishes, rng: &mut Rng) -> (f64, f64, f64) {
     let mean = utilities.iter().sum::<f64>() / count;
     let deviation = (utilities.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / count).sqrt();
     utilities.sort_unstable_by(f64::total_cmp);
-    let threshold = utilities[(count * (1.0 - RIGHT)) as usize];
+    let threshold = utilities[utilities.len() * (10 - RIGHT_OF_TEN) / 10];
     (mean, deviation, (threshold - mean) / deviation)
 }
 
 /// Returns source, destination and service: few sources have much to say, most little.
 fn draw(rng: &mut Rng) -> (usize, usize, usize) {
     let skewed = |rng: &mut Rng, count: usize| {
-        let uniform = rng.below(1 << 30) as f64 / f64::from(1 << 30);
-        ((uniform * uniform * count as f64) as usize).min(count - 1)
+        let uniform = u128::from(rng.below(1 << 30));
+        usize::try_from((uniform * uniform * count as u128) >> 60).unwrap_or(0)
     };
     (skewed(rng, GROUPS), skewed(rng, GROUPS), skewed(rng, SERVICES))
 }
@@ -142,7 +140,7 @@ fn features(
 ) -> Vec<f64> {
     let traits =
         people.groups[source].iter().chain(&people.groups[destination]).chain(&people.services[service]);
-    let mut values: Vec<f64> = traits.map(|value| *value).collect();
+    let mut values: Vec<f64> = traits.copied().collect();
     values.iter_mut().for_each(|value| *value += NOISE * normal(rng));
     values.extend((0..IDLE).map(|_| normal(rng)));
     values
@@ -162,4 +160,40 @@ pub fn normal(rng: &mut Rng) -> f64 {
     let uniform = |rng: &mut Rng| (rng.below(1 << 53) as f64 + 0.5) / (1_u64 << 53) as f64;
     let (a, b) = (uniform(rng), uniform(rng));
     (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_world_and_another_seed_another() {
+        assert_eq!(world(3, 5, None), world(3, 5, None));
+        assert_ne!(world(3, 5, None), world(4, 5, None));
+    }
+
+    #[test]
+    fn about_three_of_ten_are_right_and_the_static_score_knows_a_little_of_it() {
+        let mut cases = Vec::new();
+        (0..5).for_each(|seed| cases.extend(world(seed, 20, None).days.into_iter().flatten()));
+        let mean = |is_right: bool| {
+            let of: Vec<f64> = cases
+                .iter()
+                .filter(|case| case.is_right == is_right)
+                .map(|case| case.seen.static_score)
+                .collect();
+            (of.len() as f64 / cases.len() as f64, of.iter().sum::<f64>() / of.len() as f64)
+        };
+        let ((right, strong), (_, weak)) = (mean(true), mean(false));
+        assert!((0.25..0.35).contains(&right), "{right}");
+        assert!((0.1..0.6).contains(&(strong - weak)), "{strong} {weak}");
+    }
+
+    #[test]
+    fn everybody_is_drawn_and_nobody_else() {
+        let mut rng = Rng::new(1);
+        let drawn: Vec<(usize, usize, usize)> = (0..20_000).map(|_| draw(&mut rng)).collect();
+        let largest = |of: fn(&(usize, usize, usize)) -> usize| drawn.iter().map(of).max();
+        assert_eq!((largest(|one| one.0), largest(|one| one.2)), (Some(GROUPS - 1), Some(SERVICES - 1)));
+    }
 }

@@ -69,9 +69,7 @@ impl Answer {
             }
             (Verdict::Rejected, Some(Reason::Later)) => return None,
             (Verdict::Rejected, Some(Reason::WrongAnomaly)) => (0.0, vec![(Questions::SITUATION, 0.0)]),
-            (Verdict::Rejected, Some(Reason::WrongRule)) => {
-                (0.0, vec![(Questions::RULE, 0.0), (Questions::SITUATION, 1.0)])
-            }
+            (Verdict::Rejected, Some(Reason::WrongRule)) => (0.0, vec![(Questions::RULE, 0.0)]),
             (Verdict::Rejected, Some(Reason::TooBroad)) => (0.0, vec![(Questions::SITUATION, 1.0)]),
             (Verdict::Rejected, None) => (0.0, vec![(Questions::BOTH, 0.0)]),
         };

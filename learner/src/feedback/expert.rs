@@ -18,9 +18,9 @@ use super::triangle::{Triangle, dot};
 use crate::matrix_product::{Panels, Strips, add_product};
 
 /// Most that one answer moves the log odds of a suggestion.
-pub const ANSWER_SHIFT_MAX: f32 = 1.5;
+pub const ANSWER_SHIFT_MAX: f32 = 2.0;
 /// Most that all answers of one person do.
-pub const PERSON_SHIFT_MAX: f32 = 4.0;
+pub const PERSON_SHIFT_MAX: f32 = 6.0;
 /// Steps with the curvature bounded from above.
 const FIRST_STEPS: usize = 12;
 /// Steps at most with the curvature near the mode.

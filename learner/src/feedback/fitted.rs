@@ -59,10 +59,10 @@ impl Fitted {
         let mut entities: BTreeMap<(usize, u64), (f64, u64)> = BTreeMap::new();
         for (expert, share) in [(&self.long, long), (&self.short, short)] {
             for (row, slope) in expert.faded_slopes(&self.observations) {
-                let heads = row.questions.heads();
                 let slope = f64::from(slope) * share;
                 features.resize(row.point.features.len(), 0.0);
-                let linear = f64::from(self.weights.linear.powi(2) / self.weights.dimensions) * heads / 2.0;
+                let linear =
+                    f64::from(self.weights.linear.powi(2) / self.weights.dimensions) * row.questions.share();
                 for (sum, value) in features.iter_mut().zip(&row.point.features) {
                     *sum += linear * slope * f64::from(*value);
                 }

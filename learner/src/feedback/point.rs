@@ -14,6 +14,10 @@ pub const PAIR: usize = 2;
 /// See [`SOURCE`].
 pub const SERVICE: usize = 3;
 
+/// Share of what is learned that both questions have in common: who refuses a rule does not think much of what led to it.
+/// With heads that learn apart, half of what a no says is lost.
+pub const JOINT: f32 = 0.7;
+
 /// Which question an answer speaks to: whether what was seen is worth a rule, whether this rule is the right one. Only the
 /// sum of both is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,14 +36,15 @@ impl Questions {
     /// Only whether the rule is the right one.
     pub const RULE: Self = Self { situation: false, rule: true };
 
-    /// Returns how many they are.
-    pub fn heads(self) -> f64 {
-        f64::from(u8::from(self.situation)) + f64::from(u8::from(self.rule))
+    /// Returns the share of what is learned of a suggestion that these questions hear of.
+    pub fn share(self) -> f64 {
+        let heads = f64::from(u8::from(self.situation)) + f64::from(u8::from(self.rule));
+        f64::from(JOINT) + (1.0 - f64::from(JOINT)) * heads / 2.0
     }
 
     /// Returns the share of what an entity says that they hear of: the service speaks to the rule alone.
     pub fn share_of(self, entity: usize) -> f64 {
-        if entity == SERVICE { f64::from(u8::from(self.rule)) } else { self.heads() / 2.0 }
+        if entity == SERVICE { f64::from(u8::from(self.rule)) } else { self.share() }
     }
 }
 
@@ -99,8 +104,8 @@ impl Default for KernelWeights {
 impl KernelWeights {
     /// Returns how alike two points are, as the covariance of what is to be learned of them, each asked these questions.
     ///
-    /// Both heads see all features and entities and learn apart; how unusual something is speaks only to the situation, what
-    /// service it is about only to the rule.
+    /// Both heads see all features and entities. Most of what they learn is the same, [`JOINT`], the rest each has for itself;
+    /// how unusual something is speaks only to the situation, what service it is about only to the rule.
     pub fn covariance(&self, (a, asked_a): (&Point, Questions), (b, asked_b): (&Point, Questions)) -> f32 {
         let product = dot(&a.features, &b.features);
         self.by_product((a, asked_a), (b, asked_b), product)
@@ -137,7 +142,7 @@ impl KernelWeights {
             + same(SOURCE)
             + same(DESTINATION)
             + same(PAIR);
-        0.5 * (situation + rule) * shared
+        (JOINT + (1.0 - JOINT) * 0.5 * (situation + rule)) * shared
             + situation * squared(self.height) * a.height * b.height
             + rule * same(SERVICE)
     }

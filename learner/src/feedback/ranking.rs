@@ -200,7 +200,6 @@ impl Ranking {
         placed.sort_by(by_static);
         if self.is_in_force() {
             let strongest = placed.iter().take(self.settings.kept_in_view);
-            let strongest = strongest.filter(|placed| placed.height >= self.settings.kept_from_height);
             let strongest: Vec<usize> = strongest.map(|placed| placed.index).collect();
             let by_learned =
                 |a: &Placed, b: &Placed| probabilities[b.index].total_cmp(&probabilities[a.index]);
@@ -331,6 +330,20 @@ impl Ranking {
     fn weights(&self) -> KernelWeights {
         let dimensions = u16::try_from(self.state.level.dimensions().max(1)).unwrap_or(u16::MAX);
         KernelWeights { dimensions: f32::from(dimensions), ..self.settings.kernel.clone() }
+    }
+
+    /// Returns of each suggestion the chance of acceptance to who learned nothing, and by all that was learned, as of this day.
+    pub fn chances(&self, suggestions: &[Seen]) -> Vec<(f64, f64)> {
+        let course = self.course_at(self.state.in_force);
+        let place = |(index, seen)| Placed {
+            index,
+            confidence: 0.0,
+            height: self.height(seen),
+            is_kept_in_view: false,
+        };
+        let placed: Vec<Placed> = suggestions.iter().enumerate().map(place).collect();
+        let probabilities = self.probabilities(suggestions, &placed);
+        placed.iter().zip(probabilities).map(|(one, learned)| (course.null(one.height), learned)).collect()
     }
 }
 

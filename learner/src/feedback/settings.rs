@@ -25,8 +25,6 @@ pub struct RankingSettings {
     pub change_needed: f64,
     /// The strongest by the static score that always keep a place among those shown, whatever was learned.
     pub kept_in_view: usize,
-    /// Height of the static score, at most 3, from which a suggestion is kept in view.
-    pub kept_from_height: f64,
 }
 
 impl Default for RankingSettings {
@@ -34,15 +32,14 @@ impl Default for RankingSettings {
         Self {
             places: 10,
             kernel: KernelWeights::default(),
-            long_span: 1_000.0,
-            short_span: 60.0,
+            long_span: 3_000.0,
+            short_span: 200.0,
             shared: 0.02,
             evidence_needed: 4.0,
             evidence_max: 6.0,
             evidence_min: -4.0,
             change_needed: 5.0,
             kept_in_view: 2,
-            kept_from_height: 1.0,
         }
     }
 }

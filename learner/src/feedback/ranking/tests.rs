@@ -100,9 +100,10 @@ fn answers_with_a_pattern_open_the_gate_and_put_what_is_right_first() {
     answer_days(&mut ranking, 20, &mut rng, |seen, rng| is_right(seen) != rng.chance(10));
     assert!(ranking.is_in_force(), "{:?}", ranking.course());
     let seen = day(&mut rng);
-    let right = |order: &[usize]| order.iter().take(10).filter(|at| is_right(&seen[**at])).count();
-    assert!(right(&order(&ranking, &seen)) >= 9, "{} right", right(&order(&ranking, &seen)));
-    assert!(right(&static_order(&seen)) < 9);
+    // Two of the ten places are kept for the most unusual.
+    let right = |order: &[usize]| order.iter().take(8).filter(|at| is_right(&seen[**at])).count();
+    assert_eq!(right(&order(&ranking, &seen)), 8);
+    assert!(right(&static_order(&seen)) < 7);
     assert!(matches!(ranking.turns()[0].turn, crate::feedback::course::Turn::Gate(true)));
 }
 
