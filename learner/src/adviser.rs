@@ -247,7 +247,8 @@ fn suggestion(desk: &Desk<'_>, draft: &Draft<'_>, rank: u32) -> Suggestion {
     let reasons = justification::of(draft, settings, flows_remembered);
     Suggestion {
         origin: draft.cause.origin(),
-        draft: draft.relationship.clone(),
+        draft: draft.relationship.clone().into(),
+        alternatives: Vec::new(),
         confidence: draft.confidence,
         relevance: draft.effect.relevance(),
         rank,
@@ -263,7 +264,16 @@ fn suggestion(desk: &Desk<'_>, draft: &Draft<'_>, rank: u32) -> Suggestion {
         base_version: policy.version,
         model_version: model_version.to_owned(),
         window_end_ns: window_end_s.saturating_mul(1_000_000_000),
+        expires_ns: expires_s(draft.cause, settings, window_end_s).saturating_mul(1_000_000_000),
     }
+}
+
+/// Returns when a suggestion expires, seconds since 1970: what was unusual is yesterday's news before what holds is.
+fn expires_s(cause: Cause<'_>, settings: &AdviserSettings, window_end_s: u64) -> u64 {
+    window_end_s.saturating_add(match cause {
+        Cause::Steady(_) => settings.expiry_s,
+        Cause::Anomaly(_) => settings.anomaly_expiry_s,
+    })
 }
 
 #[cfg(test)]

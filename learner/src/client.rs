@@ -10,8 +10,8 @@ use crate::draft_key::DraftKey;
 use crate::link::{LinkError, connect};
 use crate::status::Status;
 use crossbeam::channel::{Sender, TrySendError};
-use meshgate_policy::suggestion::Suggestion;
-use meshgate_policy::{AuthoredRelationship, Name};
+use meshgate_policy::Name;
+use meshgate_policy::suggestion::{Proposal, Suggestion};
 use meshgate_proto::wire;
 use meshgate_proto::wire::suggestion_service_client::SuggestionServiceClient;
 use std::collections::BTreeSet;
@@ -124,7 +124,7 @@ impl Caller {
         let request = wire::ListSuggestionsRequest { state: "open".into(), limit: OPEN_MAX };
         let listed = client.list_suggestions(request).await.map_err(status)?.into_inner();
         let drafts = listed.suggestions.into_iter().filter_map(|listed| listed.suggestion?.draft);
-        let drafts = drafts.filter_map(|draft| AuthoredRelationship::try_from(draft).ok());
+        let drafts = drafts.filter_map(|draft| Proposal::try_from(draft).ok());
         Ok(drafts.map(|draft| DraftKey::of(&draft)).collect())
     }
 

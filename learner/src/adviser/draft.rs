@@ -112,7 +112,7 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
     Ok(Draft {
         cause,
         past,
-        key: DraftKey::of(&relationship),
+        key: DraftKey::of(&relationship.clone().into()),
         relationship,
         rule,
         narrows: Vec::new(),

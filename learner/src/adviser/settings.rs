@@ -25,6 +25,11 @@ pub struct AdviserSettings {
     pub anomaly_open_windows: u32,
     /// Drafts below this confidence are dropped, 0 to 1.
     pub confidence_min: f64,
+    /// Seconds for which a suggestion from a steady pattern waits for an answer. If the pattern still holds then, it is
+    /// suggested anew.
+    pub expiry_s: u64,
+    /// Seconds for which a suggestion from an anomaly waits.
+    pub anomaly_expiry_s: u64,
 }
 
 impl Default for AdviserSettings {
@@ -38,6 +43,8 @@ impl Default for AdviserSettings {
             steady_answered_share: 0.9,
             anomaly_open_windows: 60,
             confidence_min: 0.05,
+            expiry_s: 14 * 86_400,
+            anomaly_expiry_s: 3 * 86_400,
         }
     }
 }

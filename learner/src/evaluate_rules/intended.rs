@@ -150,7 +150,7 @@ fn drafts(traffic: Traffic, seen: u32) -> Result<Vec<AuthoredRelationship>, Eval
         window_end_s,
         model_version: "",
     });
-    Ok(advice.suggestions.into_iter().map(|suggestion| suggestion.draft).collect())
+    Ok(advice.suggestions.into_iter().filter_map(|s| s.draft.relationship().cloned()).collect())
 }
 
 /// Returns permissions one range of ports each, ranges that touch joined first: one rule with two ports permits the same
