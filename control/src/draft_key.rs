@@ -67,7 +67,8 @@ mod tests {
     use super::*;
 
     fn draft(text: &str) -> Proposal {
-        let sides = "kind = 'relationship'\nsource_group_name = 'a'\ndestination_group_name = 'b'\naction = 'allow'";
+        let sides =
+            "kind = 'relationship'\nsource_group_name = 'a'\ndestination_group_name = 'b'\naction = 'allow'";
         toml::from_str(&format!("{sides}\n{text}")).unwrap()
     }
 
@@ -87,7 +88,10 @@ mod tests {
             assert_ne!(DraftKey::of(&one), DraftKey::of(&draft(other)), "{other}");
         }
         let peers = rule("peer = ['10.0.0.1/32', '10.0.0.2/32']");
-        assert_eq!(DraftKey::of(&peers), DraftKey::of(&rule("peer = ['10.0.0.2/32', '10.0.0.1/32']\nnote = 'n'")));
+        assert_eq!(
+            DraftKey::of(&peers),
+            DraftKey::of(&rule("peer = ['10.0.0.2/32', '10.0.0.1/32']\nnote = 'n'"))
+        );
         assert_ne!(DraftKey::of(&peers), DraftKey::of(&rule("peer = ['10.0.0.1/32']")));
     }
 

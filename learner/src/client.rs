@@ -29,6 +29,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// Time between two reports.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
+/// Time between two looks at what is open: what expired is no decision, and is missing there.
+const OPEN_EVERY: Duration = Duration::from_secs(600);
 /// Most open suggestions that are asked for: more than control keeps open.
 const OPEN_MAX: u32 = 1_000;
 
@@ -104,7 +106,17 @@ impl Caller {
         let mut decisions = client.watch_decisions(request).await.map_err(status)?.into_inner();
         // Only now: what is decided between the two calls is heard as a decision.
         tell(news, News::Open(self.open_drafts(&mut client).await?)).await;
-        while let Some(decided) = decisions.message().await.map_err(status)? {
+        let mut looks = tokio::time::interval(OPEN_EVERY);
+        looks.reset();
+        loop {
+            let decided = tokio::select! {
+                decided = decisions.message() => decided.map_err(status)?,
+                _ = looks.tick() => {
+                    tell(news, News::Open(self.open_drafts(&mut client).await?)).await;
+                    continue;
+                }
+            };
+            let Some(decided) = decided else { return Ok(()) };
             match wire_form::answer(decided) {
                 Ok(answer) => {
                     *after_sequence = answer.sequence;
@@ -113,7 +125,6 @@ impl Caller {
                 Err(fault) => tracing::error!(fault, "a decision is not understood"),
             }
         }
-        Ok(())
     }
 
     /// Returns the drafts that wait at control for an answer.

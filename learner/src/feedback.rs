@@ -88,6 +88,9 @@ impl Feedback {
         self.sequence = answer.sequence;
         let now_s = answer.time_ns / 1_000_000_000;
         self.draft_log.answer(answer.draft.clone(), answer.verdict, answer.reason, now_s);
+        if let Some(made) = &answer.edited {
+            self.draft_log.prefer(made);
+        }
         if self.answers.len() >= ANSWERS_MAX {
             self.answers.pop_front();
         }

@@ -97,8 +97,11 @@ mod tests {
         let sides = "source_group_name = 'a'\ndestination_group_name = 'b'\naction = 'deny'";
         let texts = [
             format!("kind = 'relationship'\n{sides}"),
-            "kind = 'rule'\ngroup_name = 'a'\ndirection = 'egress'\npeer = ['10.0.0.0/8']\naction = 'allow'".into(),
-            format!("kind = 'grouped'\ngroups = [{{ name = 'a', prefixes = ['10.0.0.1/32'] }}]\n[relationship]\n{sides}"),
+            "kind = 'rule'\ngroup_name = 'a'\ndirection = 'egress'\npeer = ['10.0.0.0/8']\naction = 'allow'"
+                .into(),
+            format!(
+                "kind = 'grouped'\ngroups = [{{ name = 'a', prefixes = ['10.0.0.1/32'] }}]\n[relationship]\n{sides}"
+            ),
             "kind = 'membership'\nendpoint = 'e'\ngroup = 'g'\njoin = false".into(),
         ];
         for text in texts {

@@ -310,7 +310,11 @@ mod tests {
 
     fn message() -> wire::Suggestion {
         let draft = relationship();
-        wire::Suggestion { origin: "anomaly".into(), draft: Some(draft.into()), ..wire::Suggestion::default() }
+        wire::Suggestion {
+            origin: "anomaly".into(),
+            draft: Some(draft.into()),
+            ..wire::Suggestion::default()
+        }
     }
 
     fn refusal(message: wire::Suggestion) -> String {

@@ -42,14 +42,16 @@ impl ProposalFlags {
         if let Some((_, flag)) = strays.into_iter().find(|(is_stray, _)| *is_stray) {
             return Err(UsageError::Stray { flag, kind });
         }
-        if !between_groups && !to_addresses && sides.group.is_none() && endpoint.is_none() && rule.is_empty() {
+        if !between_groups && !to_addresses && sides.group.is_none() && endpoint.is_none() && rule.is_empty()
+        {
             return Err(UsageError::NothingToChange);
         }
         self.set(draft)
     }
 
     fn set(&self, mut draft: Proposal) -> Result<Proposal, UsageError> {
-        let Self { groups: RelationshipFields { source, destination }, sides, endpoint, rule: flags } = self.clone();
+        let Self { groups: RelationshipFields { source, destination }, sides, endpoint, rule: flags } =
+            self.clone();
         match &mut draft {
             Proposal::Relationship(relationship) | Proposal::Grouped { relationship, .. } => {
                 put(&mut relationship.source_group_name, source);

@@ -11,8 +11,8 @@ use crate::suggestion_answers::RuleWords;
 use crate::suggestion_text::{list_text, show_text};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
-use meshgate_policy::suggestion::{Decision, Reason, Verdict};
 use meshgate_policy::RuleId;
+use meshgate_policy::suggestion::{Decision, Reason, Verdict};
 
 /// Commands of `meshgate suggestions`.
 #[derive(Subcommand, Clone, Debug)]
@@ -137,7 +137,7 @@ impl Numbered {
 impl Accept {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
         let client = session.connect().await?;
-        let accepted = 
+        let accepted =
             client.accept(self.id, Form::Drafted(self.alternative), &self.write.comment_or("")).await?;
         let text = session.show(&accepted, |accepted| decision_text(self.id, &accepted.decision))?;
         let version = accepted.committed.version;

@@ -104,8 +104,7 @@ fn existing(book: &PolicyBook, field: &'static str, name: &Name) -> Result<Side,
 fn members(book: &PolicyBook, group: &AuthoredGroup) -> Result<Side, Obstacle> {
     let mut list = group.prefixes.clone();
     for name in &group.members {
-        let unknown =
-            || Obstacle::Endpoint { field: "groups", name: name.clone(), version: book.version() };
+        let unknown = || Obstacle::Endpoint { field: "groups", name: name.clone(), version: book.version() };
         let known = |endpoint: &&AuthoredEndpoint| endpoint.name == *name;
         let endpoint = book.authored().endpoints.iter().find(known).ok_or_else(unknown)?;
         list.extend(endpoint.owned().into_iter().map(Prefix::host));

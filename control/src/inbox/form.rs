@@ -6,7 +6,8 @@ use meshgate_policy::limits::{
 };
 use meshgate_policy::suggestion::{Alternative, Evidence, Measure, Proposal, Suggestion};
 use meshgate_policy::{
-    Action, AuthoredGroup, AuthoredGroupRule, AuthoredRelationship, EffectCounts, Mode, Name, Priority, RuleId,
+    Action, AuthoredGroup, AuthoredGroupRule, AuthoredRelationship, EffectCounts, Mode, Name, Priority,
+    RuleId,
 };
 
 /// Pieces of evidence of one suggestion: more than a person reads.

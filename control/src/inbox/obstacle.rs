@@ -153,7 +153,8 @@ impl<'a> Judge<'a> {
         }
         let (endpoint, group) = (endpoint.clone(), group.clone());
         if join {
-            let is_member = self.book.policy().group(number).is_some_and(|group| group.endpoints.contains(&id));
+            let is_member =
+                self.book.policy().group(number).is_some_and(|group| group.endpoints.contains(&id));
             return is_member.then_some(Obstacle::IsMember { endpoint, group });
         }
         let lists = |authored: &AuthoredGroup| authored.name == group && authored.members.contains(&endpoint);

@@ -318,7 +318,10 @@ fn alternatives_and_groups_are_checked_like_the_draft() {
     assert!(check_form(&Suggestion { draft: proposal(grouped), ..good.clone() }).is_ok());
     let cases: [(Spoil, &str); 4] = [
         (|p| p.alternatives[0].coverage = 2.0, "alternatives[0].coverage: 2 is not within 0 to 1"),
-        (|p| p.alternatives = vec![p.alternatives[0].clone(); 9], "alternatives: 9 entries, at most 8 are possible"),
+        (
+            |p| p.alternatives = vec![p.alternatives[0].clone(); 9],
+            "alternatives: 9 entries, at most 8 are possible",
+        ),
         (|p| p.expires_ns = u64::MAX, "expires_ns: 18446744073709551615 is above 9223372036854775807"),
         (|p| p.expires_ns = 1, "expires_ns: 1 has passed"),
     ];
@@ -328,9 +331,17 @@ fn alternatives_and_groups_are_checked_like_the_draft() {
         assert_eq!(refusal(&mut Inbox::default(), spoiled), expected);
     }
     for (from, to, expected) in [
-        ("source_group_name = 'new'", "source_group_name = 'Dev'", "draft.groups.name: \"new\" is no side of the rule"),
+        (
+            "source_group_name = 'new'",
+            "source_group_name = 'Dev'",
+            "draft.groups.name: \"new\" is no side of the rule",
+        ),
         ("members = ['e1']", "members = []", "draft.groups.members: is empty"),
-        ("members = ['e1']", "members = ['e1'], selector = { a = 'b' }", "draft.groups.selector: a group that a draft makes lists its members"),
+        (
+            "members = ['e1']",
+            "members = ['e1'], selector = { a = 'b' }",
+            "draft.groups.selector: a group that a draft makes lists its members",
+        ),
         ("action = 'allow'", "action = 'reject'", "draft.action: reject; a draft allows or denies"),
     ] {
         let draft = proposal(&grouped.replacen(from, to, 1));

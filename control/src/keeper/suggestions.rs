@@ -9,9 +9,7 @@ use crate::draft_key::DraftKey;
 use crate::inbox::{Inbox, Judge, Listing, Obstacle, Refusal, Submitter, drafted_rule};
 use crate::replay::{Matchable, REPLAYED_S, Replay};
 use crate::store::{NewVersion, StoreError, SuggestionPage};
-use meshgate_policy::suggestion::{
-    Decision, FiledSuggestion, Proposal, Reason, State, Suggestion, Verdict,
-};
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, Proposal, Reason, State, Suggestion, Verdict};
 use meshgate_policy::{Digest, EffectCounts, Name, PolicyVersion, Rule, Side};
 use std::sync::Arc;
 use tokio::sync::watch;

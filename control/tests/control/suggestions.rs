@@ -393,7 +393,8 @@ pub async fn a_killed_program_loses_no_acknowledged_answer(store: &str, kills: u
     }
     let policy =
         program.policy().await.get_policy(wire::GetPolicyRequest::default()).await.unwrap().into_inner();
-    let accepted: Vec<_> = decisions.iter().filter(|d| d.made.is_some()).map(|d| relationship(d.made.clone())).collect();
+    let accepted: Vec<_> =
+        decisions.iter().filter(|d| d.made.is_some()).map(|d| relationship(d.made.clone())).collect();
     assert_eq!(policy.version, 1 + u64::try_from(accepted.len()).unwrap());
     let mut made = policy.policy.unwrap().relationships;
     made.reverse();

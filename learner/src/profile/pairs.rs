@@ -33,10 +33,17 @@ pub struct SeenPair {
 /// Start of the first and of the last window.
 type Span = (u64, u64);
 
+/// Segment, protocol and port, or ICMP type.
+type ServiceKey = (u16, u8, u16);
+
+/// The pairs of one series.
+type PairsOfSeries = BTreeMap<(IpAddr, IpAddr), Span>;
+
 /// The pairs of all series.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeenPairs {
-    series: BTreeMap<SeriesKey, BTreeMap<(IpAddr, IpAddr), Span>>,
+    /// By service, as who else uses one is asked of every draft.
+    services: BTreeMap<ServiceKey, BTreeMap<SeriesKey, PairsOfSeries>>,
     count: usize,
     /// Those of the last window, answered or not: an anomaly is about them.
     latest: Vec<AddressPair>,
@@ -56,7 +63,9 @@ impl SeenPairs {
 
     /// Forgets what a series had for the first time in the window that was observed last: it was unusual.
     pub fn forget_newest(&mut self, key: &SeriesKey, start_s: u64) {
-        let Some(pairs) = self.series.get_mut(key) else { return };
+        let Some(pairs) = self.services.get_mut(&service(key)).and_then(|series| series.get_mut(key)) else {
+            return;
+        };
         let before = pairs.len();
         pairs.retain(|_, (first_s, _)| *first_s < start_s);
         self.count -= before - pairs.len();
@@ -64,7 +73,7 @@ impl SeenPairs {
 
     /// Returns the pairs of a series.
     pub fn of(&self, key: &SeriesKey) -> impl Iterator<Item = SeenPair> + '_ {
-        let pairs = self.series.get(key).into_iter().flatten();
+        let pairs = self.services.get(&service(key)).and_then(|series| series.get(key)).into_iter().flatten();
         pairs.map(|((source, destination), (first_s, last_s))| SeenPair {
             source: *source,
             destination: *destination,
@@ -74,15 +83,21 @@ impl SeenPairs {
     }
 
     /// Returns the series of a service within a segment that have pairs.
-    pub fn series_of(&self, segment: u16, service: (u8, u16)) -> impl Iterator<Item = &SeriesKey> {
-        self.series.keys().filter(move |key| {
-            key.segment == segment && (key.protocol, key.service_port) == service
+    pub fn series_of(&self, segment: u16, (protocol, port): (u8, u16)) -> impl Iterator<Item = &SeriesKey> {
+        self.services.get(&(segment, protocol, port)).into_iter().flat_map(BTreeMap::keys)
+    }
+
+    /// Returns the series between the parties of this one that have pairs.
+    pub fn between(&self, key: &SeriesKey) -> impl Iterator<Item = &SeriesKey> {
+        let SeriesKey { source, destination, segment, .. } = *key;
+        self.series().map(|(key, _)| key).filter(move |other| {
+            (other.source, other.destination, other.segment) == (source, destination, segment)
         })
     }
 
     /// Returns the addresses of all pairs within a segment.
     pub fn addresses(&self, segment: u16) -> impl Iterator<Item = IpAddr> + '_ {
-        let within = self.series.iter().filter(move |(key, _)| key.segment == segment);
+        let within = self.series().filter(move |(key, _)| key.segment == segment);
         within.flat_map(|(_, pairs)| pairs.keys().flat_map(|(source, destination)| [*source, *destination]))
     }
 
@@ -104,7 +119,7 @@ impl SeenPairs {
 
     /// Returns what a checkpoint keeps.
     pub fn state(&self) -> SeenPairsState {
-        SeenPairsState(self.series.keys().map(|key| (*key, self.of(key).collect())).collect())
+        SeenPairsState(self.series().map(|(key, _)| (*key, self.of(key).collect())).collect())
     }
 
     /// Returns what a checkpoint kept, cut to the bounds of this one.
@@ -124,16 +139,15 @@ impl SeenPairs {
 
     fn add(&mut self, pair: &AddressPair, start_s: u64) {
         let AddressPair { key, source, destination, is_answered: _ } = *pair;
-        if let Some((_, last_s)) =
-            self.series.get_mut(&key).and_then(|pairs| pairs.get_mut(&(source, destination)))
-        {
+        let series = self.services.get_mut(&service(&key)).and_then(|series| series.get_mut(&key));
+        if let Some((_, last_s)) = series.and_then(|pairs| pairs.get_mut(&(source, destination))) {
             *last_s = start_s;
             return;
         }
         if self.count >= PAIRS_MAX {
             self.evict();
         }
-        let pairs = self.series.entry(key).or_default();
+        let pairs = self.services.entry(service(&key)).or_default().entry(key).or_default();
         if pairs.len() < PAIRS_PER_SERIES_MAX {
             pairs.insert((source, destination), (start_s, start_s));
             self.count += 1;
@@ -142,19 +156,30 @@ impl SeenPairs {
 
     /// Forgets the pairs that were seen least recently.
     fn evict(&mut self) {
-        let all = self.series.iter().flat_map(|(key, pairs)| {
-            pairs.iter().map(|(pair, (_, last_s))| (*last_s, *key, *pair))
-        });
+        let all = self
+            .series()
+            .flat_map(|(key, pairs)| pairs.iter().map(|(pair, (_, last_s))| (*last_s, *key, *pair)));
         let mut ages: Vec<_> = all.collect();
         let part = ages.len() / EVICTED_PART;
         let (_, oldest_kept, _) = ages.select_nth_unstable(part);
         let oldest_kept = *oldest_kept;
-        for (key, pairs) in &mut self.series {
-            pairs.retain(|pair, (_, last_s)| (*last_s, *key, *pair) >= oldest_kept);
+        for series in self.services.values_mut() {
+            series.retain(|key, pairs| {
+                pairs.retain(|pair, (_, last_s)| (*last_s, *key, *pair) >= oldest_kept);
+                !pairs.is_empty()
+            });
         }
-        self.series.retain(|_, pairs| !pairs.is_empty());
+        self.services.retain(|_, series| !series.is_empty());
         self.count -= part;
     }
+
+    fn series(&self) -> impl Iterator<Item = (&SeriesKey, &PairsOfSeries)> {
+        self.services.values().flatten()
+    }
+}
+
+fn service(key: &SeriesKey) -> ServiceKey {
+    (key.segment, key.protocol, key.service_port)
 }
 
 #[cfg(test)]
@@ -208,7 +233,7 @@ mod tests {
         }
         assert!(seen.len() <= PAIRS_MAX, "{}", seen.len());
         assert_eq!((seen.of(&key(0)).count(), seen.of(&key(series)).count()), (0, PAIRS_PER_SERIES_MAX));
-        let total: usize = seen.series.values().map(BTreeMap::len).sum();
+        let total: usize = seen.series().map(|(_, pairs)| pairs.len()).sum();
         assert_eq!(total, seen.len());
         let text = serde_json::to_string(&seen.state()).unwrap();
         let again = SeenPairs::restore(serde_json::from_str(&text).unwrap());

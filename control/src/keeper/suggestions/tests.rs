@@ -2,8 +2,8 @@
 
 use super::super::Write;
 use super::*;
-use crate::store::Store;
 use crate::policy_book::Change;
+use crate::store::Store;
 use meshgate_policy::suggestion::{Alternative, Origin};
 use meshgate_policy::{AuthoredRelationship, EffectCounts, RuleId};
 
@@ -173,7 +173,8 @@ async fn an_edited_draft_is_checked_like_any_relationship() {
     submitted(keeper, &[22]).await;
     let mut edited = draft(22);
     edited.destination_group_name = Name::new("Nowhere").unwrap();
-    let with = |edited: &AuthoredRelationship| Acceptance { edited: Some(edited.clone().into()), ..acceptance(1) };
+    let with =
+        |edited: &AuthoredRelationship| Acceptance { edited: Some(edited.clone().into()), ..acceptance(1) };
     let refusal = keeper.accept(with(&edited)).await.unwrap_err().to_string();
     assert_eq!(refusal, "relationship Dev -> Nowhere: destination_group_name: no group \"Nowhere\"");
     edited = AuthoredRelationship { id: Some(RuleId(1)), ..draft(22) };

@@ -133,7 +133,8 @@ mod tests {
     fn each_kind_is_read_as_it_is_written() {
         let texts = [
             format!("kind = 'relationship'\n{SIDES}"),
-            "kind = 'rule'\ngroup_name = 'a'\ndirection = 'egress'\npeer = ['10.0.0.0/8']\naction = 'allow'".into(),
+            "kind = 'rule'\ngroup_name = 'a'\ndirection = 'egress'\npeer = ['10.0.0.0/8']\naction = 'allow'"
+                .into(),
             format!("kind = 'grouped'\ngroups = [{{ name = 'a' }}]\n[relationship]\n{SIDES}"),
             "kind = 'membership'\nendpoint = 'e'\ngroup = 'g'\njoin = true".into(),
         ];
