@@ -265,6 +265,11 @@ fn draft_for<'a>(
     let mut draft = placing::policy_conflicts(desk, draft)?;
     draft.effect = desk.effect(&draft.rule, cause);
     weighing::weigh(desk, &mut draft);
+    if draft.confidence < settings.confidence_min && matches!(cause, Cause::Anomaly(_)) {
+        // A deny for groups that would refuse much of what is usual may do for the addresses alone.
+        widths::choose_width(desk, bars, &mut draft)?;
+        weighing::weigh(desk, &mut draft);
+    }
     if draft.confidence < settings.confidence_min { Err(DropReason::Unsure) } else { Ok(draft) }
 }
 

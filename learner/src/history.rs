@@ -371,6 +371,30 @@ mod tests {
     }
 
     #[test]
+    fn pairs_of_addresses_are_those_of_flows_that_begin_or_are_answered_and_bounded() {
+        let mut history = history();
+        let from = |number: u16, increment| Observation {
+            source_address: meshgate_policy::address_bytes(
+                std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::from(number)).into(),
+            ),
+            increment,
+            ..seen(80, NOW)
+        };
+        let (begins, goes_on) = (Increment { flows: 1, ..Increment::default() }, Increment::default());
+        history.add(&from(1, begins), NOW);
+        history.add(&from(1, Increment { answered: 1, ..goes_on }), NOW);
+        history.add(&from(2, goes_on), NOW);
+        history.add(&from(3, begins), NOW);
+        let many = u16::try_from(2 * PAIRS_PER_SERIES_MAX).unwrap();
+        (10..many).for_each(|number| _ = history.add(&from(number, begins), NOW));
+        let window = history.close_all().remove(0);
+        assert_eq!(window.pairs.len(), PAIRS_PER_SERIES_MAX);
+        let known: Vec<(String, bool)> =
+            window.pairs.iter().take(2).map(|pair| (pair.source.to_string(), pair.is_answered)).collect();
+        assert_eq!(known, [("10.0.0.1".to_owned(), true), ("10.0.0.3".to_owned(), false)]);
+    }
+
+    #[test]
     fn the_rule_is_the_one_that_decided_last() {
         let mut history = history();
         let at = |rule, at_s| Observation { rule, ..seen(80, at_s) };

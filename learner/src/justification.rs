@@ -6,6 +6,7 @@
 mod measures;
 mod numbers;
 mod services;
+mod sides;
 
 pub use numbers::{NumberFault, check_numbers};
 
@@ -17,14 +18,13 @@ use crate::proportion::{real, share};
 use crate::series::SeriesKey;
 use measures::{count, counted, decimal, number, p_value, percent, span};
 use meshgate_policy::suggestion::{Evidence, EvidenceKind, Measure};
-use meshgate_policy::{Name, Prefix, Protocol, Side};
+use meshgate_policy::{Protocol, Side};
+use sides::side;
 
 /// Part of all remembered flows from which a pattern is called high volume.
 const HIGH_VOLUME_SHARE: f64 = 0.1;
 /// Values of features beyond this are no logarithms of 64-bit counts, and no other feature is as large.
 const LOGARITHM_MAX: f32 = 45.0;
-/// Addresses and networks that a sentence names; the draft lists them all.
-const PREFIXES_NAMED_MAX: usize = 3;
 /// Rules that a sentence names; a list names them all.
 const RULES_NAMED_MAX: usize = 4;
 
@@ -378,19 +378,6 @@ impl<'a> Words<'a> {
             until_ns: ns(self.until_s),
         });
     }
-}
-
-/// Returns a side in words: a group by its name, else the addresses. Names and addresses stand between quotes, so that their
-/// numbers are not taken for measures.
-fn side(group: &Name, side: &Side) -> String {
-    let Side::Prefixes(prefixes) = side else { return format!("group '{group}'") };
-    let shown = |prefix: &Prefix| {
-        let address = prefix.address();
-        if *prefix == Prefix::host(address) { address.to_string() } else { prefix.to_string() }
-    };
-    let named: Vec<String> = prefixes.iter().take(PREFIXES_NAMED_MAX).map(shown).collect();
-    let others = if prefixes.len() > named.len() { " and others" } else { "" };
-    format!("'{}'{others}", named.join(", "))
 }
 
 /// Returns the value of a feature as people count: features of counts are logarithms.

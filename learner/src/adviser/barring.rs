@@ -31,7 +31,7 @@ impl Bars {
     pub(super) fn new(desk: &Desk<'_>) -> Self {
         let mut bars = Self::default();
         let log = desk.input.draft_log;
-        if log.is_empty() {
+        if log.is_empty() && log.preferred().next().is_none() {
             return bars;
         }
         let groups = desk.input.policy.groups.iter().map(|group| (group.name.as_str(), group.id));

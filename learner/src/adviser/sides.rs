@@ -47,19 +47,12 @@ impl Recipe {
     pub(super) fn side(self, seen: &Seen<'_>) -> Option<Side> {
         match self {
             Self::Endpoints => hosts(seen.own),
-            Self::Role => hosts(seen.role).filter(|_| seen.role != seen.own),
+            // What was unusual is not done by those who usually do it.
+            Self::Role => hosts(seen.role).filter(|_| seen.role != seen.own && seen.own.is_subset(seen.role)),
             Self::Networks => networks(seen.own),
             Self::Cover => cover(seen.own),
             Self::Group(group) => Some(Side::Group(group)),
             Self::Anybody => Some(Side::Group(GroupId::ANY)),
-        }
-    }
-
-    /// Returns how many entries a person has to read and to keep up to date.
-    pub(super) fn entries(side: &Side) -> usize {
-        match side {
-            Side::Group(_) => 0,
-            Side::Prefixes(prefixes) => prefixes.len(),
         }
     }
 }
@@ -123,12 +116,13 @@ mod tests {
     #[test]
     fn each_recipe_reads_the_addresses_in_its_way() {
         let own = ["10.0.1.5", "10.0.1.9", "10.0.2.1"];
-        let shown = |recipe| side(recipe, &own, &["10.0.1.5", "10.9.9.9"]);
+        let role = ["10.0.1.5", "10.0.1.9", "10.0.2.1", "10.9.9.9"];
+        let shown = |recipe| side(recipe, &own, &role);
         assert_eq!(shown(Recipe::Endpoints).unwrap(), "10.0.1.5/32 10.0.1.9/32 10.0.2.1/32");
-        assert_eq!(shown(Recipe::Role).unwrap(), "10.0.1.5/32 10.9.9.9/32");
+        assert_eq!(shown(Recipe::Role).unwrap(), "10.0.1.5/32 10.0.1.9/32 10.0.2.1/32 10.9.9.9/32");
         assert_eq!(shown(Recipe::Networks).unwrap(), "10.0.1.0/24 10.0.2.0/24");
         assert_eq!(shown(Recipe::Cover).unwrap(), "10.0.0.0/22");
-        assert_eq!(shown(Recipe::Anybody).unwrap(), "group 0");
+        assert_eq!(shown(Recipe::Anybody).unwrap(), format!("group {}", GroupId::ANY.0));
         assert_eq!(side(Recipe::Cover, &["fd00::1", "fd00::2"], &[]).unwrap(), "fd00::/126");
     }
 
@@ -142,5 +136,6 @@ mod tests {
         assert_eq!(side(Recipe::Cover, &["10.0.0.1", "fd00::1"], &[]), None);
         assert_eq!(side(Recipe::Endpoints, &[], &[]), None);
         assert_eq!(side(Recipe::Role, &["10.0.0.1"], &["10.0.0.1"]), None);
+        assert_eq!(side(Recipe::Role, &["10.0.0.1"], &["10.0.0.2", "10.0.0.3"]), None);
     }
 }

@@ -5,8 +5,9 @@
 //! not know yet, less the price of what it permits and nobody used. Permitted tuples are counted over the addresses that are
 //! known: endpoints, and whatever was seen. Two things are added, because the rules are for people:
 //!
-//! - An address that is listed costs what a rule does, since somebody has to read it and to keep it up to date. A group of
-//!   the policy costs nothing. So a draft is for groups unless hardly any of their members talk.
+//! - An address that is listed costs what a rule does, since somebody has to read it and to keep it up to date; a network
+//!   costs more, anybody most. A group of the policy costs nothing. So a draft is for groups unless hardly any of their
+//!   members talk.
 //! - What people made of a draft for the same service (an edited form that they accepted) is preferred to everything else.
 //!
 //! Only what the parties of the draft did speaks for a width. If what others did counted too, anybody would be the best
@@ -19,7 +20,7 @@ use super::draft::{Cause, Draft};
 use super::grounds::Grounds;
 use super::placing;
 use super::sides::{Recipe, Seen as SideSeen, recipes};
-use super::weighing::unseen_share;
+use super::weighing::{unseen_share, weigh};
 use super::wording::{kind_of, proposal};
 use crate::miner::bits::Bits;
 use crate::miner::choice::Prices;
@@ -30,13 +31,17 @@ use crate::miner::{RULE_PRICE, SEEN_WEIGHT};
 use crate::proportion::share;
 use meshgate_policy::limits::ALTERNATIVES_MAX;
 use meshgate_policy::suggestion::Alternative;
-use meshgate_policy::{Prefix, Rule, RuleKind, SegmentId, Side};
+use meshgate_policy::{GroupId, Prefix, Rule, RuleKind, SegmentId, Side};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What each listed address or network costs, in tuples that were seen.
+/// What each listed address costs, in tuples that were seen.
 const LISTED_PRICE: f64 = RULE_PRICE;
+/// What each listed network costs: it is for whoever gets an address in it later, so four addresses are listed first.
+const NETWORK_PRICE: f64 = 4.0 * LISTED_PRICE;
+/// What anybody costs: more than any list, since that is for the whole world and not for the addresses that are known.
+const ANYBODY_PRICE: f64 = 10.0;
 /// What a group costs that has to be made: a name more that everybody has to know.
 const MADE_PRICE: f64 = 1.0;
 /// What a usual tuple costs that a deny would refuse: as much as covering one is worth in an allow, five times over.
@@ -78,12 +83,11 @@ pub(super) fn choose_width(desk: &Desk<'_>, bars: &Bars, draft: &mut Draft<'_>) 
             Ok(placed) => {
                 *draft = placed;
                 let chosen = candidates.remove(at);
-                draft.over_permissiveness = if draft.rule.action.is_allow() {
-                    unseen_share(desk, &draft.rule, &grounds)
-                } else {
-                    0.0
-                };
                 draft.effect = desk.effect(&draft.rule, draft.cause);
+                weigh(desk, draft);
+                if draft.rule.action.is_allow() {
+                    draft.over_permissiveness = unseen_share(desk, &draft.rule, &grounds);
+                }
                 let same = |other: &Candidate| {
                     other.rule.source == chosen.rule.source
                         && other.rule.destination == chosen.rule.destination
@@ -98,13 +102,16 @@ pub(super) fn choose_width(desk: &Desk<'_>, bars: &Bars, draft: &mut Draft<'_>) 
     Err(fault)
 }
 
-/// Returns the best of what is left, narrow to wide.
+/// Returns the best of what is left, narrow to wide: first those that differ in one side, so that each width of either side
+/// has its place.
 fn alternatives(
     desk: &Desk<'_>,
     draft: &Draft<'_>,
     grounds: &Grounds,
-    candidates: Vec<Candidate>,
+    mut candidates: Vec<Candidate>,
 ) -> Vec<Alternative> {
+    let Rule { source, destination, .. } = &draft.rule;
+    candidates.sort_by_key(|other| other.rule.source != *source && other.rule.destination != *destination);
     let mut best: Vec<Candidate> = candidates.into_iter().take(ALTERNATIVES_MAX).collect();
     best.sort_by_key(|candidate| candidate.worth.permitted);
     let tuples = u64::try_from(grounds.all.len()).unwrap_or(u64::MAX);
@@ -134,7 +141,11 @@ fn candidates(desk: &Desk<'_>, bars: &Bars, draft: &Draft<'_>, grounds: &Grounds
     let addresses = Arc::new(Addresses::listed(desk.known_addresses(grounds)));
     let mut seen = Seen::new(&addresses, grounds.own.iter().map(|(_, used)| used));
     seen.present = addresses.bits(|_| true);
-    let acts = rehearsals(&addresses, &grounds.own);
+    // What was unusual is of one window: there is nothing to rehearse.
+    let acts = match draft.cause {
+        Cause::Steady(_) => rehearsals(&addresses, &grounds.own),
+        Cause::Anomaly(_) => Vec::new(),
+    };
     let sources = side_widths(desk, grounds, (&addresses, &acts), true);
     let destinations = side_widths(desk, grounds, (&addresses, &acts), false);
     let prices = Prices { permitted: desk.input.settings.permitted_price, rule: RULE_PRICE };
@@ -172,13 +183,22 @@ fn candidates(desk: &Desk<'_>, bars: &Bars, draft: &Draft<'_>, grounds: &Grounds
 
 /// Returns what a rule costs besides what the miner counts.
 fn costs(desk: &Desk<'_>, draft: &Draft<'_>, grounds: &Grounds, rule: &Rule) -> f64 {
-    let entries = Recipe::entries(&rule.source) + Recipe::entries(&rule.destination);
-    let is_made = entries > 0 && rule.kind == RuleKind::Relationship;
-    let listed = LISTED_PRICE * real(entries) + if is_made { 2.0 * MADE_PRICE } else { 0.0 };
+    let side = |side: &Side| match side {
+        Side::Group(GroupId::ANY) => ANYBODY_PRICE,
+        Side::Group(_) => 0.0,
+        Side::Prefixes(prefixes) => prefixes.iter().map(listed_price).sum(),
+    };
+    let is_made = matches!(rule.source, Side::Prefixes(_)) && rule.kind == RuleKind::Relationship;
+    let made = if is_made { 2.0 * MADE_PRICE } else { 0.0 };
+    let listed = side(&rule.source) + side(&rule.destination) + made;
     match draft.cause {
         Cause::Steady(_) => listed,
         Cause::Anomaly(_) => listed + REFUSED_PRICE * crate::proportion::real(covered(desk, rule, grounds)),
     }
+}
+
+fn listed_price(prefix: &Prefix) -> f64 {
+    if *prefix == Prefix::host(prefix.address()) { LISTED_PRICE } else { NETWORK_PRICE }
 }
 
 /// Returns how much a rule is like what people made of drafts for the same service. The newest one that says anything counts.
@@ -242,6 +262,7 @@ fn side_widths(
         let then = |act: &Rehearsal| {
             let own = own_then(act, is_source);
             let side = match recipe {
+                Recipe::Group(_) | Recipe::Anybody => return all.clone(),
                 // Who shares a partner was not looked at then; who was seen himself belonged in any case.
                 Recipe::Role => Recipe::Endpoints.side(&SideSeen { own: &own, role: &own }),
                 recipe => recipe.side(&SideSeen { own: &own, role: &own }),
@@ -259,8 +280,4 @@ fn own_then(act: &Rehearsal, is_source: bool) -> BTreeSet<IpAddr> {
     let pairs = act.history.services.values().flatten();
     let numbers = pairs.map(|(source, destination)| if is_source { *source } else { *destination });
     numbers.filter_map(|number| act.history.addresses.address(number)).collect()
-}
-
-fn real(count: usize) -> f64 {
-    u64::try_from(count).map_or(f64::INFINITY, crate::proportion::real)
 }
