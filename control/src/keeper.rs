@@ -3,9 +3,12 @@
 //! What readers see is replaced as a whole, so that nobody ever sees half a version. A write runs as a task of its own:
 //! a caller that hangs up does not leave a version on disk that memory does not know.
 
+mod acceptance;
 mod automatic;
+mod expiry;
 mod gate;
 mod leases;
+mod made;
 mod suggestions;
 mod switch;
 mod trial;

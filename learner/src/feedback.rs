@@ -6,8 +6,7 @@
 
 use crate::draft_key::DraftKey;
 use crate::draft_log::{DraftLog, DraftLogState};
-use meshgate_policy::AuthoredRelationship;
-use meshgate_policy::suggestion::{Feature, Reason};
+use meshgate_policy::suggestion::{Feature, Proposal, Reason};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -49,7 +48,7 @@ pub struct Answer {
     /// Why, of a rejection.
     pub reason: Option<Reason>,
     /// The draft as the person wanted it, where edited.
-    pub edited: Option<AuthoredRelationship>,
+    pub edited: Option<Proposal>,
     /// Who said it, as control tells it; at most [`meshgate_policy::limits::ACTOR_BYTES_MAX`] bytes. One person's answers
     /// can be told from another's.
     pub actor: String,
@@ -92,6 +91,9 @@ impl Feedback {
         self.sequence = answer.sequence;
         let now_s = answer.time_ns / 1_000_000_000;
         self.draft_log.answer(answer.draft.clone(), answer.verdict, answer.reason, now_s);
+        if let Some(made) = &answer.edited {
+            self.draft_log.prefer(made);
+        }
         if self.answers.len() >= ANSWERS_MAX {
             self.answers.pop_front();
         }
@@ -108,8 +110,11 @@ impl Feedback {
         self.sequence = sequence;
         // A suggestion can be answered again after that: the last answer is the one that stood.
         if let Some(at) = self.answers.iter().rposition(|answer| answer.suggestion == suggestion)
-            && let Some(Answer { draft, time_ns, .. }) = self.answers.remove(at)
+            && let Some(Answer { draft, time_ns, edited, .. }) = self.answers.remove(at)
         {
+            if let Some(made) = &edited {
+                self.draft_log.forget_preferred(made);
+            }
             self.draft_log.reopen(draft, time_ns / 1_000_000_000);
         }
         Applied::Taken

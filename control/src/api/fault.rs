@@ -63,10 +63,13 @@ impl From<KeeperFault> for Status {
                 AnswerFault::Decided { .. }
                 | AnswerFault::Obstacle(..)
                 | AnswerFault::NotAnswered(_)
+                | AnswerFault::Expired(_)
                 | AnswerFault::Superseded { .. }
                 | AnswerFault::Removed { .. }
                 | AnswerFault::Changed { .. } => Code::FailedPrecondition,
-                AnswerFault::Numbered(_) => Code::InvalidArgument,
+                AnswerFault::Numbered(_) | AnswerFault::Alternative(..) | AnswerFault::Both(_) => {
+                    Code::InvalidArgument
+                }
             },
             KeeperFault::Store(StoreError::Conflict) => Code::Aborted,
             KeeperFault::Store(StoreError::TooLarge(..)) | KeeperFault::Comment(_) => Code::InvalidArgument,

@@ -46,12 +46,13 @@ fn settings() -> AutomaticSettings {
 
 fn suggestion(port: u16) -> Suggestion {
     let draft = format!(
-        "action = 'deny'\nsource_group_name = 'Dev'\ndestination_group_name = 'Prod'\nprotocol = 'TCP'\n\
+        "kind = 'relationship'\naction = 'deny'\nsource_group_name = 'Dev'\ndestination_group_name = 'Prod'\nprotocol = 'TCP'\n\
          port_range = '{port}'"
     );
     Suggestion {
         origin: Origin::Anomaly,
         draft: toml::from_str(&draft).unwrap(),
+        alternatives: Vec::new(),
         confidence: 0.97,
         relevance: 0.25,
         rank: u32::from(port),
@@ -67,6 +68,7 @@ fn suggestion(port: u16) -> Suggestion {
         base_version: PolicyVersion(1),
         model_version: "gru-1".into(),
         window_end_ns: 0,
+        expires_ns: 0,
     }
 }
 
@@ -101,7 +103,8 @@ impl World {
 
     async fn accept(&self, id: u64) {
         let (actor, comment) = ("alice".to_owned(), String::new());
-        let acceptance = Acceptance { id, edited: None, expected_version: None, actor, comment };
+        let acceptance =
+            Acceptance { id, edited: None, alternative: 0, expected_version: None, actor, comment };
         self.keeper.accept(acceptance).await.unwrap();
     }
 
