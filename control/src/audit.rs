@@ -28,6 +28,8 @@ pub enum Event {
     SuggestionReject,
     /// Packets of a host were copied for somebody to look at.
     Capture,
+    /// The prices of traffic between zones were replaced.
+    CostTable,
 }
 
 impl Event {
@@ -42,6 +44,7 @@ impl Event {
             Self::SuggestionEdit => "suggestion-edit",
             Self::SuggestionReject => "suggestion-reject",
             Self::Capture => "capture",
+            Self::CostTable => "cost-table",
         }
     }
 }

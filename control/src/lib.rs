@@ -15,6 +15,7 @@ pub mod api;
 pub mod audit;
 mod clock;
 pub mod config;
+pub mod costs;
 pub mod distributor;
 pub mod draft_key;
 pub mod explain;

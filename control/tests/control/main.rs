@@ -1,6 +1,7 @@
 //! The real program, started, asked, stopped and killed: over a Unix socket, on SQLite and on PostgreSQL.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod costs;
 mod diagnostics;
 mod distribution;
 mod postgres;

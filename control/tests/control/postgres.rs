@@ -1,5 +1,6 @@
 //! The same suite on PostgreSQL, where one can be started; else it says that it was skipped.
 
+use crate::costs;
 use crate::program::{Program, Scratch, commit, group};
 use crate::suggestions;
 use crate::suite;
@@ -98,6 +99,8 @@ async fn the_suite_holds_on_postgresql() {
     suggestions::a_look_replays_the_draft(&postgres.store("replayed")).await;
     suggestions::learners_are_remembered(&postgres.store("learners")).await;
     suggestions::a_killed_program_loses_no_acknowledged_answer(&postgres.store("answered"), 5).await;
+    costs::costs_live_from_table_to_advice(&postgres.store("costs")).await;
+    costs::refused_costs_say_why(&postgres.store("refused_costs")).await;
     two_controls_serve_one_policy(&postgres.store("shared")).await;
 }
 

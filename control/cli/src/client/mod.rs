@@ -1,6 +1,7 @@
 //! Calls to the control plane. Wire types stay in this folder.
 
 mod change;
+mod costs;
 mod diagnostics;
 mod error;
 mod reading;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod control;
+mod costs;
 mod host;
 mod inside;
 mod real;
