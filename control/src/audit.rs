@@ -20,12 +20,14 @@ pub enum Event {
     HostNack,
     /// A learner handed in drafts.
     SuggestionSubmit,
-    /// A draft became a relationship as it was.
+    /// A draft became part of the policy as it was.
     SuggestionAccept,
-    /// A draft became a relationship in another form.
+    /// A draft became part of the policy in another form.
     SuggestionEdit,
     /// A draft was refused.
     SuggestionReject,
+    /// A draft's time was up.
+    SuggestionExpire,
     /// Packets of a host were copied for somebody to look at.
     Capture,
     /// The prices of traffic between zones were replaced.
@@ -43,6 +45,7 @@ impl Event {
             Self::SuggestionAccept => "suggestion-accept",
             Self::SuggestionEdit => "suggestion-edit",
             Self::SuggestionReject => "suggestion-reject",
+            Self::SuggestionExpire => "suggestion-expire",
             Self::Capture => "capture",
             Self::CostTable => "cost-table",
         }

@@ -3,7 +3,9 @@
 //! What readers see is replaced as a whole, so that nobody ever sees half a version. A write runs as a task of its own:
 //! a caller that hangs up does not leave a version on disk that memory does not know.
 
+mod acceptance;
 mod costs;
+mod expiry;
 mod leases;
 mod suggestions;
 mod trial;

@@ -6,8 +6,7 @@
 
 use crate::draft_key::DraftKey;
 use crate::draft_log::{DraftLog, DraftLogState};
-use meshgate_policy::AuthoredRelationship;
-use meshgate_policy::suggestion::{Feature, Reason};
+use meshgate_policy::suggestion::{Feature, Proposal, Reason};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -49,7 +48,7 @@ pub struct Answer {
     /// Why, of a rejection.
     pub reason: Option<Reason>,
     /// The draft as the person wanted it, where edited.
-    pub edited: Option<AuthoredRelationship>,
+    pub edited: Option<Proposal>,
     /// When, nanoseconds since 1970.
     pub time_ns: u64,
 }
@@ -89,6 +88,9 @@ impl Feedback {
         self.sequence = answer.sequence;
         let now_s = answer.time_ns / 1_000_000_000;
         self.draft_log.answer(answer.draft.clone(), answer.verdict, answer.reason, now_s);
+        if let Some(made) = &answer.edited {
+            self.draft_log.prefer(made);
+        }
         if self.answers.len() >= ANSWERS_MAX {
             self.answers.pop_front();
         }

@@ -16,13 +16,15 @@ use crate::profile::{Exchange, PatternPorts, SteadyPattern};
 use crate::proportion::{real, share};
 use crate::series::SeriesKey;
 use measures::{count, counted, decimal, number, p_value, percent, span};
-use meshgate_policy::Protocol;
 use meshgate_policy::suggestion::{Evidence, EvidenceKind, Measure};
+use meshgate_policy::{Name, Prefix, Protocol, Side};
 
 /// Part of all remembered flows from which a pattern is called high volume.
 const HIGH_VOLUME_SHARE: f64 = 0.1;
 /// Values of features beyond this are no logarithms of 64-bit counts, and no other feature is as large.
 const LOGARITHM_MAX: f32 = 45.0;
+/// Addresses and networks that a sentence names; the draft lists them all.
+const PREFIXES_NAMED_MAX: usize = 3;
 /// Rules that a sentence names; a list names them all.
 const RULES_NAMED_MAX: usize = 4;
 
@@ -171,13 +173,14 @@ impl<'a> Words<'a> {
             String::new()
         };
         let sentence = format!(
-            "{volume} {} {between}: {} flows in {}, {} answered{doubt}{} - suggest allowing {} between these groups.",
+            "{volume} {} {between}: {} flows in {}, {} answered{doubt}{} - suggest allowing {} between {}.",
             self.service.traffic,
             flows.text,
             seconds.text,
             answered.text,
             self.exception(),
             self.service.rule,
+            if self.is_between_groups() { "these groups" } else { "them" },
         );
         self.volume_of_exchange(exchange, flows);
         self.answers(exchange.answered, exchange.flows, answered);
@@ -352,10 +355,17 @@ impl<'a> Words<'a> {
         self.draft.narrows.iter().take(RULES_NAMED_MAX).map(|rule| number("narrowed rule", rule.0)).collect()
     }
 
+    fn is_between_groups(&self) -> bool {
+        let rule = &self.draft.rule;
+        [&rule.source, &rule.destination].into_iter().all(|side| matches!(side, Side::Group(_)))
+    }
+
     fn sides(&self) -> (String, String) {
-        let relationship = &self.draft.relationship;
-        let group = |name: &meshgate_policy::Name| format!("group '{name}'");
-        (group(&relationship.source_group_name), group(&relationship.destination_group_name))
+        let Draft { relationship, rule, .. } = self.draft;
+        (
+            side(&relationship.source_group_name, &rule.source),
+            side(&relationship.destination_group_name, &rule.destination),
+        )
     }
 
     fn add(&mut self, kind: EvidenceKind, sentence: &str, measures: Vec<Measure>) {
@@ -368,6 +378,19 @@ impl<'a> Words<'a> {
             until_ns: ns(self.until_s),
         });
     }
+}
+
+/// Returns a side in words: a group by its name, else the addresses. Names and addresses stand between quotes, so that their
+/// numbers are not taken for measures.
+fn side(group: &Name, side: &Side) -> String {
+    let Side::Prefixes(prefixes) = side else { return format!("group '{group}'") };
+    let shown = |prefix: &Prefix| {
+        let address = prefix.address();
+        if *prefix == Prefix::host(address) { address.to_string() } else { prefix.to_string() }
+    };
+    let named: Vec<String> = prefixes.iter().take(PREFIXES_NAMED_MAX).map(shown).collect();
+    let others = if prefixes.len() > named.len() { " and others" } else { "" };
+    format!("'{}'{others}", named.join(", "))
 }
 
 /// Returns the value of a feature as people count: features of counts are logarithms.

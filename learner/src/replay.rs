@@ -173,7 +173,7 @@ fn table(replayed: &Replayed, top: usize) -> String {
 #[derive(Serialize)]
 struct Line<'a> {
     origin: Origin,
-    draft: &'a meshgate_policy::AuthoredRelationship,
+    draft: &'a meshgate_policy::suggestion::Proposal,
     confidence: f64,
     relevance: f64,
     over_permissiveness: f64,

@@ -12,6 +12,7 @@ mod field;
 mod finding;
 mod learner_report;
 mod policy;
+mod proposal;
 mod rule;
 mod suggestion;
 

@@ -78,6 +78,14 @@ pub enum UsageError {
     /// An update without any change.
     #[error("nothing to change: give at least one flag, see --help")]
     NothingToChange,
+    /// A flag of something else than what is edited.
+    #[error("{flag}: not for a {kind}, which is what the suggestion proposes")]
+    Stray {
+        /// The flag.
+        flag: &'static str,
+        /// What is proposed.
+        kind: &'static str,
+    },
     /// A flag without which the object cannot be made.
     #[error("{0} is missing, see --help")]
     Missing(&'static str),

@@ -25,6 +25,7 @@ mod inside_answers;
 mod learner;
 mod pcapng;
 mod policy_file;
+mod proposals;
 mod relationships;
 mod reload;
 mod rules;

@@ -1,10 +1,10 @@
 //! Suggestions as text: one table of all, and one page for each.
 
-use crate::relationships::summary;
+use crate::proposals::{group_lines, made_words, summary};
 use crate::suggestion_answers::{Listed, Shown, Suggestions};
 use crate::table::{WIDTH_COLUMNS, numbers, or_dash, plural, printable, table, words};
 use crate::units::{count, time};
-use meshgate_policy::suggestion::{Decision, FiledSuggestion, Origin, Suggestion, Verdict};
+use meshgate_policy::suggestion::{Alternative, Decision, FiledSuggestion, Origin, Suggestion, Verdict};
 use meshgate_policy::{EffectCounts, RuleId};
 
 /// Columns before a wrapped line of a page.
@@ -65,7 +65,9 @@ pub fn show_text(shown: &Shown) -> String {
     let Suggestion { origin, draft, .. } = suggestion;
     let state = shown.filed.state();
     let mut page = Page::default();
-    page.line(format!("suggestion {id} ({state}): {}, priority {}", summary(draft), draft.priority));
+    let priority = draft.priority().map_or_else(String::new, |priority| format!(", priority {priority}"));
+    page.line(format!("suggestion {id} ({state}): {}{priority}", summary(draft)));
+    group_lines(draft).iter().for_each(|line| page.wrapped(line));
     page.wrapped(&suggestion.justification);
     page.line(String::new());
     let ranked = format!("rank {} of its window", suggestion.rank);
@@ -75,9 +77,13 @@ pub fn show_text(shown: &Shown) -> String {
     page.field("drafted", &format!("by {learner} from {} against version {version}", origin_words(*origin)));
     page.field("model", &or_dash(&suggestion.model_version));
     page.field("came in", &time(*submitted_ns));
-    if !draft.note.is_empty() {
-        page.field("note", &draft.note);
+    if suggestion.expires_ns != 0 && decision.is_none() {
+        page.field("expires", &time(suggestion.expires_ns));
     }
+    if !draft.note().is_empty() {
+        page.field("note", draft.note());
+    }
+    alternative_lines(&mut page, suggestion);
     evidence_lines(&mut page, suggestion);
     effect_lines(&mut page, shown);
     if !shown.obstacle.is_empty() {
@@ -98,6 +104,23 @@ fn origin_words(origin: Origin) -> &'static str {
     match origin {
         Origin::Steady => "a pattern that holds",
         Origin::Anomaly => "something unusual",
+    }
+}
+
+fn alternative_lines(page: &mut Page, suggestion: &Suggestion) {
+    if suggestion.alternatives.is_empty() {
+        return;
+    }
+    page.line(String::new());
+    page.line("alternatives, narrow to wide:".to_owned());
+    for (number, alternative) in (1..).zip(&suggestion.alternatives) {
+        let Alternative { proposal, over_permissiveness, coverage } = alternative;
+        let (never, covered) = (percent(*over_permissiveness), percent(*coverage));
+        page.wrapped(&format!(
+            "{number}. {}: covers {covered} of what was seen; {never} of what it permits was never seen",
+            summary(proposal)
+        ));
+        group_lines(proposal).iter().for_each(|line| page.wrapped(line));
     }
 }
 
@@ -130,7 +153,7 @@ fn effect_lines(page: &mut Page, shown: &Shown) {
     if *makes_explicit {
         page.wrapped("denies what only the default refuses already");
     }
-    if draft.action.is_allow() {
+    if draft.action().is_some_and(|action| action.is_allow()) {
         let never = percent(*over_permissiveness);
         page.wrapped(&format!("{never} of what it permits was never seen"));
     }
@@ -165,12 +188,11 @@ fn decision_lines(page: &mut Page, decision: &Decision) {
     let Decision { sequence: _, suggestion: _, verdict, comment, actor, time_ns } = decision;
     let reason = match verdict {
         Verdict::Rejected(reason) => format!(" ({reason})"),
-        Verdict::Accepted { .. } => String::new(),
+        Verdict::Accepted { .. } | Verdict::Expired => String::new(),
     };
     page.line(format!("{}{reason} by {actor} at {}", verdict.state(), time(*time_ns)));
-    if let Verdict::Accepted { edited: _, version, relationship } = verdict {
-        let id = relationship.id.unwrap_or_default();
-        page.wrapped(&format!("relationship {id} of version {version}: {}", summary(relationship)));
+    if let Verdict::Accepted { edited: _, version, made } = verdict {
+        page.wrapped(&format!("version {version} has it as {}", made_words(made)));
     }
     if !comment.is_empty() {
         page.wrapped(comment);
@@ -226,8 +248,10 @@ mod tests {
     use meshgate_policy::{Name, PolicyVersion};
 
     fn filed() -> FiledSuggestion {
-        let draft = r#"{"source_group_name": "DevNodes", "destination_group_name": "ProductionServers",
+        let draft = r#"{"kind": "relationship", "source_group_name": "DevNodes", "destination_group_name": "ProductionServers",
             "protocol": "TCP", "port_range": "22", "action": "deny"}"#;
+        let narrower = r#"{"kind": "rule", "group_name": "ProductionServers", "direction": "ingress",
+            "peer": ["10.0.0.7/32"], "protocol": "TCP", "port_range": "22", "action": "deny"}"#;
         let evidence = |sentence: &str| Evidence {
             kind: EvidenceKind::Volume,
             sentence: sentence.into(),
@@ -238,6 +262,11 @@ mod tests {
         let suggestion = Suggestion {
             origin: Origin::Anomaly,
             draft: object(draft).unwrap(),
+            alternatives: vec![Alternative {
+                proposal: object(narrower).unwrap(),
+                over_permissiveness: 0.5,
+                coverage: 1.0,
+            }],
             confidence: 0.9754,
             relevance: 0.02,
             rank: 1,
@@ -256,6 +285,7 @@ mod tests {
             base_version: PolicyVersion(7),
             model_version: "gru-1".into(),
             window_end_ns: 0,
+            expires_ns: 1_769_860_900_000_000_000,
         };
         FiledSuggestion {
             id: 12,
@@ -285,6 +315,11 @@ relevance:   2.0% of the flows seen
 drafted:     by l1 from something unusual against version 7
 model:       gru-1
 came in:     2026-01-31 12:00:01Z
+expires:     2026-01-31 12:01:40Z
+
+alternatives, narrow to wide:
+  1. deny 10.0.0.7/32 -> ProductionServers TCP 22: covers 100.0% of what was seen; 50.0% of what it
+  permits was never seen
 
 evidence:
   1. 48 attempts in 60 s (2026-01-31 11:59:00Z to 2026-01-31 12:00:00Z)

@@ -61,7 +61,9 @@ impl From<KeeperFault> for Status {
             KeeperFault::Answer(answer) => match answer {
                 AnswerFault::Unknown(_) => Code::NotFound,
                 AnswerFault::Decided { .. } | AnswerFault::Obstacle(..) => Code::FailedPrecondition,
-                AnswerFault::Numbered(_) => Code::InvalidArgument,
+                AnswerFault::Numbered(_) | AnswerFault::Alternative(..) | AnswerFault::Both(_) => {
+                    Code::InvalidArgument
+                }
             },
             KeeperFault::Store(StoreError::Conflict) | KeeperFault::CostRevision { .. } => Code::Aborted,
             KeeperFault::Store(StoreError::TooLarge(..)) | KeeperFault::Comment(_) => Code::InvalidArgument,

@@ -1,16 +1,16 @@
 //! The keeper's part in suggestions: they are taken in, looked at and decided under the same lock as every other write,
 //! so that a draft is judged by the version it would join.
 
+use super::acceptance::{next_state, wanted};
 use super::{COMMENT_BYTES_MAX, Keeper, KeeperFault, Kept, audit_detail, one_line};
 use crate::audit::{Draft, Event};
 use crate::clock::{now_ns, utc};
 use crate::draft_key::DraftKey;
-use crate::inbox::{Inbox, Judge, Listing, Obstacle, Refusal, Submitter, accepted_form, drafted_rule};
-use crate::policy_book::{BookFault, Change, NextState};
+use crate::inbox::{Inbox, Judge, Listing, Obstacle, Refusal, Submitter, drafted_rule};
 use crate::replay::{Matchable, REPLAYED_S, Replay};
 use crate::store::{NewVersion, StoreError, SuggestionPage};
-use meshgate_policy::suggestion::{Decision, FiledSuggestion, Reason, State, Suggestion, Verdict};
-use meshgate_policy::{AuthoredRelationship, Digest, EffectCounts, Name, PolicyVersion};
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, Proposal, Reason, State, Suggestion, Verdict};
+use meshgate_policy::{Digest, EffectCounts, Name, PolicyVersion, Rule, Side};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -36,8 +36,14 @@ pub enum AnswerFault {
     #[error("suggestion {0}: {1}; accept an edited form of it, or reject it")]
     Obstacle(u64, Obstacle),
     /// An edited form that brings a number along: it would replace that relationship.
-    #[error("edited.id: {0} where none is possible: an accepted draft is a new relationship")]
+    #[error("edited.id: {0} where none is possible: an accepted draft is a new rule")]
     Numbered(u32),
+    /// An alternative that there is not; holds the suggestion, the number, and how many there are.
+    #[error("alternative: suggestion {0} has {2} alternatives, there is no number {1}")]
+    Alternative(u64, u32, usize),
+    /// An alternative beside an edited form: one of the two is not what the person wants.
+    #[error("alternative: {0} beside an edited form; only one of them can be accepted")]
+    Both(u32),
 }
 
 /// What a person says to accept a suggestion.
@@ -46,7 +52,9 @@ pub struct Acceptance {
     /// The suggestion.
     pub id: u64,
     /// The draft as the person wants it; none accepts it as it is.
-    pub edited: Option<AuthoredRelationship>,
+    pub edited: Option<Proposal>,
+    /// Number of the alternative that is accepted in place of the draft, from 1; 0 = the draft.
+    pub alternative: u32,
     /// The version the person looked at; none skips the check.
     pub expected_version: Option<PolicyVersion>,
     /// Who decides.
@@ -86,7 +94,8 @@ pub struct Look {
     pub filed: FiledSuggestion,
     /// What speaks against accepting it as it is.
     pub obstacle: Option<Obstacle>,
-    /// The draft replayed against the roll-ups; none for one that was accepted or names groups that are gone.
+    /// The draft replayed against the roll-ups; none for one that was accepted, is no rule between groups, or names groups
+    /// that are gone.
     pub effect: Option<EffectCounts>,
     /// The version that obstacle and effect speak of.
     pub version: PolicyVersion,
@@ -115,12 +124,12 @@ impl Keeper {
         task.await.map_err(|_| KeeperFault::Stopping)?
     }
 
-    /// Makes the draft, or the edited form of it, a relationship of the next version. On disk when it returns.
+    /// Makes the draft, an alternative, or the edited form of it part of the next version. On disk when it returns.
     pub async fn accept(self: &Arc<Self>, acceptance: Acceptance) -> Result<Accepted, KeeperFault> {
         let keeper = Arc::clone(self);
         let task = tokio::spawn(async move {
-            match keeper.make_relationship(acceptance.clone()).await {
-                Err(KeeperFault::Store(StoreError::Conflict)) => keeper.make_relationship(acceptance).await,
+            match keeper.make(acceptance.clone()).await {
+                Err(KeeperFault::Store(StoreError::Conflict)) => keeper.make(acceptance).await,
                 outcome => outcome,
             }
         });
@@ -150,7 +159,7 @@ impl Keeper {
             let judge = Judge::new(&newest.book);
             let obstacle = |filed: &FiledSuggestion| match filed.state() {
                 State::Open => judge.obstacle(&filed.suggestion.draft),
-                State::Accepted | State::Edited | State::Rejected => None,
+                State::Accepted | State::Edited | State::Rejected | State::Expired => None,
             };
             let obstacles = page.suggestions.iter().map(obstacle).collect();
             (page, obstacles)
@@ -167,12 +176,17 @@ impl Keeper {
         let judged = tokio::task::spawn_blocking(move || {
             let obstacle = match state {
                 State::Open => Judge::new(&judged.book).obstacle(&draft),
-                State::Accepted | State::Edited | State::Rejected => None,
+                State::Accepted | State::Edited | State::Rejected | State::Expired => None,
             };
-            (obstacle, drafted_rule(&judged.book, &draft).ok())
+            (obstacle, drafted_rule(&judged.book, &draft).ok().flatten())
         });
         let (obstacle, rule) = judged.await.map_err(|_| KeeperFault::Stopping)?;
-        let would = rule.filter(|_| !matches!(state, State::Accepted | State::Edited));
+        // Roll-ups have no addresses, so what a rule for addresses would have done cannot be told from them.
+        let speaks_of_groups = |rule: &Rule| {
+            ![&rule.source, &rule.destination].into_iter().any(|side| matches!(side, Side::Prefixes(_)))
+        };
+        let is_made = matches!(state, State::Accepted | State::Edited);
+        let would = rule.filter(|rule| !is_made && speaks_of_groups(rule));
         let effect = match would {
             None => None,
             Some(rule) => {
@@ -190,6 +204,8 @@ impl Keeper {
         suggestions: Vec<Suggestion>,
     ) -> Result<Vec<Result<u64, Refusal>>, KeeperFault> {
         let mut head = self.writing.lock().await;
+        // What is overdue must not keep the same from being suggested again.
+        self.expire_at(&mut head, now_ns()).await?;
         let keys: Vec<DraftKey> = suggestions.iter().map(|one| DraftKey::of(&one.draft)).collect();
         let inbox = self.store.inbox(&keys).await?;
         let newest = self.newest();
@@ -221,9 +237,9 @@ impl Keeper {
         Ok(answers)
     }
 
-    async fn make_relationship(&self, acceptance: Acceptance) -> Result<Accepted, KeeperFault> {
+    async fn make(&self, acceptance: Acceptance) -> Result<Accepted, KeeperFault> {
         check_comment(&acceptance.comment)?;
-        if let Some(id) = acceptance.edited.as_ref().and_then(|edited| edited.id) {
+        if let Some(id) = acceptance.edited.as_ref().and_then(Proposal::rule_id) {
             return Err(AnswerFault::Numbered(id.0).into());
         }
         let mut head = self.writing.lock().await;
@@ -232,22 +248,20 @@ impl Keeper {
         let Acceptance { id, actor, comment, .. } = acceptance.clone();
         let trial = self.trial.clone();
         let work = tokio::task::spawn_blocking(move || {
-            let made = next_state(&newest, &filed, acceptance)?;
-            trial.compile(&made.0)?;
-            Ok::<_, KeeperFault>(made)
+            let (wanted, edited) = wanted(&newest, &filed, &acceptance)?;
+            let (next, made) = next_state(&newest, wanted, acceptance.expected_version)?;
+            trial.compile(&next)?;
+            let digest = next.book.digest();
+            Ok::<_, KeeperFault>((next, digest, edited, made))
         });
-        let (next, digest, edited) = work.await.map_err(|_| KeeperFault::Stopping)??;
-        let created = next.created_ids.first().copied();
-        let mut relationships = next.book.authored().relationships.iter();
-        let relationship = relationships.find(|relationship| relationship.id == created).cloned();
-        let relationship = relationship.expect("a change that was applied created this relationship");
+        let (next, digest, edited, made) = work.await.map_err(|_| KeeperFault::Stopping)??;
         let kept = Arc::new(Kept { book: next.book, digest, committed_ns: now_ns() });
         let (version, committed_ns) = (kept.book.version(), kept.committed_ns);
         let words = match comment.as_str() {
             "" => format!("suggestion {id}"),
             comment => format!("suggestion {id}: {comment}"),
         };
-        let verdict = Verdict::Accepted { edited, version, relationship };
+        let verdict = Verdict::Accepted { edited, version, made };
         let decision = self.decision(id, verdict, (&actor, comment), committed_ns);
         let event = if edited { Event::SuggestionEdit } else { Event::SuggestionAccept };
         let detail = audit_detail(&kept, &words);
@@ -303,7 +317,7 @@ impl Keeper {
     }
 
     /// Returns a decision with its place in the sequence; call it under the lock of writes.
-    fn decision(&self, id: u64, verdict: Verdict, said: (&str, String), time_ns: u64) -> Decision {
+    pub(super) fn decision(&self, id: u64, verdict: Verdict, said: (&str, String), time_ns: u64) -> Decision {
         let (actor, comment) = said;
         let sequence = *self.decided.borrow() + 1;
         Decision { sequence, suggestion: id, verdict, comment, actor: actor.to_owned(), time_ns }
@@ -322,28 +336,6 @@ fn judge(
 ) -> Vec<Result<FiledSuggestion, Refusal>> {
     let judge = Judge::new(&newest.book);
     suggestions.into_iter().map(|suggestion| inbox.take(&judge, submitter, suggestion)).collect()
-}
-
-/// Returns the state after an acceptance with its digest, and whether the draft was edited.
-fn next_state(
-    newest: &Kept,
-    filed: &FiledSuggestion,
-    acceptance: Acceptance,
-) -> Result<(NextState, Digest, bool), KeeperFault> {
-    let Acceptance { id, edited, expected_version, actor: _, comment: _ } = acceptance;
-    let version = newest.book.version();
-    if let Some(expected) = expected_version.filter(|expected| *expected != version) {
-        return Err(BookFault::Conflict { expected, newest: version }.into());
-    }
-    if edited.is_none()
-        && let Some(obstacle) = Judge::new(&newest.book).obstacle(&filed.suggestion.draft)
-    {
-        return Err(AnswerFault::Obstacle(id, obstacle).into());
-    }
-    let (relationship, is_edited) = accepted_form(filed, edited);
-    let next = newest.book.apply(vec![Change::PutRelationship(relationship)], expected_version)?;
-    let digest = next.book.digest();
-    Ok((next, digest, is_edited))
 }
 
 #[cfg(test)]

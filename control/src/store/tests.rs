@@ -7,6 +7,7 @@ use crate::config::sqlite_url;
 use crate::flow_book::{Bucket, Delivery, FlowKey, FlowQuery, FlowSum, Width};
 use crate::policy_book::PolicyBook;
 use crate::replay::{Matchable, Replay};
+use meshgate_policy::suggestion::Verdict;
 use meshgate_policy::{
     Action, EffectCounts, GroupId, L4Match, LearnerLine, LearnerReport, Name, Policy, Priority, Protocol,
     Rule, RuleId, RuleKind, Side,
@@ -134,6 +135,25 @@ async fn fractions_that_were_kept_as_texts_become_numbers() {
     assert_eq!(store.suggestion(2).await.unwrap().unwrap().suggestion.features, []);
     let learners = store.learners().await.unwrap();
     assert_eq!((learners[0].reported_ns, learners[0].report.drafts_dropped[0].value), (5, 3.0));
+}
+
+#[tokio::test]
+async fn drafts_and_decisions_of_before_are_relationships() {
+    let scratch = Scratch::new("kinds");
+    let suggestion = r#"INSERT INTO suggestions VALUES ('default', 1, 'l1', 'accepted', 'anomaly', 'k',
+        '{"source_group_name":"a","destination_group_name":"b","action":"deny"}', '0.5', '0.25', 1, '1', 'why',
+        '{"form":1,"content":[]}', 5, 1, 0, 0, 0, '0', '', '', 0, '{"form":1,"content":[]}', 1, '', 0, 0)"#;
+    let accepted = r#"INSERT INTO decisions VALUES ('default', 1, 1, 'accepted', '', '', 'alice', 7, 2,
+        '{"id":3,"source_group_name":"a","destination_group_name":"b","action":"deny"}')"#;
+    with_schema(&scratch, 4, &[suggestion, accepted]).await;
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let filed = store.suggestion(1).await.unwrap().unwrap();
+    assert_eq!((filed.suggestion.draft.kind(), filed.suggestion.expires_ns), ("relationship", 0));
+    assert_eq!(filed.suggestion.alternatives, []);
+    let Some(Verdict::Accepted { made, .. }) = filed.decision.map(|decision| decision.verdict) else {
+        panic!("it was accepted");
+    };
+    assert_eq!((made.kind(), made.rule_id()), ("relationship", Some(RuleId(3))));
 }
 
 fn silent() -> LearnerReport {

@@ -38,6 +38,14 @@ fn draft(port: u16) -> wire::GroupRelationship {
     }
 }
 
+/// Returns the rule between groups that was made.
+fn relationship(made: Option<wire::Proposal>) -> wire::GroupRelationship {
+    match made.and_then(|made| made.kind) {
+        Some(wire::proposal::Kind::Relationship(relationship)) => relationship,
+        other => panic!("{other:?}"),
+    }
+}
+
 fn suggestion(port: u16) -> wire::Suggestion {
     let measure = |name: &str, value, text: &str| wire::Measure {
         name: name.into(),
@@ -47,7 +55,8 @@ fn suggestion(port: u16) -> wire::Suggestion {
     };
     wire::Suggestion {
         origin: "anomaly".into(),
-        draft: Some(draft(port)),
+        draft: Some(draft(port).into()),
+        expires_ns: 4_000_000_000_000_000_000,
         confidence: 0.1 + 0.2,
         relevance: 1.0 / 3.0,
         rank: u32::from(port),
@@ -100,7 +109,7 @@ pub async fn suggestions_live_from_submission_to_decision(store: &str) {
     let mut client = suggestions(&program).await;
     let odd = wire::Suggestion { origin: "luck".into(), ..suggestion(1) };
     let none = wire::Suggestion {
-        draft: Some(wire::GroupRelationship { mode: "shadow".into(), ..draft(2) }),
+        draft: Some(wire::GroupRelationship { mode: "shadow".into(), ..draft(2) }.into()),
         ..suggestion(2)
     };
     let answers =
@@ -125,11 +134,11 @@ pub async fn suggestions_live_from_submission_to_decision(store: &str) {
     assert_eq!((decision.sequence, decision.verdict.as_str(), decision.version), (1, "accepted", 2));
     assert_eq!(decision.time_ns, accepted.committed_ns);
     assert!(decision.actor.starts_with("alice ("), "{}", decision.actor);
-    let made = decision.relationship.unwrap();
+    let made = relationship(decision.made);
     assert_eq!((made.id, made.note.as_str()), (1, "suggestion 1: Unusual attempts on port 22"));
     let edited = wire::GroupRelationship { port_range: "23,2323".into(), ..draft(23) };
     let edited =
-        wire::AcceptSuggestionRequest { edited: Some(edited), expected_version: Some(2), ..accept(2) };
+        wire::AcceptSuggestionRequest { edited: Some(edited.into()), expected_version: Some(2), ..accept(2) };
     let edited = client.accept_suggestion(edited).await.unwrap().into_inner();
     assert_eq!(edited.decision.unwrap().verdict, "edited");
     let rejected = client.reject_suggestion(reject(3, "too-broad")).await.unwrap().into_inner();
@@ -191,17 +200,17 @@ pub async fn refused_decisions_say_why(store: &str) {
             "expected_version: 1 is not the newest version, which is 2",
         ),
         (
-            wire::AcceptSuggestionRequest { edited: Some(nowhere), ..accept(2) },
+            wire::AcceptSuggestionRequest { edited: Some(nowhere.into()), ..accept(2) },
             Code::InvalidArgument,
             "relationship Nowhere -> Prod: source_group_name: no group \"Nowhere\"",
         ),
         (
             wire::AcceptSuggestionRequest {
-                edited: Some(wire::GroupRelationship { port_range: "9-1".into(), ..draft(23) }),
+                edited: Some(wire::GroupRelationship { port_range: "9-1".into(), ..draft(23) }.into()),
                 ..accept(2)
             },
             Code::InvalidArgument,
-            "edited.port_range: port range 9-1 is backwards",
+            "edited.relationship.port_range: port range 9-1 is backwards",
         ),
         (
             wire::AcceptSuggestionRequest { comment: "c".repeat(2_000), ..accept(2) },
@@ -219,7 +228,7 @@ pub async fn refused_decisions_say_why(store: &str) {
     assert!(status.message().starts_with("reason: \"never\" is not one of wrong-anomaly, "), "{status}");
     let odd = wire::ListSuggestionsRequest { state: "shut".into(), limit: 0 };
     let status = client.list_suggestions(odd).await.unwrap_err();
-    assert_eq!(status.message(), "state: \"shut\" is not one of open, accepted, edited, rejected");
+    assert_eq!(status.message(), "state: \"shut\" is not one of open, accepted, edited, rejected, expired");
     let many = wire::SubmitRequest { learner: "l1".into(), suggestions: vec![suggestion(1); 101] };
     assert_eq!(client.submit(many).await.unwrap_err().code(), Code::ResourceExhausted);
     let ahead = wire::WatchDecisionsRequest { learner: "l1".into(), after_sequence: 2 };
@@ -385,7 +394,8 @@ pub async fn a_killed_program_loses_no_acknowledged_answer(store: &str, kills: u
     }
     let policy =
         program.policy().await.get_policy(wire::GetPolicyRequest::default()).await.unwrap().into_inner();
-    let accepted: Vec<_> = decisions.iter().filter_map(|decision| decision.relationship.clone()).collect();
+    let accepted: Vec<_> =
+        decisions.iter().filter(|d| d.made.is_some()).map(|d| relationship(d.made.clone())).collect();
     assert_eq!(policy.version, 1 + u64::try_from(accepted.len()).unwrap());
     let mut made = policy.policy.unwrap().relationships;
     made.reverse();

@@ -57,9 +57,10 @@ pub(super) fn answer(decided: wire::DecidedSuggestion) -> Result<Answer, String>
     let (verdict, reason, edited) = match verdict {
         suggestion::Verdict::Rejected(reason) => (Verdict::Rejected, Some(reason), None),
         suggestion::Verdict::Accepted { edited: false, .. } => (Verdict::Accepted, None, None),
-        suggestion::Verdict::Accepted { edited: true, version: _, relationship } => {
-            (Verdict::Edited, None, Some(relationship))
+        suggestion::Verdict::Accepted { edited: true, version: _, made } => {
+            (Verdict::Edited, None, Some(made))
         }
+        suggestion::Verdict::Expired => return Err("decision: expired is no answer".to_owned()),
     };
     Ok(Answer {
         sequence,

@@ -49,3 +49,7 @@ pub const WORD_BYTES_MAX: usize = 128;
 pub const DROPPED_KINDS_MAX: usize = 32;
 /// Entries that each list of a learner's report of what it learned from answers may hold.
 pub const LEARNED_LISTED_MAX: usize = 64;
+/// Alternatives of one suggestion.
+pub const ALTERNATIVES_MAX: usize = 8;
+/// Groups that one suggestion makes: one for each side of its rule.
+pub const PROPOSED_GROUPS_MAX: usize = 2;

@@ -23,6 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use diagnostics::CaptureOrder;
 pub use error::CallError;
+pub use suggestions::Form;
 
 /// Metadata by which a caller names the person behind it.
 const USER_KEY: &str = "x-meshgate-user";
