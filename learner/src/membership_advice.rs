@@ -15,11 +15,14 @@
 
 mod behaviours;
 mod comparison;
+mod drafts;
+mod watch;
 #[cfg(test)]
 pub(crate) mod worlds;
 
 pub use behaviours::{ACTORS_MAX, Behaviours, BehavioursState, DEEDS_PER_ACTOR_MAX, Tally};
 pub use comparison::{Actor, Likeness, MembershipLimits, Shared, likenesses};
+pub use watch::{MembershipWatch, Round};
 
 use serde::{Deserialize, Serialize};
 

@@ -4,9 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "a file that cannot be read is a failed test")]
 #![expect(clippy::print_stdout, reason = "figures are the point, and a test that is skipped says so")]
 
+use meshgate_learner::analyst::{Analyst, AnalystSettings};
+use meshgate_learner::checkpoint;
+use meshgate_learner::draft_key::DraftKey;
+use meshgate_learner::feedback::{Answer, Verdict};
+use meshgate_learner::justification::check_numbers;
 use meshgate_learner::membership_advice::{Actor, Behaviours, Deed, MembershipLimits, Part, likenesses};
 use meshgate_learner::networks::is_internal;
 use meshgate_learner::recorded_flow::MergedFlows;
+use meshgate_learner::series::{AddressPair, ClosedWindow, Parties, Party, SeriesKey, SeriesSums, Window};
+use meshgate_policy::suggestion::{Proposal, Reason, Suggestion};
+use meshgate_policy::{AuthoredPolicy, GroupId, Numbering, Policy, PolicyVersion, SegmentId, resolve};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -122,4 +130,157 @@ fn a_machine_that_is_hidden_from_its_role_is_found_again() {
 fn name(group: u32) -> String {
     let network = ["?", "10.47.1-8", "10.47.21-28", "10.10.*"][usize::try_from(group >> 8).unwrap().min(3)];
     format!("{network}.{}", group & 0xff)
+}
+
+/// A shop: four web servers, four databases, a backup, a name server; and a fifth web server that is in no group.
+struct Shop {
+    policy: Policy,
+    parties: Parties,
+    told: usize,
+    second: u64,
+}
+
+const START_S: u64 = 1_790_000_000;
+
+impl Shop {
+    fn new(web: &str) -> Self {
+        let names = ["w1", "w2", "w3", "w4", "w5", "d1", "d2", "d3", "d4", "b1", "n1"];
+        let mut text = String::from("default_action = 'allow'\n");
+        for (at, name) in names.iter().enumerate() {
+            text += &format!(
+                "[[endpoints]]\nname = '{name}'\nmac = '02:00:00:00:00:{at:02x}'\naddresses = ['10.0.0.{at}']\n"
+            );
+        }
+        for (group, members) in
+            [("Web", web), ("Db", "'d1', 'd2', 'd3', 'd4'"), ("Backup", "'b1'"), ("Names", "'n1'")]
+        {
+            text += &format!("[[groups]]\nname = '{group}'\nmembers = [{members}]\n");
+        }
+        let mut authored: AuthoredPolicy = toml::from_str(&text).unwrap();
+        let mut numbering = Numbering::default();
+        numbering.assign(&mut authored).unwrap();
+        let policy = resolve(&authored, &numbering, PolicyVersion(1)).unwrap();
+        Self { policy, parties: Parties::default(), told: 0, second: 0 }
+    }
+
+    /// Returns the address of an endpoint; of another name, that of somebody outside.
+    fn address(&self, name: &str) -> IpAddr {
+        let found = self.policy.endpoints.iter().find(|endpoint| endpoint.name.as_str() == name);
+        found.map_or([192, 0, 2, 9].into(), |endpoint| endpoint.addresses[0])
+    }
+
+    fn pair(&mut self, source: &str, destination: &str, port: u16) -> AddressPair {
+        let (source, destination) = (self.address(source), self.address(destination));
+        let policy = &self.policy;
+        let mut party = |address| {
+            let groups = policy.groups_of(SegmentId::DEFAULT, address).into_iter();
+            let groups: Vec<u32> = groups.filter(|id| *id != GroupId::ANY).map(|id| id.0).collect();
+            self.parties.number(&Party::Groups(groups.into())).unwrap()
+        };
+        let key = SeriesKey {
+            source: party(source),
+            destination: party(destination),
+            segment: SegmentId::DEFAULT.0,
+            protocol: 6,
+            service_port: port,
+        };
+        AddressPair { key, source, destination, is_answered: true }
+    }
+
+    /// Returns a second of the usual.
+    fn window(&mut self) -> ClosedWindow {
+        let mut pairs = Vec::new();
+        for web in ["w1", "w2", "w3", "w4", "w5"] {
+            pairs.push(self.pair("guest", web, 443));
+            pairs.push(self.pair(web, "d1", 5432));
+        }
+        for db in ["d1", "d2", "d3", "d4"] {
+            pairs.push(self.pair("w1", db, 5432));
+            pairs.push(self.pair(db, "b1", 873));
+        }
+        for anybody in ["w1", "w2", "w3", "w4", "w5", "d1", "d2", "d3", "d4", "b1"] {
+            pairs.push(self.pair(anybody, "n1", 53));
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        let mut series: BTreeMap<SeriesKey, SeriesSums> = BTreeMap::new();
+        for pair in &pairs {
+            let sums = series.entry(pair.key).or_default();
+            (sums.flows, sums.answered) = (sums.flows + 1, sums.answered + 1);
+        }
+        let series = series.into_iter().collect();
+        let window =
+            Window { start_s: START_S + self.second, width_s: 1, series, pairs, ..Window::default() };
+        self.second += 1;
+        let parties = self.parties.since(self.told).to_vec();
+        let first_party = std::mem::replace(&mut self.told, self.parties.len());
+        ClosedWindow { window, first_party, parties }
+    }
+}
+
+fn settings() -> AnalystSettings {
+    let mut settings = AnalystSettings { window_s: 1, ..AnalystSettings::default() };
+    settings.adviser.steady_span_windows = 20;
+    settings
+}
+
+fn memberships(analyst: &mut Analyst, shop: &mut Shop, windows: u64) -> Vec<Suggestion> {
+    let mut suggestions = Vec::new();
+    for _ in 0..windows {
+        let window = shop.window();
+        suggestions.extend(analyst.observe(&window, &shop.policy).unwrap().suggestions);
+    }
+    suggestions.retain(|suggestion| suggestion.draft.kind() == "membership");
+    suggestions
+}
+
+const FOUR: &str = "'w1', 'w2', 'w3', 'w4'";
+
+#[test]
+fn the_analyst_suggests_the_group_of_an_endpoint_with_reasons_that_can_be_checked() {
+    let (mut analyst, mut shop) = (Analyst::new(settings()), Shop::new(FOUR));
+    let suggestions = memberships(&mut analyst, &mut shop, 60);
+    assert_eq!(suggestions.len(), 1, "{suggestions:?}");
+    let one = &suggestions[0];
+    let name = |text: &str| text.parse().unwrap();
+    assert_eq!(one.draft, Proposal::Membership { endpoint: name("w5"), group: name("Web"), join: true });
+    check_numbers(one).unwrap();
+    println!("{} ({:.2})", one.justification, one.confidence);
+    one.evidence.iter().for_each(|evidence| println!("- {}", evidence.sentence));
+    assert!(
+        one.justification.starts_with("Endpoint 'w5' behaves like group 'Web': in 29 s it was seen doing ")
+    );
+    let serves = "It serves TCP 443 (HTTPS) to 'external', as 4 of 4 members do; seen in 30 windows.";
+    assert!(one.evidence.iter().any(|evidence| evidence.sentence == serves), "{:?}", one.evidence);
+    assert!((0.3..=1.0).contains(&one.confidence), "{}", one.confidence);
+}
+
+#[test]
+fn an_answer_ends_it_and_a_checkpoint_keeps_what_was_seen() {
+    let (mut analyst, mut shop) = (Analyst::new(settings()), Shop::new(FOUR));
+    assert_eq!(memberships(&mut analyst, &mut shop, 29), []);
+    let found = checkpoint::decode(&analyst.checkpoint(), &settings().hyperparameters).unwrap();
+    let mut resumed = Analyst::resume(settings(), found).unwrap();
+    let suggestions = memberships(&mut resumed, &mut shop, 1);
+    assert_eq!(suggestions.len(), 1, "what was seen before the restart counts");
+    resumed.answer(Answer {
+        sequence: 1,
+        suggestion: 1,
+        draft: DraftKey::of(&suggestions[0].draft),
+        features: Vec::new(),
+        rank: 1,
+        propensity: 1.0,
+        confidence: 0.5,
+        verdict: Verdict::Rejected,
+        reason: Some(Reason::WrongRule),
+        edited: None,
+        time_ns: START_S * 1_000_000_000,
+    });
+    assert_eq!(memberships(&mut resumed, &mut shop, 90), []);
+}
+
+#[test]
+fn where_everybody_is_in_the_right_group_nothing_is_suggested() {
+    let (mut analyst, mut shop) = (Analyst::new(settings()), Shop::new("'w1', 'w2', 'w3', 'w4', 'w5'"));
+    assert_eq!(memberships(&mut analyst, &mut shop, 90), []);
 }

@@ -4,9 +4,9 @@ use super::Deed;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Endpoints whose behaviour is remembered. With 64 deeds each of some 50 bytes this is 52 MB at most, and a tenth of that
-/// as a rule.
-pub const ACTORS_MAX: usize = 1 << 14;
+/// Endpoints whose behaviour is remembered. With 64 deeds each of some 50 bytes this is 13 MB, and more would take longer to
+/// compare than a window lasts.
+pub const ACTORS_MAX: usize = 1 << 12;
 /// Deeds of one endpoint that are remembered: a scanner does thousands, and they say nothing of it.
 pub const DEEDS_PER_ACTOR_MAX: usize = 64;
 /// Part of the endpoints that makes room at once where there is none.
