@@ -2,8 +2,9 @@
 //!
 //! What an endpoint does is a set of *deeds*: it uses or serves a service, of or for peers of certain groups, and the same
 //! without the peers. A group does a deed as far as its members do. How alike an endpoint and a group are is their weighted
-//! Jaccard similarity: what both do over what either does, where a deed counts as far as it tells endpoints apart (what
-//! everybody does, such as asking for names, counts next to nothing).
+//! Jaccard similarity: what both do over what either does. A deed counts as far as it tells endpoints apart (what everybody
+//! does, such as asking for names, counts next to nothing) and as far as it is a habit of some group (what one did by
+//! chance counts little: without that, chance alone made most endpoints unlike their own group).
 //!
 //! An endpoint is found to behave like a group when it is at least as like it as most of its own members are, each of them
 //! measured against the others, so that a group whose members have nothing in common attracts nobody; and when no other

@@ -33,7 +33,7 @@ pub struct MembershipLimits {
 
 impl Default for MembershipLimits {
     fn default() -> Self {
-        Self { members_min: 3, shared_min: 2, similarity_min: 0.5, members_below_min: 0.1, lead_min: 1.25 }
+        Self { members_min: 3, shared_min: 2, similarity_min: 0.4, members_below_min: 0.1, lead_min: 1.25 }
     }
 }
 
@@ -114,25 +114,32 @@ impl<'a> World<'a> {
         for deed in actors.iter().flat_map(|actor| &actor.deeds) {
             *doing.entry(*deed).or_default() += 1;
         }
-        // Inverse document frequency; what one alone does weighs no more than what two do, since nobody shares it.
-        let all = count(actors.len());
-        let weight = |doing: usize| ((all + 1.0) / (count(doing.max(2)) + 0.5)).ln().max(0.0);
-        let weights: BTreeMap<Deed, f64> =
-            doing.into_iter().map(|(deed, doing)| (deed, weight(doing))).collect();
-        let sum = |actor: &Actor| actor.deeds.iter().map(|deed| weights[deed]).sum();
-        let weight_of = actors.iter().map(sum).collect();
         let mut groups: BTreeMap<u32, Doings> = BTreeMap::new();
         for (number, actor) in actors.iter().enumerate().filter(|(_, actor)| !actor.deeds.is_empty()) {
             for group in &actor.groups {
                 let doings = groups.entry(*group).or_default();
                 doings.members.insert(number);
-                for deed in &actor.deeds {
-                    *doings.counts.entry(*deed).or_default() += 1;
-                    doings.total += weights[deed];
-                }
+                actor.deeds.iter().for_each(|deed| *doings.counts.entry(*deed).or_default() += 1);
             }
         }
         groups.retain(|_, doings| doings.members.len() >= limits.members_min);
+        let mut habits: BTreeMap<Deed, f64> = BTreeMap::new();
+        for doings in groups.values() {
+            for (deed, members) in &doings.counts {
+                let habit = habits.entry(*deed).or_default();
+                *habit = habit.max(share(whole(*members), whole(doings.members.len())));
+            }
+        }
+        // Inverse document frequency, times habit. What one alone does weighs no more than what two do.
+        let all = count(actors.len());
+        let rarity = |doing: usize| ((all + 1.0) / (count(doing.max(2)) + 0.5)).ln().max(0.0);
+        let weight = |(deed, doing)| (deed, rarity(doing) * habits.get(&deed).copied().unwrap_or(0.0));
+        let weights: BTreeMap<Deed, f64> = doing.into_iter().map(weight).collect();
+        let sum = |deeds: &BTreeSet<Deed>| -> f64 { deeds.iter().map(|deed| weights[deed]).sum() };
+        let weight_of: Vec<f64> = actors.iter().map(|actor| sum(&actor.deeds)).collect();
+        for doings in groups.values_mut() {
+            doings.total = doings.members.iter().map(|member| weight_of[*member]).sum();
+        }
         let mut doers: BTreeMap<Deed, Vec<u32>> = BTreeMap::new();
         for (group, doings) in &groups {
             doings.counts.keys().for_each(|deed| doers.entry(*deed).or_default().push(*group));
