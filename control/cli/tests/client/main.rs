@@ -6,6 +6,7 @@ mod control;
 mod costs;
 mod host;
 mod inside;
+mod memberships;
 mod real;
 mod recorder;
 mod suggestions;
