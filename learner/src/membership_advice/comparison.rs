@@ -33,7 +33,7 @@ pub struct MembershipLimits {
 
 impl Default for MembershipLimits {
     fn default() -> Self {
-        Self { members_min: 3, shared_min: 2, similarity_min: 0.4, members_below_min: 0.1, lead_min: 1.25 }
+        Self { members_min: 3, shared_min: 2, similarity_min: 0.4, members_below_min: 0.1, lead_min: 1.5 }
     }
 }
 
