@@ -7,7 +7,7 @@ use crate::units::{count, time};
 use meshgate_policy::suggestion::{
     Alternative, Decision, FiledSuggestion, Origin, Proposal, Suggestion, Verdict,
 };
-use meshgate_policy::{EffectCounts, RuleId};
+use meshgate_policy::{Action, EffectCounts, RuleId};
 
 /// Columns before a wrapped line of a page.
 const INDENT_COLUMNS: usize = 2;
@@ -163,7 +163,7 @@ fn effect_lines(page: &mut Page, shown: &Shown) {
     if *makes_explicit {
         page.wrapped("denies what only the default refuses already");
     }
-    if draft.action().is_some_and(|action| action.is_allow()) {
+    if draft.action().is_some_and(Action::is_allow) {
         let never = percent(*over_permissiveness);
         page.wrapped(&format!("{never} of what it permits was never seen"));
     }
