@@ -74,6 +74,25 @@ async fn costs(program: &Program) -> CostServiceClient<Channel> {
     CostServiceClient::new(program.channel().await)
 }
 
+/// Tells what two web servers exchanged with two databases and the outside.
+async fn report_hour(program: &Program) {
+    let ids =
+        program.policy().await.get_policy(wire::GetPolicyRequest::default()).await.unwrap().into_inner();
+    let (of, groups) = (|name: &str| ids.endpoint_ids[name], [ids.group_ids["web"], ids.group_ids["db"]]);
+    let mut flows = FlowServiceClient::new(program.channel().await);
+    let told = vec![
+        haul([of("w1"), of("d1")], groups, [1_000 * GIB, 3 * GIB]),
+        haul([of("w2"), of("d1")], groups, [50 * GIB, 0]),
+        haul([of("w1"), of("d2")], groups, [6 * GIB, 0]),
+        haul([of("w1"), 0], [groups[0], ids.group_ids["external"]], [10 * GIB, 0]),
+    ];
+    // An hour that grows is told of again and counts once; another run of the collector counts beside it.
+    flows.ingest(delivery(1, vec![hour(told[..1].to_vec())])).await.unwrap();
+    flows.ingest(delivery(1, vec![hour(told)])).await.unwrap();
+    let other = vec![haul([of("w1"), of("d1")], groups, [200 * GIB, 0])];
+    flows.ingest(delivery(2, vec![hour(other)])).await.unwrap();
+}
+
 /// Prices outlive a restart, the trail tells who set them, and traffic between zones is told of with its cost.
 pub async fn costs_live_from_table_to_advice(store: &str) {
     let scratch = Scratch::new();
@@ -100,22 +119,7 @@ pub async fn costs_live_from_table_to_advice(store: &str) {
         relationship("web", "db", "5432"),
     ];
     program.policy().await.commit(commit(changes)).await.unwrap();
-    let ids =
-        program.policy().await.get_policy(wire::GetPolicyRequest::default()).await.unwrap().into_inner();
-    let (of, groups) = (|name: &str| ids.endpoint_ids[name], [ids.group_ids["web"], ids.group_ids["db"]]);
-    let mut flows = FlowServiceClient::new(program.channel().await);
-    let told = vec![
-        haul([of("w1"), of("d1")], groups, [1_000 * GIB, 3 * GIB]),
-        haul([of("w2"), of("d1")], groups, [50 * GIB, 0]),
-        haul([of("w1"), of("d2")], groups, [6 * GIB, 0]),
-        haul([of("w1"), 0], [groups[0], ids.group_ids["external"]], [10 * GIB, 0]),
-    ];
-    // An hour that grows is told of again and counts once; another run of the collector counts beside it.
-    flows.ingest(delivery(1, vec![hour(told[..1].to_vec())])).await.unwrap();
-    flows.ingest(delivery(1, vec![hour(told)])).await.unwrap();
-    let other = vec![haul([of("w1"), of("d1")], groups, [200 * GIB, 0])];
-    flows.ingest(delivery(2, vec![hour(other)])).await.unwrap();
-
+    report_hour(&program).await;
     assert!(program.terminate().success());
     let program = Program::start(&scratch, store);
     let mut service = costs(&program).await;
@@ -211,7 +215,11 @@ pub async fn refused_costs_say_why(store: &str) {
     assert_eq!(kept, wire::CostTable { revision: 1, ..table(&[("a", "b", "1")]) });
     let status = service.advise_costs(wire::AdviseCostsRequest { days: 401, top: 0 }).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::InvalidArgument, "days: 401 is above 400"));
+    refused_hauls_say_why(&program).await;
+}
 
+/// What a collector tells wrongly is refused by its place.
+async fn refused_hauls_say_why(program: &Program) {
     program.policy().await.commit(commit(vec![group("web")])).await.unwrap();
     let mut flows = FlowServiceClient::new(program.channel().await);
     let narrow = wire::Bucket { width_s: 60, ..hour(vec![haul([1, 2], [16, 16], [1, 1])]) };
