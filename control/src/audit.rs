@@ -48,6 +48,8 @@ pub enum Event {
     SuggestionExpire,
     /// Packets of a host were copied for somebody to look at.
     Capture,
+    /// The prices of traffic between zones were replaced.
+    CostTable,
 }
 
 impl Event {
@@ -72,6 +74,7 @@ impl Event {
             Self::AutomaticYield => "automatic-yield",
             Self::SuggestionExpire => "suggestion-expire",
             Self::Capture => "capture",
+            Self::CostTable => "cost-table",
         }
     }
 }

@@ -3,9 +3,9 @@
 //! Sentences are put together from measures, never from bare numbers, so that what a person reads is what was counted;
 //! [`check_numbers`] holds any suggestion to that.
 
-mod measures;
+pub(crate) mod measures;
 mod numbers;
-mod services;
+pub(crate) mod services;
 mod sides;
 
 pub use numbers::{NumberFault, check_numbers};

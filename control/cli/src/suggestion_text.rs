@@ -5,7 +5,9 @@ use crate::proposals::{group_lines, made_words, summary};
 use crate::suggestion_answers::{Listed, Shown, Suggestions};
 use crate::table::{WIDTH_COLUMNS, numbers, or_dash, plural, printable, table, words};
 use crate::units::{count, time};
-use meshgate_policy::suggestion::{Alternative, Decision, FiledSuggestion, Origin, Suggestion, Verdict};
+use meshgate_policy::suggestion::{
+    Alternative, Decision, FiledSuggestion, Origin, Proposal, Suggestion, Verdict,
+};
 use meshgate_policy::{Action, EffectCounts, RuleId, Withdrawal};
 
 /// Columns before a wrapped line of a page.
@@ -73,7 +75,9 @@ pub fn show_text(shown: &Shown) -> String {
     page.line(String::new());
     let ranked = format!("rank {} of its window", suggestion.rank);
     page.field("confidence", &format!("{}, {ranked}", percent(suggestion.confidence)));
-    page.field("relevance", &format!("{} of the flows seen", percent(suggestion.relevance)));
+    if !is_membership(draft) {
+        page.field("relevance", &format!("{} of the flows seen", percent(suggestion.relevance)));
+    }
     let version = suggestion.base_version;
     page.field("drafted", &format!("by {learner} from {} against version {version}", origin_words(*origin)));
     page.field("model", &or_dash(&suggestion.model_version));
@@ -151,6 +155,12 @@ fn effect_lines(page: &mut Page, shown: &Shown) {
         &shown.filed.suggestion;
     page.line(String::new());
     page.line("what it would do:".to_owned());
+    if is_membership(draft) {
+        page.wrapped(
+            "what holds for the members of the group holds for the endpoint too; no flows were replayed",
+        );
+        return;
+    }
     page.wrapped(&format!("to what the learner remembers: {}", effect_words(effect)));
     if let Some(effect) = &shown.effect {
         let words = effect_words(effect);
@@ -173,6 +183,10 @@ fn effect_lines(page: &mut Page, shown: &Shown) {
     for rule in shadows {
         page.wrapped(&format!("leaves nothing to decide for {}", name(rule)));
     }
+}
+
+fn is_membership(draft: &Proposal) -> bool {
+    matches!(draft, Proposal::Membership { .. })
 }
 
 fn effect_words(effect: &EffectCounts) -> String {

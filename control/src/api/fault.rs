@@ -71,7 +71,7 @@ impl From<KeeperFault> for Status {
                     Code::InvalidArgument
                 }
             },
-            KeeperFault::Store(StoreError::Conflict) => Code::Aborted,
+            KeeperFault::Store(StoreError::Conflict) | KeeperFault::CostRevision { .. } => Code::Aborted,
             KeeperFault::Store(StoreError::TooLarge(..)) | KeeperFault::Comment(_) => Code::InvalidArgument,
             KeeperFault::Store(StoreError::Corrupt(..)) => Code::DataLoss,
             KeeperFault::Store(_) | KeeperFault::Stopping => Code::Unavailable,

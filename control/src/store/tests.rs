@@ -60,7 +60,7 @@ fn sum(bytes_forward: u64, source: &[u32]) -> FlowSum {
 }
 
 fn bucket(width: Width, start_s: u64, sums: Vec<FlowSum>) -> Bucket {
-    Bucket { width, start_s, sums, records_lost: 1 }
+    Bucket { width, start_s, sums, records_lost: 1, zones: Vec::new() }
 }
 
 fn delivery(buckets: Vec<Bucket>) -> Delivery {
@@ -77,7 +77,7 @@ async fn a_foreign_database_and_a_newer_schema_are_refused_by_name() {
     let store = Store::open(&scratch.url()).await.unwrap();
     store.run("UPDATE meta SET value = '99' WHERE name = 'schema'").await;
     let newer = Store::open(&scratch.url()).await.unwrap_err().to_string();
-    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 5"), "{newer}");
+    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 7"), "{newer}");
     store.run("UPDATE meta SET value = 'bank' WHERE name = 'application'").await;
     assert!(matches!(Store::open(&scratch.url()).await, Err(StoreError::NotOurs(..))));
     store.run("DROP TABLE meta").await;
@@ -152,7 +152,7 @@ async fn decisions_of_an_older_schema_stand() {
     assert_eq!(store.newest_decision().await.unwrap(), 1);
     assert_eq!(store.told("l1", 0, 10).await.unwrap().len(), 1);
     store.run("INSERT INTO decisions SELECT tenant, 2, suggestion_id, verdict, reason, comment, actor, time_ns, version, \
-               relationship, 0, 2 FROM decisions").await;
+               made, 0, 2 FROM decisions").await;
     assert_eq!(
         store.suggestion(1).await.unwrap().unwrap().decision.unwrap().sequence,
         1,

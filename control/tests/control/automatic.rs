@@ -124,7 +124,7 @@ impl World {
 
     /// Delivers what was seen in one hour.
     async fn saw(&self, start_s: u64, sums: Vec<FlowSum>) {
-        let bucket = Bucket { width: Width::Hour, start_s, sums, records_lost: 0 };
+        let bucket = Bucket { width: Width::Hour, start_s, sums, zones: Vec::new(), records_lost: 0 };
         let delivery = Delivery { collector: Name::new("c1").unwrap(), epoch: 1, buckets: vec![bucket] };
         self.keeper.store().ingest(&delivery).await.unwrap();
     }
@@ -278,7 +278,13 @@ async fn what_refuses_much_more_is_taken_back_and_suspends_its_kind(url: String)
     assert_eq!(other.stage, RunStage::Shadow, "the second one of the day began");
     let (from_s, first_minute) =
         (world.begun_s + HOUR_S, vec![flow(UNANSWERED, Action::Deny, (rule, 0), 500)]);
-    let bucket = Bucket { width: Width::Minute, start_s: from_s, sums: first_minute, records_lost: 0 };
+    let bucket = Bucket {
+        width: Width::Minute,
+        start_s: from_s,
+        sums: first_minute,
+        zones: Vec::new(),
+        records_lost: 0,
+    };
     let delivery = Delivery { collector: Name::new("c1").unwrap(), epoch: 1, buckets: vec![bucket] };
     world.keeper.store().ingest(&delivery).await.unwrap();
     world.act(HOUR_S + 60).await;

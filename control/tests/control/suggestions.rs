@@ -322,6 +322,7 @@ pub async fn a_look_replays_the_draft(store: &str) {
         start_s,
         sums: vec![sum(22, 1, 3), sum(22, 2, 2), sum(80, 1, 5)],
         records_lost: 0,
+        hauls: Vec::new(),
     };
     let buckets = vec![bucket(60), bucket(3_600)];
     let delivery = wire::IngestRequest { collector: "c1".into(), epoch: 1, buckets };

@@ -2,6 +2,7 @@
 
 mod automatic;
 mod change;
+mod costs;
 mod diagnostics;
 mod error;
 mod reading;

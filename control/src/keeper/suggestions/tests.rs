@@ -1,5 +1,7 @@
 //! Suggestions on a store of their own, from submission to decision.
 
+mod withdrawn;
+
 use super::super::Write;
 use super::*;
 use crate::policy_book::Change;
@@ -368,8 +370,10 @@ async fn a_change_of_members_is_answered_like_a_rule() {
     keeper.reject(rejection(2, Reason::WrongRule)).await.unwrap();
     assert_eq!(members(keeper), 1);
     let trail = events(keeper).await;
-    assert!(trail[2].starts_with("alice suggestion-accept ") && trail[2].ends_with(": suggestion 1: yes"));
-    assert_eq!(trail[4], "bob suggestion-reject suggestion 2: wrong-rule");
+    assert!(trail[2].starts_with("alice suggestion-accept ") && trail[2].ends_with(": yes"));
+    let shown = "(model none, rank 22, propensity 1.0000, confidence 0.3000)";
+    assert!(trail[2].contains(shown), "{}", trail[2]);
+    assert_eq!(trail[4], format!("bob suggestion-reject suggestion 2 {shown}: wrong-rule"));
 }
 
 #[tokio::test]
