@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "meshgate/v1/policy.proto",
     "meshgate/v1/distribution.proto",
     "meshgate/v1/flow.proto",
+    "meshgate/v1/cost.proto",
     "meshgate/v1/explain.proto",
     "meshgate/v1/suggestion.proto",
     "meshgate/v1/feedback.proto",

@@ -120,6 +120,61 @@ fn twenty_kills_lose_no_answer_and_no_traffic() {
     assert!(status.success(), "traffic noticed: {}", transfer.log());
 }
 
+/// Milliseconds for which a window stays open after its end, for records that come late.
+const GRACE_MS: u64 = 2_000;
+/// Milliseconds between the close of a window and its alert in the inbox, at most.
+const ALERT_MS_MAX: u64 = 2_000;
+
+#[test]
+#[expect(clippy::print_stdout, reason = "the time is what the test measures")]
+fn an_anomaly_is_in_the_inbox_within_two_seconds_of_the_close_of_its_window() {
+    let Some(ground) = Ground::with_endpoints("learner-alert", &["socat"]) else { return };
+    let _control = ground.start_control();
+    let dir = ground.dir.display().to_string();
+    let _dataplane = ground
+        .start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
+    let _servers = servers(&ground);
+    let _learner = ground.start_learner();
+    let _requests = ground.begin_watching();
+    // All services in every window: calibration wants many scores.
+    let request = format!("timeout 1 bash -c \"exec 3<>/dev/tcp/{}/$p\"", DB.v4());
+    let script = format!("while :; do for p in 80 81 82 83; do {request}; done; sleep 0.2; done");
+    let script = ground.write("all.sh", &script);
+    let _all = ground.start(WEB.name, "all", &format!("bash {}", script.display()));
+    for _ in 0..4 {
+        // Calibration takes longer than anything else that is waited for.
+        let is_calibrated = || {
+            let scores = ground.learner_number("calibration_scores");
+            scores > 0 && scores >= ground.learner_number("calibration_scores_needed")
+        };
+        if (0..100).any(|_| {
+            ground::rest(std::time::Duration::from_millis(200));
+            is_calibrated()
+        }) {
+            break;
+        }
+    }
+    let burst = format!(
+        "for i in $(seq 200); do timeout 0.2 bash -c 'exec 3<>/dev/tcp/{}/22' & sleep 0.02; done; wait",
+        WEB.v4()
+    );
+    let burst = ground.write("burst.sh", &burst);
+    let _burst = ground.start(DB.name, "burst", &format!("bash {}", burst.display()));
+    let alert = || {
+        let listed = ground.ask(&["suggestions", "list"]);
+        let all = listed["suggestions"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|suggestion| suggestion["origin"] == "anomaly")
+    };
+    wait_until("an anomaly is in the inbox", || alert().is_some());
+    let alert = alert().unwrap();
+    let ms = |name: &str| alert[name].as_u64().unwrap() / 1_000_000;
+    let waited_ms = ms("submitted_ns").saturating_sub(ms("window_end_ns") + GRACE_MS);
+    println!("window closed -> inbox {waited_ms} ms");
+    assert!(waited_ms <= ALERT_MS_MAX, "{waited_ms} ms: {alert:#}");
+    let (expires, ended) = (alert["expires_ns"].as_u64().unwrap(), alert["window_end_ns"].as_u64().unwrap());
+    assert_eq!((expires - ended) / 1_000_000_000, 3 * 86_400, "what was unusual is soon forgotten");
+}
+
 fn open(ground: &Ground) -> Vec<String> {
     let listed = ground.ask(&["suggestions", "list"]);
     listed["suggestions"].as_array().unwrap().iter().map(|s| s["id"].to_string()).collect()

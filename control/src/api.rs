@@ -4,6 +4,7 @@
 mod automatic;
 mod caller;
 mod change;
+mod cost;
 mod decisions;
 mod diagnostics;
 mod diagnostics_message;
@@ -17,6 +18,7 @@ mod report;
 mod suggestion;
 
 pub use automatic::AutomaticApi;
+pub use cost::CostApi;
 pub use diagnostics::DiagnosticsApi;
 pub use distribution::DistributionApi;
 pub use explain::ExplainApi;
@@ -27,6 +29,7 @@ pub use suggestion::SuggestionApi;
 use crate::keeper::Keeper;
 use meshgate_proto::MESSAGE_BYTES_MAX;
 use meshgate_proto::wire::automatic_service_server::AutomaticServiceServer;
+use meshgate_proto::wire::cost_service_server::CostServiceServer;
 use meshgate_proto::wire::diagnostics_service_server::DiagnosticsServiceServer;
 use meshgate_proto::wire::distribution_service_server::DistributionServiceServer;
 use meshgate_proto::wire::explain_service_server::ExplainServiceServer;
@@ -41,6 +44,8 @@ use tonic::service::Routes;
 const HOST_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of the largest delivery of roll-ups: as many sums as are taken in one call.
 const INGEST_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of the largest table of prices: as many as one may have, with the longest names.
+const COSTS_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of the largest question to `ExplainService` and `AutomaticService`.
 const QUESTION_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of the largest call of a learner: as many drafts as one call takes, each with all the evidence it may have.
@@ -63,6 +68,9 @@ pub async fn routes(
     let flow = FlowServiceServer::new(FlowApi::new(Arc::clone(keeper)))
         .max_decoding_message_size(INGEST_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let cost = CostServiceServer::new(CostApi::new(Arc::clone(keeper)))
+        .max_decoding_message_size(COSTS_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let explain = ExplainServiceServer::new(ExplainApi::new(Arc::clone(keeper)))
         .max_decoding_message_size(QUESTION_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -80,6 +88,7 @@ pub async fn routes(
     health.set_serving::<PolicyServiceServer<PolicyApi>>().await;
     health.set_serving::<DistributionServiceServer<DistributionApi>>().await;
     health.set_serving::<FlowServiceServer<FlowApi>>().await;
+    health.set_serving::<CostServiceServer<CostApi>>().await;
     health.set_serving::<ExplainServiceServer<ExplainApi>>().await;
     health.set_serving::<SuggestionServiceServer<SuggestionApi>>().await;
     health.set_serving::<DiagnosticsServiceServer<DiagnosticsApi>>().await;
@@ -91,6 +100,7 @@ pub async fn routes(
     Ok(Routes::new(policy)
         .add_service(distribution)
         .add_service(flow)
+        .add_service(cost)
         .add_service(explain)
         .add_service(suggestion)
         .add_service(diagnostics)

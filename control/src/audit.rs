@@ -20,9 +20,9 @@ pub enum Event {
     HostNack,
     /// A learner handed in drafts.
     SuggestionSubmit,
-    /// A draft became a relationship as it was.
+    /// A draft became part of the policy as it was.
     SuggestionAccept,
-    /// A draft became a relationship in another form.
+    /// A draft became part of the policy in another form.
     SuggestionEdit,
     /// A draft was refused.
     SuggestionReject,
@@ -44,8 +44,12 @@ pub enum Event {
     AutomaticRollback,
     /// People changed what control had accepted: it is theirs.
     AutomaticYield,
+    /// A draft's time was up.
+    SuggestionExpire,
     /// Packets of a host were copied for somebody to look at.
     Capture,
+    /// The prices of traffic between zones were replaced.
+    CostTable,
 }
 
 impl Event {
@@ -68,7 +72,9 @@ impl Event {
             Self::AutomaticDrop => "automatic-drop",
             Self::AutomaticRollback => "automatic-rollback",
             Self::AutomaticYield => "automatic-yield",
+            Self::SuggestionExpire => "suggestion-expire",
             Self::Capture => "capture",
+            Self::CostTable => "cost-table",
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Roll-ups of flow records: what a bucket may be, and what is asked of the buckets. Pure; the store keeps them.
 
+use crate::costs::Zone;
 use meshgate_policy::{Action, GroupId, Name, Protocol};
 
 /// Buckets of one call.
 pub const BUCKETS_MAX: usize = 1_000;
 /// Sums of one call, over all its buckets.
 pub const SUMS_MAX: usize = 100_000;
+/// Hauls of one call, over all its buckets.
+pub const HAULS_MAX: usize = 100_000;
+/// Largest counter of one sum: as many of these as one answer adds up stay within 64 bits.
+pub const COUNTER_MAX: u64 = 1 << 50;
 /// Groups of one side of a sum: those an address may be in, with room for built-in ones.
 pub const GROUPS_PER_SIDE_MAX: usize = meshgate_policy::limits::GROUPS_PER_ENDPOINT_MAX + 2;
 /// Sums of one answer.
@@ -87,6 +92,41 @@ pub struct FlowSum {
     pub last_ns: u64,
 }
 
+/// What bytes are kept under by zone.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ZoneKey {
+    /// Groups of the source address, sorted; `any` left out.
+    pub source_groups: Vec<GroupId>,
+    /// Groups of the destination address, likewise.
+    pub destination_groups: Vec<GroupId>,
+    /// The rule that decided; 0 = none.
+    pub rule: u32,
+    /// Zone of the source.
+    pub source_zone: Zone,
+    /// Zone of the destination.
+    pub destination_zone: Zone,
+}
+
+/// Bytes of what was let pass, by zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneSum {
+    /// The key.
+    pub key: ZoneKey,
+    /// Bytes from source to destination.
+    pub bytes_forward: u64,
+    /// Bytes back.
+    pub bytes_reverse: u64,
+}
+
+/// What was carried between zones in a span.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneAnswer {
+    /// The sums, the largest in bytes first.
+    pub sums: Vec<ZoneSum>,
+    /// Records that never reached a collector in the span.
+    pub records_lost: u64,
+}
+
 /// All that one collector saw in one span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bucket {
@@ -98,6 +138,8 @@ pub struct Bucket {
     pub sums: Vec<FlowSum>,
     /// Records that never reached the collector.
     pub records_lost: u64,
+    /// Bytes by zone; of an hour only.
+    pub zones: Vec<ZoneSum>,
 }
 
 /// Buckets of one collector.

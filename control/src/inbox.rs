@@ -3,19 +3,21 @@
 //! A draft is taken if its numbers and texts are within their limits, nobody has answered it before, and it would do
 //! something under the newest version without contradicting what people wrote. Every refusal names the field at fault.
 
+mod drafted;
 mod form;
 mod obstacle;
 
+pub use drafted::drafted_rule;
 pub use form::{
     EVIDENCE_MAX, FEATURES_MAX, FormFault, JUSTIFICATION_BYTES_MAX, MEASURES_MAX, RULES_NAMED_MAX,
     SENTENCE_BYTES_MAX, check_form,
 };
-pub use obstacle::{Judge, Obstacle, drafted_rule};
+pub use obstacle::{Judge, Obstacle};
 
 use crate::draft_key::DraftKey;
 use meshgate_policy::limits::NOTE_BYTES_MAX;
-use meshgate_policy::suggestion::{FiledSuggestion, Reason, State, Suggestion, Verdict};
-use meshgate_policy::{AuthoredRelationship, Name, Numbering, RuleId};
+use meshgate_policy::suggestion::{FiledSuggestion, Proposal, Reason, State, Suggestion, Verdict};
+use meshgate_policy::{Name, Numbering, RuleId};
 use std::collections::HashMap;
 
 /// Suggestions that are open at once: more than a person reads in a day, few enough to be compared with every version.
@@ -41,8 +43,11 @@ pub enum Refusal {
     #[error("draft: repeats suggestion {0}, which was put off; it may be proposed again in {1} s")]
     Later(u64, u64),
     /// What came of the draft is still part of the policy.
-    #[error("draft: repeats suggestion {0}, which was accepted as relationship {1}")]
+    #[error("draft: repeats suggestion {0}, which was accepted as rule {1}")]
     Accepted(u64, RuleId),
+    /// It expires before anybody can answer.
+    #[error("expires_ns: {0} has passed")]
+    Expired(u64),
     /// Something of the newest version speaks against it.
     #[error(transparent)]
     Obstacle(#[from] Obstacle),
@@ -56,7 +61,7 @@ impl Refusal {
     pub fn repeated(&self) -> u64 {
         match self {
             Self::Open(id) | Self::Rejected(id, _) | Self::Later(id, _) | Self::Accepted(id, _) => *id,
-            Self::Form(_) | Self::Obstacle(_) | Self::Full => 0,
+            Self::Form(_) | Self::Expired(_) | Self::Obstacle(_) | Self::Full => 0,
         }
     }
 }
@@ -77,8 +82,10 @@ pub enum Answer {
     Open,
     /// It was rejected at this time, nanoseconds since 1970.
     Rejected(Reason, u64),
-    /// It became this relationship.
-    Accepted(RuleId),
+    /// It became this rule; none for a change of members, which leaves its trace in the policy alone.
+    Accepted(Option<RuleId>),
+    /// Its time was up.
+    Expired,
 }
 
 /// What has to be known of the inbox to judge the drafts of one call.
@@ -112,6 +119,9 @@ impl Inbox {
     ) -> Result<FiledSuggestion, Refusal> {
         let Submitter { learner, now_ns } = submitter;
         check_form(&suggestion)?;
+        if suggestion.is_overdue(*now_ns) {
+            return Err(Refusal::Expired(suggestion.expires_ns));
+        }
         let key = DraftKey::of(&suggestion.draft);
         let standing = self.standing.get(&key);
         if let Some(refusal) = standing.and_then(|standing| standing.forbids(judge.numbering(), *now_ns)) {
@@ -150,25 +160,27 @@ impl Standing {
             }
             Answer::Rejected(reason, _) => Some(Refusal::Rejected(id, reason)),
             // Once people have deleted what came of it, it may be proposed anew.
-            Answer::Accepted(rule) => numbering.has_rule(rule).then_some(Refusal::Accepted(id, rule)),
+            Answer::Accepted(rule) => {
+                rule.filter(|rule| numbering.has_rule(*rule)).map(|rule| Refusal::Accepted(id, rule))
+            }
+            Answer::Expired => None,
         }
     }
 }
 
-/// Returns the relationship that accepting the suggestion makes: the edited form if there is one, with the draft's
-/// reason as its note where it has none; and whether it differs from the draft in more than the note.
-pub fn accepted_form(
-    filed: &FiledSuggestion,
-    edited: Option<AuthoredRelationship>,
-) -> (AuthoredRelationship, bool) {
+/// Returns what accepting the suggestion writes: the edited form if there is one, with the draft's reason as its note where
+/// it has none; and whether it differs from the draft in more than the note.
+pub fn accepted_form(filed: &FiledSuggestion, edited: Option<Proposal>) -> (Proposal, bool) {
     let draft = &filed.suggestion.draft;
-    let mut wanted = AuthoredRelationship { id: None, ..edited.unwrap_or_else(|| draft.clone()) };
-    if wanted.note.is_empty() {
+    let wanted = edited.unwrap_or_else(|| draft.clone());
+    let note = if wanted.note().is_empty() {
         let note = format!("suggestion {}: {}", filed.id, filed.suggestion.justification);
-        note[..note.floor_char_boundary(NOTE_BYTES_MAX)].clone_into(&mut wanted.note);
-    }
-    let alike = AuthoredRelationship { id: None, note: wanted.note.clone(), ..draft.clone() };
-    let differs = wanted != alike;
+        note[..note.floor_char_boundary(NOTE_BYTES_MAX)].to_owned()
+    } else {
+        wanted.note().to_owned()
+    };
+    let wanted = wanted.with(None, &note);
+    let differs = wanted != draft.clone().with(None, &note);
     (wanted, differs)
 }
 
@@ -177,7 +189,8 @@ pub fn answer(verdict: Option<&Verdict>, time_ns: u64) -> Answer {
     match verdict {
         None => Answer::Open,
         Some(Verdict::Rejected(reason)) => Answer::Rejected(*reason, time_ns),
-        Some(Verdict::Accepted { relationship, .. }) => Answer::Accepted(relationship.id.unwrap_or_default()),
+        Some(Verdict::Accepted { made, .. }) => Answer::Accepted(made.rule_id()),
+        Some(Verdict::Expired) => Answer::Expired,
     }
 }
 

@@ -3,15 +3,20 @@
 //! What readers see is replaced as a whole, so that nobody ever sees half a version. A write runs as a task of its own:
 //! a caller that hangs up does not leave a version on disk that memory does not know.
 
+mod acceptance;
 mod automatic;
+mod costs;
+mod expiry;
 mod gate;
 mod leases;
+mod made;
 mod suggestions;
 mod switch;
 mod trial;
 mod turn;
 mod withdrawal;
 
+pub use costs::{CostsAdvised, TableChange};
 pub use gate::GATE_STEPS_PER_DAY_MAX;
 pub use suggestions::{Acceptance, Accepted, AnswerFault, Look, Rejection};
 pub use switch::Switching;
@@ -20,6 +25,7 @@ pub use withdrawal::{Retraction, TakenBack};
 use crate::audit::{Draft, Event, Head};
 use crate::clock::now_ns;
 use crate::config::Config;
+use crate::costs::Zones;
 use crate::distributor::{Distributor, Published};
 use crate::keeper::trial::Trial;
 use crate::leases::LeaseBook;
@@ -51,6 +57,14 @@ pub enum KeeperFault {
     /// A comment that is too long; holds its bytes.
     #[error("comment: {0} bytes, at most {COMMENT_BYTES_MAX} are possible")]
     Comment(usize),
+    /// A table of prices that was made against another revision than the newest.
+    #[error("expected_revision: {expected} is not the newest revision of the cost table, which is {newest}")]
+    CostRevision {
+        /// The revision it was made against.
+        expected: u64,
+        /// The newest revision.
+        newest: u64,
+    },
     /// The program is ending.
     #[error("control is stopping")]
     Stopping,
@@ -112,6 +126,8 @@ pub struct Keeper {
     decided: watch::Sender<u64>,
     /// What hosts say that endpoints lease.
     leases: std::sync::Mutex<LeaseBook>,
+    /// Zones of the endpoints of the version that was asked for last.
+    zones: RwLock<Arc<Zones>>,
     /// What compiles the next version.
     trial: Trial,
     /// Whose turn it is to ask what a write would do.
@@ -130,9 +146,9 @@ impl Keeper {
         tracing::info!(store = store.name(), version = newest.book.version().0, digest = %newest.digest.short(), "opened");
         let decided = watch::Sender::new(store.newest_decision().await?);
         let (newest, writing) = (RwLock::new(newest), Mutex::new(head));
-        let (leases, trial) = Default::default();
+        let (leases, zones, trial) = Default::default();
         let planning = Arc::new(Semaphore::new(1));
-        Ok(Arc::new(Self { store, distributor, newest, decided, leases, trial, planning, writing }))
+        Ok(Arc::new(Self { store, distributor, newest, decided, leases, zones, trial, planning, writing }))
     }
 
     /// Returns the store, for what is not policy.

@@ -19,6 +19,7 @@ pub mod audit;
 pub mod automatic;
 mod clock;
 pub mod config;
+pub mod costs;
 pub mod distributor;
 pub mod draft_key;
 pub mod explain;

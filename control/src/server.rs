@@ -25,6 +25,8 @@ const LEASES_SETTLED_EVERY: Duration = Duration::from_millis(200);
 const HOSTS_KEPT_EVERY_S: u64 = 1;
 /// Time between deletions of what has been kept long enough.
 const FORGET_EVERY_S: u64 = 60;
+/// Seconds between looks for suggestions whose time is up: they live for days.
+const EXPIRED_EVERY_S: u64 = 10;
 /// Time between looks for another control's commit in a shared store.
 const REFRESH_EVERY_S: u64 = 1;
 /// Time between looks at what may be accepted automatically, or has to be taken back: far below an hour, which is the
@@ -192,6 +194,16 @@ fn background(keeper: &Arc<Keeper>, config: &Config) -> JoinSet<()> {
             ticks.tick().await;
             if let Err(error) = kept.forget(&config).await {
                 tracing::error!(%error, "old versions and roll-ups not deleted");
+            }
+        }
+    });
+    let kept = Arc::clone(keeper);
+    tasks.spawn(async move {
+        let mut ticks = every(EXPIRED_EVERY_S);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = kept.expire().await {
+                tracing::error!(%error, "suggestions that expired are not closed");
             }
         }
     });

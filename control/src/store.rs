@@ -5,6 +5,7 @@
 //! is on disk before it returns (write-ahead log with `synchronous = FULL`).
 
 mod automatic;
+mod costs;
 mod decisions;
 mod flows;
 mod gate_steps;
@@ -37,7 +38,7 @@ const READERS_MAX: u32 = 4;
 /// Time to wait for a free connection, and for another process's lock on a SQLite file.
 const WAIT_MAX_S: u64 = 10;
 /// The schema this program writes; [`Store::open`] refuses a newer one.
-const SCHEMA: i64 = 5;
+const SCHEMA: i64 = 7;
 /// What the table `meta` says of a store of ours.
 const APPLICATION: &str = "meshgate-control";
 

@@ -1,6 +1,6 @@
 //! Rules in words, for warnings and explanations.
 
-use meshgate_policy::{AuthoredRelationship, Policy, Prefix, Rule, Side};
+use meshgate_policy::{AuthoredGroupRule, AuthoredRelationship, Direction, Policy, Prefix, Rule, Side};
 
 /// Prefixes of a side that are written out; a side may have 256.
 const PREFIXES_WRITTEN_MAX: usize = 4;
@@ -19,6 +19,18 @@ pub fn relationship_in_words(relationship: &AuthoredRelationship) -> String {
         relationship;
     let l4 = relationship.l4_match().map_or_else(|_| "?".to_owned(), |l4| l4.to_string());
     format!("{action} {source_group_name} -> {destination_group_name} {l4}, priority {priority}, {mode}")
+}
+
+/// Returns a rule of a group as people write it, in the form of [`rule_in_words`].
+pub fn group_rule_in_words(rule: &AuthoredGroupRule) -> String {
+    let AuthoredGroupRule { group_name, direction, peer, action, priority, mode, .. } = rule;
+    let l4 = rule.l4_match().map_or_else(|_| "?".to_owned(), |l4| l4.to_string());
+    let peer = if peer.is_empty() { "any".to_owned() } else { prefixes_in_words(peer) };
+    let sides = match direction {
+        Direction::Ingress => format!("{peer} -> {group_name}"),
+        Direction::Egress => format!("{group_name} -> {peer}"),
+    };
+    format!("{action} {sides} {l4}, priority {priority}, {mode}")
 }
 
 /// Returns a side as the name of its group or as its prefixes.

@@ -6,17 +6,25 @@
 //!    before. Each drop is counted by its reason.
 //! 3. `rank_policies` orders the rest by confidence times relevance; `learned_order` changes that order by what people
 //!    answered, once that has proven itself, and tells how sure to be of each.
-//! 4. The best of them become suggestions, with their reasons in words.
+//! 4. The best of them get their width (`widths`): groups, addresses, networks, whatever their addresses speak for; the other
+//!    widths are their alternatives.
+//! 5. They become suggestions, with their reasons in words.
 //!
 //! All of it is a function of its input: the same policy, profile, anomalies and answers give the same advice.
 
+mod barring;
 mod desk;
 mod draft;
+mod grounds;
 mod learned_order;
 mod merging;
+mod names;
 mod placing;
 mod settings;
+mod sides;
 mod weighing;
+mod widths;
+mod wording;
 
 pub use settings::AdviserSettings;
 
@@ -31,7 +39,9 @@ use crate::feedback::ranking::Ranking;
 use crate::justification;
 use crate::profile::{Profile, SteadyPattern};
 use crate::series::Parties;
+use barring::Bars;
 use desk::Desk;
+use grounds::Grounds;
 use hashbrown::HashSet;
 use meshgate_policy::suggestion::Suggestion;
 use meshgate_policy::{Action, Policy};
@@ -153,11 +163,12 @@ pub fn suggest_policy(input: &AdviserInput<'_>) -> Advice {
         return advice;
     }
     let desk = Desk::new(input);
+    let bars = Bars::new(&desk);
     let mut potential_policies = Vec::new();
     // What is to be refused is not to be allowed, also where the deny is open or does not make it to the top.
     let mut denied = HashSet::new();
     for cause in causes {
-        match draft_for(&desk, cause, &denied) {
+        match draft_for(&desk, (&bars, &denied), cause) {
             Ok(draft) => {
                 if draft.rule.action == Action::Deny {
                     denied.insert(opposite(&draft.key, Action::Allow));
@@ -168,16 +179,54 @@ pub fn suggest_policy(input: &AdviserInput<'_>) -> Advice {
         }
     }
     let merged = merging::merged_patterns(&desk, &potential_policies);
-    merging::replace_parts(&desk, &merged, &denied, &mut potential_policies);
+    merging::replace_parts(&desk, (&bars, &denied), &merged, &mut potential_policies);
     let ranked = rank_policies(potential_policies, &mut advice);
     let ranked = learned_order::reorder(&desk, ranked, &mut advice.weighed);
     let today = input.draft_log.opened_within_a_day(input.window_end_s);
     let left_today = input.settings.suggestions_per_day_max.saturating_sub(today);
     let top = input.settings.suggestions_max.min(left_today);
-    advice.count(DropReason::BelowTop, ranked.len().saturating_sub(top));
-    let top = ranked.into_iter().take(top);
-    advice.suggestions = (1..).zip(top).map(|(rank, draft)| suggestion(&desk, &draft, rank)).collect();
+    let best = widened(&desk, &bars, (ranked, top), &mut advice);
+    let suggestion = |(rank, draft)| suggestion(&desk, draft, rank);
+    match (1..).zip(&best).map(suggestion).collect() {
+        Ok(suggestions) => advice.suggestions = suggestions,
+        Err(reason) => advice.count(reason, best.len()),
+    }
     advice
+}
+
+/// Returns the first drafts that have a width, so many at most. One that another of them covers is left out.
+fn widened<'a>(
+    desk: &Desk<'_>,
+    bars: &Bars,
+    (ranked, top): (Vec<Draft<'a>>, usize),
+    advice: &mut Advice,
+) -> Vec<Draft<'a>> {
+    let mut best: Vec<Draft<'a>> = Vec::new();
+    for mut draft in ranked {
+        if best.len() >= top {
+            advice.count(DropReason::BelowTop, 1);
+            continue;
+        }
+        let chosen = widths::choose_width(desk, bars, &mut draft).and_then(|()| draft.proposal(desk));
+        match chosen.map(|proposal| DraftKey::of(&proposal)) {
+            Ok(key) if desk.input.draft_log.is_barred(&key, desk.input.window_end_s) => {
+                advice.count(DropReason::Repeated, 1);
+            }
+            Ok(key) => {
+                let says_more = |other: &Draft<'_>| {
+                    other.rule.action == draft.rule.action && desk.extents.contains(&other.rule, &draft.rule)
+                };
+                if best.iter().any(says_more) {
+                    advice.count(DropReason::Duplicate, 1);
+                } else {
+                    draft.key = key;
+                    best.push(draft);
+                }
+            }
+            Err(reason) => advice.count(reason, 1),
+        }
+    }
+    best
 }
 
 impl Advice {
@@ -210,22 +259,26 @@ fn causes<'a>(
 /// Returns the draft for a cause, placed and weighed, or why there is none.
 fn draft_for<'a>(
     desk: &Desk<'_>,
+    (bars, denied): (&Bars, &HashSet<DraftKey>),
     cause: Cause<'a>,
-    denied: &HashSet<DraftKey>,
 ) -> Result<Draft<'a>, DropReason> {
-    let AdviserInput { draft_log, settings, window_end_s, .. } = *desk.input;
+    let AdviserInput { profile, settings, .. } = *desk.input;
     let draft = draft::generate_policy(desk, cause)?;
-    if draft_log.is_barred(&draft.key, window_end_s) {
+    if bars.is_settled(desk, &draft.rule, &Grounds::of(profile.pairs(), cause)) {
         return Err(DropReason::Repeated);
     }
-    let is_contradicted =
-        denied.contains(&draft.key) || draft_log.is_open(&opposite(&draft.key, Action::Deny));
+    let is_contradicted = denied.contains(&draft.key) || bars.is_contradicted(desk, &draft.rule);
     if draft.rule.action.is_allow() && is_contradicted {
         return Err(DropReason::Contradicted);
     }
     let mut draft = placing::policy_conflicts(desk, draft)?;
     draft.effect = desk.effect(&draft.rule, cause);
     weighing::weigh(desk, &mut draft);
+    if draft.confidence < settings.confidence_min && matches!(cause, Cause::Anomaly(_)) {
+        // A deny for groups that would refuse much of what is usual may do for the addresses alone.
+        widths::choose_width(desk, bars, &mut draft)?;
+        weighing::weigh(desk, &mut draft);
+    }
     if draft.confidence < settings.confidence_min { Err(DropReason::Unsure) } else { Ok(draft) }
 }
 
@@ -250,13 +303,14 @@ fn rank_policies<'a>(mut drafts: Vec<Draft<'a>>, advice: &mut Advice) -> Vec<Dra
 }
 
 /// Returns the draft in the form that goes to control.
-fn suggestion(desk: &Desk<'_>, draft: &Draft<'_>, rank: u32) -> Suggestion {
+fn suggestion(desk: &Desk<'_>, draft: &Draft<'_>, rank: u32) -> Result<Suggestion, DropReason> {
     let AdviserInput { policy, profile, settings, window_end_s, model_version, .. } = *desk.input;
     let flows_remembered = profile.remembered().flows();
     let reasons = justification::of(draft, settings, flows_remembered);
-    Suggestion {
+    Ok(Suggestion {
         origin: draft.cause.origin(),
-        draft: draft.relationship.clone(),
+        draft: draft.proposal(desk)?,
+        alternatives: draft.alternatives.clone(),
         confidence: draft.confidence,
         relevance: draft.effect.relevance(),
         rank,
@@ -272,7 +326,16 @@ fn suggestion(desk: &Desk<'_>, draft: &Draft<'_>, rank: u32) -> Suggestion {
         base_version: policy.version,
         model_version: model_version.to_owned(),
         window_end_ns: window_end_s.saturating_mul(1_000_000_000),
-    }
+        expires_ns: expires_s(draft.cause, settings, window_end_s).saturating_mul(1_000_000_000),
+    })
+}
+
+/// Returns when a suggestion expires, seconds since 1970: what was unusual is yesterday's news before what holds is.
+fn expires_s(cause: Cause<'_>, settings: &AdviserSettings, window_end_s: u64) -> u64 {
+    window_end_s.saturating_add(match cause {
+        Cause::Steady(_) => settings.expiry_s,
+        Cause::Anomaly(_) => settings.anomaly_expiry_s,
+    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::draft_key::DraftKey;
 use crate::feature_memory::{FeatureMemory, MemoryError, MemoryState};
 use crate::feedback::overlap::overlap;
 use crate::feedback::{Answer, Feedback, FeedbackState};
+use crate::membership_advice::{Behaviours, BehavioursState, MembershipWatch, Round};
 use crate::profile::{Profile, ProfileState};
 use crate::series::{ClosedWindow, Parties, PartiesError};
 use crate::train::{Hyperparameters, Trainer};
@@ -23,6 +24,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Training steps before the detector listens to the network: a younger one finds everything unlikely in equal measure.
 const STEPS_BEFORE_USE: u64 = 50;
+/// Windows between two looks for endpoints that behave like a group: behaviour changes in hours, and each look compares
+/// everybody.
+const MEMBERSHIP_WINDOWS: u64 = 30;
 
 /// How an analyst works.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -90,6 +94,7 @@ pub struct Analyst {
     trainer: Trainer,
     profile: Profile,
     feedback: Feedback,
+    memberships: MembershipWatch,
     windows: u64,
     suggestions: u64,
     dropped: BTreeMap<DropReason, u64>,
@@ -100,6 +105,7 @@ const PARTIES: &str = "parties";
 const FEATURES: &str = "features";
 const PROFILE: &str = "profile";
 const FEEDBACK: &str = "feedback";
+const BEHAVIOURS: &str = "behaviours";
 const WINDOWS: &str = "windows";
 
 impl Analyst {
@@ -112,6 +118,7 @@ impl Analyst {
             trainer: Trainer::new(settings.hyperparameters.clone()),
             profile: Profile::default(),
             feedback: Feedback::new(settings.adviser.ranking()),
+            memberships: MembershipWatch::default(),
             windows: 0,
             suggestions: 0,
             dropped: BTreeMap::new(),
@@ -127,10 +134,12 @@ impl Analyst {
         let memory: MemoryState = part(&sections, FEATURES)?;
         let profile: ProfileState = part(&sections, PROFILE)?;
         let feedback: FeedbackState = part(&sections, FEEDBACK)?;
+        let behaviours: BehavioursState = part(&sections, BEHAVIOURS)?;
         Ok(Self {
             features: FeatureMemory::restore(memory, settings.window_s, parties.len())?,
             profile: Profile::restore(profile),
             feedback: Feedback::restore(settings.adviser.ranking(), feedback),
+            memberships: MembershipWatch::new(Behaviours::restore(behaviours)),
             windows: part(&sections, WINDOWS)?,
             suggestions: 0,
             dropped: BTreeMap::new(),
@@ -148,6 +157,7 @@ impl Analyst {
             section(FEATURES, &self.features.state()),
             section(PROFILE, &self.profile.state()),
             section(FEEDBACK, &self.feedback.state()),
+            section(BEHAVIOURS, &self.memberships.behaviours().state()),
             section(WINDOWS, &self.windows),
         ];
         checkpoint::encode(&self.trainer, &self.detector, &sections)
@@ -180,11 +190,25 @@ impl Analyst {
         for (reason, drafts) in advice.dropped {
             *self.dropped.entry(reason).or_default() += drafts;
         }
-        self.suggestions += advice.suggestions.len() as u64;
-        for suggestion in &advice.suggestions {
+        let mut suggestions = advice.suggestions;
+        self.memberships.observe(window, &self.parties, policy);
+        if self.windows.is_multiple_of(MEMBERSHIP_WINDOWS) {
+            suggestions.extend(self.memberships.advise(&Round {
+                policy,
+                parties: &self.parties,
+                draft_log: self.feedback.draft_log(),
+                settings: &self.settings.adviser,
+                width_s: window.width_s,
+                window_end_s: window.end_s(),
+                model_version: &model_version,
+                rules: suggestions.len(),
+            }));
+        }
+        self.suggestions += suggestions.len() as u64;
+        for suggestion in &suggestions {
             self.feedback.submitted(DraftKey::of(&suggestion.draft), window.end_s());
         }
-        Ok(Findings { anomalies, suggestions: advice.suggestions })
+        Ok(Findings { anomalies, suggestions })
     }
 
     /// Learns for as long as `goes_on` says, which is asked before each step with the number of steps made, and lets the

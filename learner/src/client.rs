@@ -11,8 +11,8 @@ use crate::draft_key::DraftKey;
 use crate::link::{LinkError, connect};
 use crate::status::Status;
 use crossbeam::channel::{Sender, TrySendError};
-use meshgate_policy::suggestion::Suggestion;
-use meshgate_policy::{AuthoredRelationship, Name};
+use meshgate_policy::Name;
+use meshgate_policy::suggestion::{Proposal, Suggestion};
 use meshgate_proto::wire;
 use meshgate_proto::wire::suggestion_service_client::SuggestionServiceClient;
 use std::collections::BTreeSet;
@@ -30,6 +30,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 /// Time between two reports.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
+/// Time between two looks at what is open: what expired is no decision, and is missing there.
+const OPEN_EVERY: Duration = Duration::from_secs(600);
 /// Most open suggestions that are asked for: more than control keeps open.
 const OPEN_MAX: u32 = 1_000;
 
@@ -105,7 +107,17 @@ impl Caller {
         let mut decisions = client.watch_decisions(request).await.map_err(status)?.into_inner();
         // Only now: what is decided between the two calls is heard as a decision.
         tell(news, News::Open(self.open_drafts(&mut client).await?)).await;
-        while let Some(decided) = decisions.message().await.map_err(status)? {
+        let mut looks = tokio::time::interval(OPEN_EVERY);
+        looks.reset();
+        loop {
+            let decided = tokio::select! {
+                decided = decisions.message() => decided.map_err(status)?,
+                _ = looks.tick() => {
+                    tell(news, News::Open(self.open_drafts(&mut client).await?)).await;
+                    continue;
+                }
+            };
+            let Some(decided) = decided else { return Ok(()) };
             match wire_form::told(decided) {
                 Ok((sequence, told)) => {
                     *after_sequence = sequence;
@@ -114,7 +126,6 @@ impl Caller {
                 Err(fault) => tracing::error!(fault, "a decision is not understood"),
             }
         }
-        Ok(())
     }
 
     /// Returns the drafts that wait at control for an answer.
@@ -125,7 +136,7 @@ impl Caller {
         let request = wire::ListSuggestionsRequest { state: "open".into(), limit: OPEN_MAX };
         let listed = client.list_suggestions(request).await.map_err(status)?.into_inner();
         let drafts = listed.suggestions.into_iter().filter_map(|listed| listed.suggestion?.draft);
-        let drafts = drafts.filter_map(|draft| AuthoredRelationship::try_from(draft).ok());
+        let drafts = drafts.filter_map(|draft| Proposal::try_from(draft).ok());
         Ok(drafts.map(|draft| DraftKey::of(&draft)).collect())
     }
 

@@ -73,6 +73,11 @@ pub struct Config {
     pub adviser: AdviserSettings,
 }
 
+/// The highest price of a permitted tuple: far beyond the point from which everything is listed.
+const PERMITTED_PRICE_MAX: f64 = 1_000.0;
+/// The longest time for which a suggestion waits: a year.
+const EXPIRY_S_MAX: u64 = 366 * 86_400;
+
 fn default_control() -> String {
     "http://127.0.0.1:7600".into()
 }
@@ -165,8 +170,23 @@ impl Config {
         let folder = self.checkpoint.as_deref().and_then(Path::parent);
         match folder.filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
             Some(folder) => Err(ConfigError::Folder(path.to_owned(), folder.to_owned())),
-            None => Ok(()),
+            None => self.check_adviser(path),
         }
+    }
+
+    fn check_adviser(&self, path: &Path) -> Result<(), ConfigError> {
+        let AdviserSettings { permitted_price, expiry_s, anomaly_expiry_s, .. } = self.adviser;
+        let range = |key, value, range| Err(ConfigError::Range(path.to_owned(), key, value, range));
+        if !(0.0..=PERMITTED_PRICE_MAX).contains(&permitted_price) {
+            return range("adviser.permitted_price", permitted_price, "between 0 and 1000");
+        }
+        for (key, seconds) in [("adviser.expiry_s", expiry_s), ("adviser.anomaly_expiry_s", anomaly_expiry_s)]
+        {
+            if !(1..=EXPIRY_S_MAX).contains(&seconds) {
+                return range(key, crate::proportion::real(seconds), "between 1 and 31622400");
+            }
+        }
+        Ok(())
     }
 }
 
@@ -191,6 +211,12 @@ mod tests {
             ("replay", "replay_chunks = 9000", "replay_chunks: 9000 is not between 1 and 8192"),
             ("key", "windows = 1", "line 3: unknown field `windows`"),
             ("folder", "checkpoint = '/nowhere/a.bin'", "checkpoint: /nowhere: the folder does not exist"),
+            (
+                "price",
+                "[adviser]\npermitted_price = -1.0",
+                "adviser.permitted_price: -1 is not between 0 and 1000",
+            ),
+            ("expiry", "[adviser]\nexpiry_s = 0", "adviser.expiry_s: 0 is not between 1 and 31622400"),
             ("nested", "[detector]\np_value_max = -1.0", "detector.p_value_max: -1 is not between 0 and 1"),
         ] {
             let error = refusal(name, &format!("{base}{line}\n"));

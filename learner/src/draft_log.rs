@@ -2,7 +2,7 @@
 
 use crate::draft_key::DraftKey;
 use crate::feedback::Verdict;
-use meshgate_policy::suggestion::Reason;
+use meshgate_policy::suggestion::{Proposal, Reason};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,6 +12,10 @@ pub const DRAFTS_MAX: usize = 1 << 16;
 pub const LATER_REST_S: u64 = 86_400;
 /// Seconds over which drafts are counted that were handed out: a person's day.
 const DAY_S: u64 = 86_400;
+/// Seconds after which a draft that was handed out has arrived, or reached nobody.
+const ON_ITS_WAY_S: u64 = 60;
+/// Edited forms that are remembered: the newest of a service counts.
+const PREFERRED_MAX: usize = 256;
 /// How long an accepted draft is not repeated while the policy that has it is on its way. After that the policy itself
 /// says that it has it; where it has not, somebody took it out again.
 const ACCEPTED_REST_S: u64 = 600;
@@ -26,6 +30,17 @@ pub enum DraftState {
     Closed,
     /// It is not to be suggested before this time, seconds since 1970.
     Rests(u64),
+    /// It covered more than it should: neither it nor a wider one is to be suggested again, a narrower one may be.
+    TooBroad,
+}
+
+/// How a draft that was suggested stands in the way of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// What led to it has its draft.
+    Settled,
+    /// What led to it may have a narrower one.
+    TooBroad,
 }
 
 /// Where a draft stands.
@@ -41,15 +56,20 @@ struct Entry {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DraftLog {
     entries: BTreeMap<DraftKey, Entry>,
-    /// When drafts were handed out within the last day, oldest first. Not kept over a restart: a day may then bring twice
-    /// as many.
+    /// When drafts were handed out within the last day, oldest first.
     opened_s: VecDeque<u64>,
+    /// What people made of drafts, newest last.
+    preferred: VecDeque<DraftKey>,
 }
 
 /// What a checkpoint keeps of a [`DraftLog`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DraftLogState(Vec<(DraftKey, Entry)>);
+pub struct DraftLogState {
+    entries: Vec<(DraftKey, Entry)>,
+    opened_s: Vec<u64>,
+    preferred: Vec<DraftKey>,
+}
 
 impl DraftLog {
     /// Takes note that a draft waits for an answer. One that has its answer keeps it: answers can be faster than the
@@ -72,11 +92,12 @@ impl DraftLog {
     }
 
     /// Takes note of the answer to a draft. A rejected draft does not come back, nor does one that a person wanted
-    /// otherwise; one that was put off rests for a day.
+    /// otherwise; one that was put off rests for a day, and one that was too broad leaves room for narrower ones.
     pub fn answer(&mut self, key: DraftKey, verdict: Verdict, reason: Option<Reason>, now_s: u64) {
         let state = match (verdict, reason) {
             (Verdict::Accepted, _) => DraftState::Rests(now_s.saturating_add(ACCEPTED_REST_S)),
             (Verdict::Rejected, Some(Reason::Later)) => DraftState::Rests(now_s.saturating_add(LATER_REST_S)),
+            (Verdict::Rejected, Some(Reason::TooBroad)) => DraftState::TooBroad,
             (Verdict::Edited | Verdict::Rejected, _) => DraftState::Closed,
         };
         self.set(key, state, now_s);
@@ -87,6 +108,27 @@ impl DraftLog {
         self.set(key, DraftState::Open, now_s);
     }
 
+    /// Takes note of what a person made of a draft: the form to choose for the like.
+    pub fn prefer(&mut self, made: &Proposal) {
+        let key = DraftKey::of(made);
+        self.preferred.retain(|known| *known != key);
+        if self.preferred.len() >= PREFERRED_MAX {
+            self.preferred.pop_front();
+        }
+        self.preferred.push_back(key);
+    }
+
+    /// Takes note that the answer with this form of a draft was taken back.
+    pub fn forget_preferred(&mut self, made: &Proposal) {
+        let key = DraftKey::of(made);
+        self.preferred.retain(|known| *known != key);
+    }
+
+    /// Returns what people made of drafts, newest first.
+    pub fn preferred(&self) -> impl Iterator<Item = &DraftKey> {
+        self.preferred.iter().rev()
+    }
+
     /// Takes note that an open draft reached nobody.
     pub fn withdraw(&mut self, key: &DraftKey) {
         if self.is_open(key) {
@@ -94,9 +136,13 @@ impl DraftLog {
         }
     }
 
-    /// Takes note that exactly these drafts are open. Answers stay: they may have come since somebody looked.
+    /// Takes note that exactly these drafts are open, and those that are on their way. Answers stay: they may have come since
+    /// somebody looked. What is open no more and has no answer has expired, and may be suggested again.
     pub fn reconcile(&mut self, open: &BTreeSet<DraftKey>, now_s: u64) {
-        self.entries.retain(|key, entry| entry.state != DraftState::Open || open.contains(key));
+        let is_on_its_way = |entry: &Entry| now_s < entry.since_s.saturating_add(ON_ITS_WAY_S);
+        self.entries.retain(|key, entry| {
+            entry.state != DraftState::Open || open.contains(key) || is_on_its_way(entry)
+        });
         open.iter().for_each(|key| self.open(key.clone(), now_s));
     }
 
@@ -111,12 +157,8 @@ impl DraftLog {
     }
 
     /// Returns whether a draft must not be suggested at this time: it, or one that says the same and more ports, is open,
-    /// was rejected or rests.
+    /// was rejected or rests; or one that says the same, maybe for fewer ports, was too broad.
     pub fn is_barred(&self, key: &DraftKey, now_s: u64) -> bool {
-        let bars = |state: DraftState| match state {
-            DraftState::Open | DraftState::Closed => true,
-            DraftState::Rests(until_s) => now_s < until_s,
-        };
         // Those between the same groups lie together, as keys are in order of source and destination.
         let from = DraftKey {
             source: key.source.clone(),
@@ -127,7 +169,16 @@ impl DraftLog {
         let same_groups =
             |other: &DraftKey| other.source == key.source && other.destination == key.destination;
         let mut between = self.entries.range(from..).take_while(|(other, _)| same_groups(other));
-        between.any(|(other, entry)| bars(entry.state) && other.covers(key))
+        between.any(|(other, entry)| match entry.state.standing(now_s) {
+            Some(Standing::Settled) => other.covers(key),
+            Some(Standing::TooBroad) => key.covers(other),
+            None => false,
+        })
+    }
+
+    /// Returns the drafts that stand in the way at this time.
+    pub fn standing(&self, now_s: u64) -> impl Iterator<Item = (&DraftKey, Standing)> {
+        self.entries.iter().filter_map(move |(key, entry)| Some((key, entry.state.standing(now_s)?)))
     }
 
     /// Returns how many drafts are remembered.
@@ -144,12 +195,21 @@ impl DraftLog {
     pub fn checkpoint(&self) -> DraftLogState {
         let mut entries: Vec<_> = self.entries.iter().map(|(key, entry)| (key.clone(), *entry)).collect();
         entries.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        DraftLogState(entries)
+        DraftLogState {
+            entries,
+            opened_s: self.opened_s.iter().copied().collect(),
+            preferred: self.preferred.iter().cloned().collect(),
+        }
     }
 
     /// Returns what a checkpoint kept, within the bounds of this one.
     pub fn restore(state: DraftLogState) -> Self {
-        Self { entries: state.0.into_iter().take(DRAFTS_MAX).collect(), opened_s: VecDeque::new() }
+        let DraftLogState { entries, opened_s, preferred } = state;
+        Self {
+            entries: entries.into_iter().take(DRAFTS_MAX).collect(),
+            opened_s: opened_s.into_iter().take(DRAFTS_MAX).collect(),
+            preferred: preferred.into_iter().take(PREFERRED_MAX).collect(),
+        }
     }
 
     fn set(&mut self, key: DraftKey, state: DraftState, now_s: u64) {
@@ -172,6 +232,17 @@ impl DraftLog {
         let (_, oldest_kept, _) = ages.select_nth_unstable(part);
         let oldest_kept = oldest_kept.clone();
         self.entries.retain(|key, entry| (entry.since_s, key) >= (oldest_kept.0, &oldest_kept.1));
+    }
+}
+
+impl DraftState {
+    /// Returns how a draft in this state stands in the way of others.
+    fn standing(self, now_s: u64) -> Option<Standing> {
+        match self {
+            Self::Open | Self::Closed => Some(Standing::Settled),
+            Self::Rests(until_s) => (now_s < until_s).then_some(Standing::Settled),
+            Self::TooBroad => Some(Standing::TooBroad),
+        }
     }
 }
 
@@ -247,5 +318,47 @@ mod tests {
         assert_eq!(log.opened_within_a_day(99 + DAY_S), 2);
         assert_eq!(log.opened_within_a_day(100 + DAY_S), 1);
         assert_eq!(log.opened_within_a_day(100 + 2 * DAY_S), 0);
+        let again = DraftLog::restore(log.checkpoint());
+        assert_eq!(again.opened_within_a_day(99 + DAY_S), 2, "a restart brings no second day");
+    }
+
+    #[test]
+    fn a_draft_that_was_too_broad_bars_itself_and_more_ports_and_no_single_one() {
+        let ports = |ports: &str| DraftKey { service: format!("TCP {ports} - -"), ..key(0) };
+        let mut log = DraftLog::default();
+        log.open(ports("80,443"), 5);
+        log.answer(ports("80,443"), Verdict::Rejected, Some(Reason::TooBroad), 6);
+        assert!(log.is_barred(&ports("80,443"), 7) && log.is_barred(&ports("80,443,8080"), 7));
+        assert!(!log.is_barred(&ports("80"), 7) && !log.is_barred(&ports("443"), 7));
+        let standing: Vec<Standing> = log.standing(7).map(|(_, standing)| standing).collect();
+        assert_eq!(standing, [Standing::TooBroad]);
+    }
+
+    #[test]
+    fn what_control_has_closed_without_an_answer_may_come_again() {
+        let mut log = DraftLog::default();
+        (0..3).for_each(|number| log.open(key(number), 100));
+        log.answer(key(1), Verdict::Rejected, Some(Reason::WrongRule), 101);
+        log.reconcile(&BTreeSet::from([key(0)]), 100 + ON_ITS_WAY_S - 1);
+        assert!(log.is_open(&key(2)), "it is on its way");
+        log.reconcile(&BTreeSet::from([key(0)]), 100 + ON_ITS_WAY_S);
+        assert!(log.is_open(&key(0)) && !log.is_barred(&key(2), 200) && log.is_barred(&key(1), 200));
+    }
+
+    #[test]
+    fn the_newest_edited_forms_are_remembered() {
+        let made = |port: usize| -> Proposal {
+            let text = format!(
+                r#"{{"kind":"relationship","source_group_name":"a","destination_group_name":"b","protocol":"TCP",
+                "port_range":"{port}","action":"allow"}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let mut log = DraftLog::default();
+        (0..=PREFERRED_MAX).for_each(|port| log.prefer(&made(port)));
+        log.prefer(&made(7));
+        let newest = log.preferred().next().unwrap();
+        assert_eq!((newest, log.preferred().count()), (&DraftKey::of(&made(7)), PREFERRED_MAX));
+        assert_eq!(DraftLog::restore(log.checkpoint()), log);
     }
 }

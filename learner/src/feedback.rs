@@ -101,6 +101,9 @@ impl Feedback {
         if let Some(labelled) = answer.labelled(person) {
             self.ranking.learn(labelled);
         }
+        if let Some(made) = &answer.edited {
+            self.draft_log.prefer(made);
+        }
         if self.answers.len() >= ANSWERS_MAX {
             self.answers.pop_front();
         }
@@ -120,9 +123,10 @@ impl Feedback {
         if let Some(at) = self.answers.iter().rposition(|answer| answer.suggestion == suggestion)
             && let Some(answer) = self.answers.remove(at)
         {
-            if answer.counts() {
-                self.ranking.retract(suggestion);
+            if let Some(made) = &answer.edited {
+                self.draft_log.forget_preferred(made);
             }
+            self.ranking.retract(suggestion);
             self.draft_log.reopen(answer.draft, answer.time_ns / 1_000_000_000);
             self.withdrawn += 1;
             self.is_report_due = true;
@@ -262,7 +266,7 @@ mod tests {
                 service: "TCP 22 - -".into(),
                 action: "deny".into(),
             },
-            features: vec![Feature { name: "confidence".into(), value: 0.75 }],
+            features: vec![Feature { name: standpoint::STATIC_SCORE.into(), value: 0.75 }],
             rank: 1,
             propensity: 1.0,
             confidence: 0.75,

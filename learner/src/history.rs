@@ -6,9 +6,10 @@
 
 use crate::distinct::DistinctAddresses;
 use crate::flow_totals::Increment;
-use crate::series::{SeriesKey, SeriesSums, Window};
+use crate::series::{AddressPair, SeriesKey, SeriesSums, Window};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use meshgate_policy::address_from_bytes;
 use std::collections::BTreeMap;
 
 /// How long a window stays open after its end: two turns of an exporter's gathering of refusals.
@@ -16,6 +17,11 @@ pub const GRACE_S: u64 = 2;
 /// Series of one window: as many as a table of 2^16 places holds before it doubles, 10 MiB. Beyond that, records of
 /// further series are counted as left out.
 pub const SERIES_MAX: usize = (1 << 16) / 8 * 7;
+/// Pairs of addresses of one series and window. They are looked through one by one, and only for a flow that begins or is
+/// answered; who talks on is found window by window.
+const PAIRS_PER_SERIES_MAX: usize = 32;
+/// Pairs of addresses of one window: 1 MiB.
+pub const PAIRS_MAX: usize = 1 << 14;
 /// The longest window: a day, as the time of day is one of the features.
 pub const WIDTH_S_MAX: u32 = 86_400;
 
@@ -58,6 +64,8 @@ pub struct History {
 #[derive(Debug, Default)]
 struct OpenWindow {
     series: HashMap<SeriesKey, OpenSeries>,
+    /// Pairs of addresses of all series.
+    pairs: usize,
     records: u64,
     records_lost: u64,
     records_left_out: u64,
@@ -69,10 +77,19 @@ struct OpenSeries {
     total: Increment,
     sources: DistinctAddresses,
     destinations: DistinctAddresses,
+    pairs: Vec<OpenPair>,
     rule: u32,
     policy_version: u64,
     /// When rule and version decided.
     last_ns: u64,
+}
+
+/// Two addresses of such a series, as flow records carry them.
+#[derive(Clone, Copy, Debug)]
+struct OpenPair {
+    source: [u8; 16],
+    destination: [u8; 16],
+    is_answered: bool,
 }
 
 impl History {
@@ -164,17 +181,24 @@ impl OpenWindow {
         };
         self.records += 1;
         series.add(observation);
+        self.pairs += usize::from(series.add_pair(observation, self.pairs < PAIRS_MAX));
         true
     }
 
     fn into_window(self, start_s: u64, width_s: u32) -> Window {
-        let mut series: Vec<_> =
-            self.series.into_iter().map(|(key, series)| (key, series.into_sums())).collect();
+        let mut pairs = Vec::with_capacity(self.pairs);
+        let mut close = |(key, series): (SeriesKey, OpenSeries)| {
+            pairs.extend(series.pairs.iter().map(|pair| pair.of(key)));
+            (key, series.into_sums())
+        };
+        let mut series: Vec<_> = self.series.into_iter().map(&mut close).collect();
         series.sort_unstable_by_key(|(key, _)| *key);
+        pairs.sort_unstable();
         Window {
             start_s,
             width_s,
             series,
+            pairs,
             records: self.records,
             records_lost: self.records_lost,
             records_left_out: self.records_left_out,
@@ -192,6 +216,26 @@ impl OpenSeries {
             self.rule = observation.rule;
             self.policy_version = observation.policy_version;
         }
+    }
+
+    /// Takes in the addresses of a flow that began or was answered. Returns whether they are new.
+    fn add_pair(&mut self, observation: &Observation, has_room: bool) -> bool {
+        let Observation { source_address: source, destination_address: destination, increment, .. } =
+            *observation;
+        let is_answered = increment.answered > 0;
+        if increment.flows == 0 && !is_answered {
+            return false;
+        }
+        let is_same = |pair: &&mut OpenPair| pair.source == source && pair.destination == destination;
+        if let Some(known) = self.pairs.iter_mut().find(is_same) {
+            known.is_answered |= is_answered;
+            return false;
+        }
+        let is_new = has_room && self.pairs.len() < PAIRS_PER_SERIES_MAX;
+        if is_new {
+            self.pairs.push(OpenPair { source, destination, is_answered });
+        }
+        is_new
     }
 
     fn into_sums(self) -> SeriesSums {
@@ -217,6 +261,14 @@ impl OpenSeries {
             rule: self.rule,
             policy_version: self.policy_version,
         }
+    }
+}
+
+impl OpenPair {
+    fn of(&self, key: SeriesKey) -> AddressPair {
+        let Self { source, destination, is_answered } = *self;
+        let (source, destination) = (address_from_bytes(source), address_from_bytes(destination));
+        AddressPair { key, source, destination, is_answered }
     }
 }
 
@@ -316,6 +368,30 @@ mod tests {
         assert_eq!((kept, window.series.len()), (SERIES_MAX, SERIES_MAX));
         assert_eq!(window.records + window.records_left_out, (SERIES_MAX + beyond + 1) as u64);
         assert_eq!(window.series[0].1.flows, 2);
+    }
+
+    #[test]
+    fn pairs_of_addresses_are_those_of_flows_that_begin_or_are_answered_and_bounded() {
+        let mut history = history();
+        let from = |number: u16, increment| Observation {
+            source_address: meshgate_policy::address_bytes(
+                std::net::Ipv4Addr::from_bits(0x0a00_0000 + u32::from(number)).into(),
+            ),
+            increment,
+            ..seen(80, NOW)
+        };
+        let (begins, goes_on) = (Increment { flows: 1, ..Increment::default() }, Increment::default());
+        history.add(&from(1, begins), NOW);
+        history.add(&from(1, Increment { answered: 1, ..goes_on }), NOW);
+        history.add(&from(2, goes_on), NOW);
+        history.add(&from(3, begins), NOW);
+        let many = u16::try_from(2 * PAIRS_PER_SERIES_MAX).unwrap();
+        (10..many).for_each(|number| _ = history.add(&from(number, begins), NOW));
+        let window = history.close_all().remove(0);
+        assert_eq!(window.pairs.len(), PAIRS_PER_SERIES_MAX);
+        let known: Vec<(String, bool)> =
+            window.pairs.iter().take(2).map(|pair| (pair.source.to_string(), pair.is_answered)).collect();
+        assert_eq!(known, [("10.0.0.1".to_owned(), true), ("10.0.0.3".to_owned(), false)]);
     }
 
     #[test]

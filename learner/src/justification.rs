@@ -3,9 +3,10 @@
 //! Sentences are put together from measures, never from bare numbers, so that what a person reads is what was counted;
 //! [`check_numbers`] holds any suggestion to that.
 
-mod measures;
+pub(crate) mod measures;
 mod numbers;
-mod services;
+pub(crate) mod services;
+mod sides;
 
 pub use numbers::{NumberFault, check_numbers};
 
@@ -16,8 +17,9 @@ use crate::profile::{Exchange, PatternPorts, SteadyPattern};
 use crate::proportion::{real, share};
 use crate::series::SeriesKey;
 use measures::{count, counted, decimal, number, p_value, percent, span};
-use meshgate_policy::Protocol;
 use meshgate_policy::suggestion::{Evidence, EvidenceKind, Measure};
+use meshgate_policy::{Protocol, Side};
+use sides::side;
 
 /// Part of all remembered flows from which a pattern is called high volume.
 const HIGH_VOLUME_SHARE: f64 = 0.1;
@@ -171,13 +173,14 @@ impl<'a> Words<'a> {
             String::new()
         };
         let sentence = format!(
-            "{volume} {} {between}: {} flows in {}, {} answered{doubt}{} - suggest allowing {} between these groups.",
+            "{volume} {} {between}: {} flows in {}, {} answered{doubt}{} - suggest allowing {} between {}.",
             self.service.traffic,
             flows.text,
             seconds.text,
             answered.text,
             self.exception(),
             self.service.rule,
+            if self.is_between_groups() { "these groups" } else { "them" },
         );
         self.volume_of_exchange(exchange, flows);
         self.answers(exchange.answered, exchange.flows, answered);
@@ -352,10 +355,17 @@ impl<'a> Words<'a> {
         self.draft.narrows.iter().take(RULES_NAMED_MAX).map(|rule| number("narrowed rule", rule.0)).collect()
     }
 
+    fn is_between_groups(&self) -> bool {
+        let rule = &self.draft.rule;
+        [&rule.source, &rule.destination].into_iter().all(|side| matches!(side, Side::Group(_)))
+    }
+
     fn sides(&self) -> (String, String) {
-        let relationship = &self.draft.relationship;
-        let group = |name: &meshgate_policy::Name| format!("group '{name}'");
-        (group(&relationship.source_group_name), group(&relationship.destination_group_name))
+        let Draft { relationship, rule, .. } = self.draft;
+        (
+            side(&relationship.source_group_name, &rule.source),
+            side(&relationship.destination_group_name, &rule.destination),
+        )
     }
 
     fn add(&mut self, kind: EvidenceKind, sentence: &str, measures: Vec<Measure>) {

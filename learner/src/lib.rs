@@ -2,14 +2,15 @@
 //! for both, and keeps what people answer.
 //!
 //! A flow record travels: ring -> [`collector`] -> [`intake`]: what is new of it ([`flow_totals`]), who the parties are
-//! ([`memberships`], from [`policies`]), and into which sums it goes: roll-ups for control ([`rollup`] -> [`reporter`]) and
-//! the windows of [`history`].
+//! ([`memberships`], from [`policies`]), and into which sums it goes: roll-ups for control ([`rollup`], and bytes by endpoint
+//! in [`hauls`] -> [`reporter`]) and the windows of [`history`].
 //!
 //! A window travels: [`history`] -> [`analysis`] (the thread) -> [`analyst`]: rows of [`features`] ([`feature_memory`]) ->
 //! [`detector`] (what is unusual) and [`profile`] (what is steady). The same rows teach the network: [`train`] with its
 //! [`replay_buffer`] -> [`model`], by which the detector judges; [`calibration`] makes scores comparable.
 //!
-//! A suggestion travels: [`adviser`] (draft, drop conflicts, rank, top N) -> [`justification`] -> [`client`] -> control's
+//! A suggestion travels: [`adviser`] (draft, drop conflicts, rank, top N) -> [`justification`], or [`membership_advice`] (who
+//! behaves like which group) -> [`client`] -> control's
 //! inbox -> a person -> [`client`] -> [`feedback`], whose [`draft_log`] keeps drafts from coming back.
 //!
 //! [`live`] runs all of it as a daemon and [`checkpoint`] keeps it; [`replay`] drives the same analyst by recorded flows
@@ -46,6 +47,7 @@ pub mod flow_csv;
 pub mod flow_totals;
 pub mod freed_memory;
 mod group_index;
+pub mod hauls;
 pub mod history;
 pub mod intake;
 pub mod isolation_forest;
@@ -53,6 +55,7 @@ pub mod justification;
 pub mod link;
 pub mod live;
 mod matrix_product;
+pub mod membership_advice;
 pub mod memberships;
 pub mod miner;
 pub mod model;

@@ -11,7 +11,8 @@
 //! - [`candidates`] pairs them, and counts for each pair what it covers of what was seen, and of what came later in a
 //!   [`rehearsal`]: the recording is cut, widths are read against the part before the cut and counted on the part behind
 //!   it. This is what speaks for a width that is wider than what it has seen.
-//! - [`choice`] takes pairs greedily as long as each is worth what it permits.
+//! - [`choice`] takes pairs greedily as long as each is worth what it permits; [`worth`] asks the same of one rule whose
+//!   sides come from a policy, which is how a draft of the running learner gets its width.
 //!
 //! The price of a permitted tuple is the one knob: a high one gives narrow rules, a low one wide ones.
 //!
@@ -27,6 +28,7 @@ pub mod rehearsal;
 pub mod rule_set;
 pub mod seen;
 pub mod width;
+pub mod worth;
 
 use candidates::Candidates;
 use choice::Prices;

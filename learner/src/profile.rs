@@ -4,6 +4,7 @@
 //! a few sums, and of all flows the counts by who, what for and what decided of the last days ([`remembered`]), against
 //! which a draft is replayed.
 
+pub mod pairs;
 mod patterns;
 pub mod remembered;
 
@@ -14,6 +15,7 @@ use crate::detector::Anomaly;
 use crate::proportion::{real, share, share_at_least, share_at_most};
 use crate::series::{SeriesKey, SeriesSums, Window};
 use hashbrown::HashMap;
+use pairs::{SeenPairs, SeenPairsState};
 use remembered::{FlowKind, RememberedFlows, RememberedState};
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +85,7 @@ pub struct Unusual {
 pub struct Profile {
     exchanges: HashMap<SeriesKey, Exchange>,
     remembered: RememberedFlows,
+    pairs: SeenPairs,
     /// Width of the last window.
     width_s: u32,
     /// Series that were forgotten for want of room.
@@ -95,6 +98,7 @@ pub struct Profile {
 pub struct ProfileState {
     exchanges: Vec<(SeriesKey, Exchange)>,
     remembered: RememberedState,
+    pairs: SeenPairsState,
     width_s: u32,
     exchanges_evicted: u64,
 }
@@ -157,6 +161,7 @@ impl Profile {
     pub fn observe(&mut self, window: &Window) {
         self.width_s = window.width_s;
         self.remembered.expire(window.end_s());
+        self.pairs.observe(window);
         for (key, sums) in &window.series {
             self.remember(window, key, sums);
             if self.exchanges.len() >= EXCHANGES_MAX && !self.exchanges.contains_key(key) {
@@ -170,6 +175,7 @@ impl Profile {
     /// Takes note of which series were unusual in the window that was observed last.
     pub fn note_anomalies(&mut self, anomalies: &[Anomaly]) {
         for anomaly in anomalies {
+            self.pairs.forget_newest(&anomaly.key, anomaly.start_s);
             let Some(exchange) = self.exchanges.get_mut(&anomaly.key) else { continue };
             exchange.anomaly_s = Some(anomaly.start_s.saturating_add(u64::from(anomaly.width_s)));
             let unusual = &mut exchange.unusual;
@@ -225,6 +231,11 @@ impl Profile {
         &self.remembered
     }
 
+    /// Returns who answered whom, address by address.
+    pub fn pairs(&self) -> &SeenPairs {
+        &self.pairs
+    }
+
     /// Returns how many series are known.
     pub fn len(&self) -> usize {
         self.exchanges.len()
@@ -242,6 +253,7 @@ impl Profile {
         ProfileState {
             exchanges,
             remembered: self.remembered.state(),
+            pairs: self.pairs.state(),
             width_s: self.width_s,
             exchanges_evicted: self.exchanges_evicted,
         }
@@ -249,10 +261,11 @@ impl Profile {
 
     /// Returns the profile that a checkpoint kept, cut to the bounds of this one.
     pub fn restore(state: ProfileState) -> Self {
-        let ProfileState { exchanges, remembered, width_s, exchanges_evicted } = state;
+        let ProfileState { exchanges, remembered, pairs, width_s, exchanges_evicted } = state;
         Self {
             exchanges: exchanges.into_iter().take(EXCHANGES_MAX).collect(),
             remembered: RememberedFlows::restore(remembered),
+            pairs: SeenPairs::restore(pairs),
             width_s,
             exchanges_evicted,
         }

@@ -12,7 +12,7 @@ use crate::recorded_flow::{FlowFileError, MergedFlows};
 use crate::series::{ClosedWindow, PartiesError};
 use crate::train::Hyperparameters;
 use clap::Args;
-use meshgate_policy::suggestion::{Origin, Suggestion};
+use meshgate_policy::suggestion::{Alternative, Origin, Proposal, Suggestion};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -196,7 +196,8 @@ fn table(replayed: &Replayed, top: usize) -> String {
 #[derive(Serialize)]
 struct Line<'a> {
     origin: Origin,
-    draft: &'a meshgate_policy::AuthoredRelationship,
+    draft: &'a Proposal,
+    alternatives: &'a [Alternative],
     confidence: f64,
     relevance: f64,
     over_permissiveness: f64,
@@ -209,6 +210,7 @@ fn json(replayed: &Replayed, top: usize) -> String {
         let line = Line {
             origin: suggestion.origin,
             draft: &suggestion.draft,
+            alternatives: &suggestion.alternatives,
             confidence: suggestion.confidence,
             relevance: suggestion.relevance,
             over_permissiveness: suggestion.over_permissiveness,

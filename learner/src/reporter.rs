@@ -1,5 +1,6 @@
 //! Hands buckets to control, which keeps them. What control cannot take stays here, bounded, until it can.
 
+use crate::hauls::{Haul, HaulKey};
 use crate::link::{LinkError, connect};
 use crate::rollup::{Bucket, FlowSum, FlowSumKey, SUMS_MAX, WIDTHS_S};
 use meshgate_proto::wire;
@@ -11,7 +12,7 @@ use tonic::Code;
 
 /// Buckets that wait for control: an hour of ten-second ones and what is above them.
 const WAITING_BUCKETS_MAX: usize = 512;
-/// Sums that wait for control, over all buckets. One takes 120 bytes, in a table that is between 7/16 and 7/8 full
+/// Sums, and hauls, that wait for control, over all buckets. One takes 120 bytes, in a table that is between 7/16 and 7/8 full
 /// about 276 at most: 69 MiB. An hour of ten-second buckets, and what is above them, may so have 600 sums each.
 const WAITING_SUMS_MAX: usize = 1 << 18;
 // One full bucket of every width fits.
@@ -60,10 +61,10 @@ impl Reporter {
     /// is in the wider ones too.
     fn keep(&mut self, buckets: Vec<Bucket>) {
         self.waiting.extend(buckets.into_iter().map(|bucket| ((bucket.width_s, bucket.start_s), bucket)));
-        let mut sums: usize = self.waiting.values().map(|bucket| bucket.sums.len()).sum();
+        let mut sums: usize = self.waiting.values().map(Bucket::entries).sum();
         while self.waiting.len() > WAITING_BUCKETS_MAX || sums > WAITING_SUMS_MAX {
             let Some((_, bucket)) = self.waiting.pop_first() else { return };
-            sums -= bucket.sums.len();
+            sums -= bucket.entries();
             self.buckets_lost += 1;
         }
     }
@@ -97,7 +98,7 @@ impl Reporter {
         let mut sums = 0;
         let fits = move |(_, bucket): &(&(u32, u64), &Bucket)| {
             let is_first = sums == 0;
-            sums += bucket.sums.len() + 1;
+            sums += bucket.entries() + 1;
             is_first || sums <= MESSAGE_SUMS
         };
         self.waiting.iter().take(MESSAGE_BUCKETS).take_while(fits).map(|(name, _)| *name).collect()
@@ -110,6 +111,21 @@ fn wire_bucket(bucket: &Bucket) -> wire::Bucket {
         start_s: bucket.start_s,
         sums: bucket.sums.iter().map(|(key, sum)| wire_sum(key, sum)).collect(),
         records_lost: bucket.records_lost,
+        hauls: bucket.hauls.iter().map(|(key, haul)| wire_haul(key, *haul)).collect(),
+    }
+}
+
+fn wire_haul(key: &HaulKey, haul: Haul) -> wire::Haul {
+    let HaulKey { source_groups, destination_groups, rule, source_endpoint, destination_endpoint } = key;
+    let Haul { bytes_forward, bytes_reverse } = haul;
+    wire::Haul {
+        source_groups: source_groups.to_vec(),
+        destination_groups: destination_groups.to_vec(),
+        rule: *rule,
+        source_endpoint: *source_endpoint,
+        destination_endpoint: *destination_endpoint,
+        bytes_forward,
+        bytes_reverse,
     }
 }
 

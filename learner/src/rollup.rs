@@ -4,6 +4,7 @@
 //! it had under the same start, so that nothing is counted twice and nobody waits for the end of an hour.
 
 use crate::flow_totals::Increment;
+use crate::hauls::Hauls;
 use crate::policies::GroupSet;
 use hashbrown::HashMap;
 use meshgate_policy::FlowRecord;
@@ -11,6 +12,10 @@ use std::collections::BTreeMap;
 
 /// Widths of buckets, in seconds.
 pub const WIDTHS_S: [u32; 3] = [10, 60, 3_600];
+/// The width of the buckets that say which endpoints carried the bytes: where costs are asked for, an hour is fine enough.
+pub const HAULS_WIDTH_S: u32 = 3_600;
+/// Number by which records say that the flow was let pass.
+const ALLOWED: u8 = 1;
 /// How long a bucket stays open after its end, for records that come late.
 const GRACE_S: u64 = 5;
 /// Sums of one bucket: as many as a table of 2^16 places holds before it doubles, 8 MiB. Beyond that, records are
@@ -68,6 +73,8 @@ pub struct Bucket {
     pub sums: HashMap<FlowSumKey, FlowSum>,
     /// Records that never came, as far as is known.
     pub records_lost: u64,
+    /// Which endpoints carried what was let pass; of an hour only.
+    pub hauls: Hauls,
     /// Records that went into it since it was handed out.
     records: u64,
     /// Whether it grew since it was handed out.
@@ -132,6 +139,9 @@ impl Rollup {
             bucket.sums.insert(key.clone(), sum);
             self.sums_open += 1;
         }
+        if width_s == HAULS_WIDTH_S && key.action == ALLOWED {
+            bucket.hauls.add(key, new.0, new.1);
+        }
         bucket.is_dirty = true;
         bucket.records += 1;
     }
@@ -188,6 +198,13 @@ impl Rollup {
     }
 }
 
+impl Bucket {
+    /// Returns how many entries it takes to tell of it.
+    pub fn entries(&self) -> usize {
+        self.sums.len() + self.hauls.len()
+    }
+}
+
 impl FlowSum {
     fn add(&mut self, (increment, record): (&Increment, &FlowRecord)) {
         self.total.add(increment);
@@ -227,6 +244,22 @@ mod tests {
         let taken = rollup.take(NOW);
         assert_eq!(taken.iter().map(|bucket| bucket.width_s).collect::<Vec<_>>(), WIDTHS_S);
         assert!(taken.iter().all(|bucket| flows(bucket) == 1 && bucket.start_s <= NOW));
+    }
+
+    #[test]
+    fn an_hour_says_which_endpoints_carried_what_was_let_pass() {
+        let mut rollup = Rollup::default();
+        for (action, bytes_forward) in [(1, 100), (2, 7), (1, 20)] {
+            let seen_ns = NOW * 1_000_000_000;
+            let record = FlowRecord { action, source_endpoint: 3, last_ns: seen_ns, ..FlowRecord::default() };
+            let key = FlowSumKey::of(&record, [16].into(), [17].into());
+            rollup.add(&key, &Increment { bytes_forward, ..Increment::default() }, &record, NOW);
+        }
+        for bucket in rollup.take(NOW) {
+            let hauls: Vec<_> =
+                bucket.hauls.iter().map(|(key, haul)| (key.source_endpoint, haul.bytes_forward)).collect();
+            assert_eq!(hauls, if bucket.width_s == HAULS_WIDTH_S { vec![(3, 120)] } else { vec![] });
+        }
     }
 
     #[test]

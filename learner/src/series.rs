@@ -223,6 +223,19 @@ pub struct SeriesSums {
     pub policy_version: u64,
 }
 
+/// Two addresses between which a series had flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AddressPair {
+    /// The series.
+    pub key: SeriesKey,
+    /// Who began the flows.
+    pub source: IpAddr,
+    /// Whom they were for.
+    pub destination: IpAddr,
+    /// Whether one of them was answered.
+    pub is_answered: bool,
+}
+
 /// What all series did in one span.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Window {
@@ -232,6 +245,8 @@ pub struct Window {
     pub width_s: u32,
     /// Every series that was seen, in order of keys.
     pub series: Vec<(SeriesKey, SeriesSums)>,
+    /// Addresses between which flows began or were answered, in order: as many as there was room for.
+    pub pairs: Vec<AddressPair>,
     /// Records that went into it.
     pub records: u64,
     /// Records that never came.

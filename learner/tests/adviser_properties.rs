@@ -259,7 +259,7 @@ impl History {
 
 /// Returns the draft as a rule.
 fn rule(policy: &Policy, suggestion: &Suggestion) -> Rule {
-    let draft = &suggestion.draft;
+    let draft = suggestion.draft.relationship().unwrap();
     let side = |name: &Name| {
         let named = policy.groups.iter().find(|group| group.name == *name).map(|group| group.id);
         Side::Group(named.or_else(|| GroupId::built_in(name.as_str())).unwrap())
@@ -338,7 +338,7 @@ fn check(case: &Case, history: &History, suggestion: &Suggestion, tally: &mut Ta
         ("explicit", suggestion.makes_explicit),
         ("changing", changes),
         ("external", [&draft.source, &draft.destination].contains(&&Side::Group(GroupId::EXTERNAL))),
-        ("icmp", suggestion.draft.icmp_type.is_some()),
+        ("icmp", suggestion.draft.relationship().unwrap().icmp_type.is_some()),
     ] {
         *tally.entry(name).or_default() += u64::from(is_so);
     }
@@ -360,7 +360,7 @@ fn check_cause(
     draft: &Rule,
     tally: &mut Tally,
 ) -> Result<(), String> {
-    let service = &suggestion.draft;
+    let service = suggestion.draft.relationship().unwrap();
     // Of a draft for several ports each must have its cause.
     let numbers: Vec<u16> = match service.icmp_type {
         Some(kind) => vec![kind.into()],
@@ -381,7 +381,8 @@ fn check_service(
     let is_side =
         |side: &Side, groups: &[u32]| matches!(side, Side::Group(group) if groups.contains(&group.0));
     let is_service = |key: &SeriesKey| {
-        suggestion.draft.protocol.to_string() == meshgate_policy::Protocol(key.protocol).to_string()
+        suggestion.draft.relationship().unwrap().protocol.to_string()
+            == meshgate_policy::Protocol(key.protocol).to_string()
             && key.service_port == number
     };
     let fits = |series: &&Series| {

@@ -118,9 +118,9 @@ fn watch(analyst: &mut Analyst, world: &mut World, windows: u64, shells: u64) ->
 }
 
 fn says(suggestion: &Suggestion, source: &str, destination: &str, ports: &str) -> bool {
-    suggestion.draft.source_group_name.as_str() == source
-        && suggestion.draft.destination_group_name.as_str() == destination
-        && suggestion.draft.port_range.to_string() == ports
+    suggestion.draft.relationship().unwrap().source_group_name.as_str() == source
+        && suggestion.draft.relationship().unwrap().destination_group_name.as_str() == destination
+        && suggestion.draft.relationship().unwrap().port_range.to_string() == ports
 }
 
 #[test]
@@ -129,8 +129,14 @@ fn the_two_examples_of_the_seed_are_suggested() {
         let (mut analyst, mut world) = (Analyst::new(settings(seed)), World::new(seed));
         let steady = watch(&mut analyst, &mut world, 75, 0);
         let allow = steady.iter().find(|s| says(s, "WebServers", "DatabaseServers", "80,5432")).unwrap();
-        assert!(allow.draft.action.is_allow() && allow.origin == Origin::Steady, "seed {seed}: {allow:?}");
-        assert!(steady.iter().all(|s| s.draft.action.is_allow()), "seed {seed}: {steady:?}");
+        assert!(
+            allow.draft.relationship().unwrap().action.is_allow() && allow.origin == Origin::Steady,
+            "seed {seed}: {allow:?}"
+        );
+        assert!(
+            steady.iter().all(|s| s.draft.relationship().unwrap().action.is_allow()),
+            "seed {seed}: {steady:?}"
+        );
         assert!(
             allow.justification.contains("TCP traffic on ports 80, 5432 between group 'WebServers'"),
             "{}",
@@ -139,7 +145,10 @@ fn the_two_examples_of_the_seed_are_suggested() {
         let unusual = watch(&mut analyst, &mut world, 4, 12);
         let deny = unusual.iter().find(|s| says(s, "DevNodes", "ProductionServers", "22"));
         let deny = deny.unwrap_or_else(|| panic!("seed {seed}: {unusual:?}"));
-        assert!(!deny.draft.action.is_allow() && deny.origin == Origin::Anomaly, "seed {seed}: {deny:?}");
+        assert!(
+            !deny.draft.relationship().unwrap().action.is_allow() && deny.origin == Origin::Anomaly,
+            "seed {seed}: {deny:?}"
+        );
         assert!(
             deny.justification.starts_with("Unusual SSH connection attempts from group 'DevNodes'"),
             "{}",

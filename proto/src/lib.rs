@@ -14,6 +14,7 @@ mod field;
 mod finding;
 mod learner_report;
 mod policy;
+mod proposal;
 mod rule;
 mod suggestion;
 mod withdrawal;

@@ -2,12 +2,13 @@
 //! it out; what a number or text of it may hold at most is the business of control's inbox.
 
 use crate::fault::{At, Problem, WireFault, Within};
-use crate::field::word;
+use crate::field::{messages, word};
 use crate::wire;
+use meshgate_policy::limits::ALTERNATIVES_MAX;
 use meshgate_policy::suggestion::{
-    Decision, Evidence, Feature, FiledSuggestion, Measure, State, Suggestion, Verdict,
+    Alternative, Decision, Evidence, Feature, FiledSuggestion, Measure, Proposal, State, Suggestion, Verdict,
 };
-use meshgate_policy::{AuthoredRelationship, EffectCounts, Name, PolicyVersion, RuleId};
+use meshgate_policy::{EffectCounts, Name, PolicyVersion, RuleId};
 
 /// What control adds to a suggestion.
 struct Filing {
@@ -44,6 +45,8 @@ fn parts(message: wire::Suggestion) -> Result<(Filing, Suggestion), WireFault> {
         window_end_ns,
         submitted_ns,
         decision,
+        alternatives,
+        expires_ns,
     } = message;
     if !matches!(tenant.as_str(), "" | "default") {
         return Err(Problem::Tenant).at("tenant");
@@ -53,7 +56,8 @@ fn parts(message: wire::Suggestion) -> Result<(Filing, Suggestion), WireFault> {
     let evidence = evidence.map(|(at, message)| self::evidence(at, message).within_entry("evidence", at));
     let suggestion = Suggestion {
         origin: word(&origin).at("origin")?,
-        draft: AuthoredRelationship::try_from(draft).within("draft")?,
+        draft: Proposal::try_from(draft).within("draft")?,
+        alternatives: messages(alternatives, "alternatives", ALTERNATIVES_MAX, Alternative::try_from)?,
         confidence,
         relevance,
         rank,
@@ -69,6 +73,7 @@ fn parts(message: wire::Suggestion) -> Result<(Filing, Suggestion), WireFault> {
         base_version: PolicyVersion(base_version),
         model_version,
         window_end_ns,
+        expires_ns,
     };
     Ok((Filing { id, learner, state, submitted_ns, decision }, suggestion))
 }
@@ -96,6 +101,7 @@ impl From<Suggestion> for wire::Suggestion {
         let Suggestion {
             origin,
             draft,
+            alternatives,
             confidence,
             relevance,
             rank,
@@ -111,6 +117,7 @@ impl From<Suggestion> for wire::Suggestion {
             base_version,
             model_version,
             window_end_ns,
+            expires_ns,
         } = suggestion;
         Self {
             id: 0,
@@ -136,6 +143,8 @@ impl From<Suggestion> for wire::Suggestion {
             window_end_ns,
             submitted_ns: 0,
             decision: None,
+            alternatives: alternatives.iter().map(Into::into).collect(),
+            expires_ns,
         }
     }
 }
@@ -182,20 +191,21 @@ impl TryFrom<wire::Decision> for Decision {
             actor,
             time_ns,
             version,
-            relationship,
+            made,
             automatic,
         } = message;
         let verdict = match word(&verdict).at("verdict")? {
             State::Open => {
-                return Err(Problem::Word(verdict, "accepted, edited, rejected")).at("verdict");
+                return Err(Problem::Word(verdict, "accepted, edited, rejected, expired")).at("verdict");
             }
             State::Rejected => Verdict::Rejected(word(&reason).at("reason")?),
+            State::Expired => Verdict::Expired,
             state @ (State::Accepted | State::Edited) => {
-                let relationship = relationship.ok_or(Problem::Missing).at("relationship")?;
+                let made = made.ok_or(Problem::Missing).at("made")?;
                 Verdict::Accepted {
                     edited: state == State::Edited,
                     version: PolicyVersion(version),
-                    relationship: AuthoredRelationship::try_from(relationship).within("relationship")?,
+                    made: Proposal::try_from(made).within("made")?,
                 }
             }
         };
@@ -207,10 +217,11 @@ impl From<Decision> for wire::Decision {
     fn from(decision: Decision) -> Self {
         let state = decision.verdict.state();
         let Decision { sequence, suggestion, verdict, comment, actor, time_ns, automatic } = decision;
-        let (reason, version, relationship) = match verdict {
+        let (reason, version, made) = match verdict {
             Verdict::Rejected(reason) => (reason.to_string(), 0, None),
-            Verdict::Accepted { edited: _, version, relationship } => {
-                (String::new(), version.0, Some((&relationship).into()))
+            Verdict::Expired => (String::new(), 0, None),
+            Verdict::Accepted { edited: _, version, made } => {
+                (String::new(), version.0, Some((&made).into()))
             }
         };
         Self {
@@ -222,7 +233,7 @@ impl From<Decision> for wire::Decision {
             actor,
             time_ns,
             version,
-            relationship,
+            made,
             automatic,
         }
     }
@@ -290,14 +301,22 @@ impl From<EffectCounts> for wire::DraftEffect {
 mod tests {
     use super::*;
 
-    fn message() -> wire::Suggestion {
-        let draft = wire::GroupRelationship {
+    fn relationship() -> wire::GroupRelationship {
+        wire::GroupRelationship {
             source_group_name: "a".into(),
             destination_group_name: "b".into(),
             action: "deny".into(),
             ..wire::GroupRelationship::default()
-        };
-        wire::Suggestion { origin: "anomaly".into(), draft: Some(draft), ..wire::Suggestion::default() }
+        }
+    }
+
+    fn message() -> wire::Suggestion {
+        let draft = relationship();
+        wire::Suggestion {
+            origin: "anomaly".into(),
+            draft: Some(draft.into()),
+            ..wire::Suggestion::default()
+        }
     }
 
     fn refusal(message: wire::Suggestion) -> String {
@@ -310,9 +329,9 @@ mod tests {
             vec![wire::Evidence { number, kind: kind.into(), ..wire::Evidence::default() }]
         };
         assert_eq!(refusal(wire::Suggestion { draft: None, ..message() }), "draft: is missing");
-        let odd = wire::GroupRelationship { port_range: "80-22".into(), ..message().draft.unwrap() };
-        let shown = refusal(wire::Suggestion { draft: Some(odd), ..message() });
-        assert_eq!(shown, "draft.port_range: port range 80-22 is backwards: 80 is above 22");
+        let odd = wire::GroupRelationship { port_range: "80-22".into(), ..relationship() };
+        let shown = refusal(wire::Suggestion { draft: Some(odd.into()), ..message() });
+        assert_eq!(shown, "draft.relationship.port_range: port range 80-22 is backwards: 80 is above 22");
         let shown = refusal(wire::Suggestion { origin: "luck".into(), ..message() });
         assert_eq!(shown, "origin: \"luck\" is not one of steady, anomaly");
         let shown = refusal(wire::Suggestion { evidence: evidence(2, "volume"), ..message() });
@@ -354,11 +373,11 @@ mod tests {
         let cases = [
             ("accepted", None, contradicts),
             ("accepted", decision("rejected", "later"), contradicts),
-            ("accepted", decision("accepted", ""), "decision.relationship: is missing"),
+            ("accepted", decision("accepted", ""), "decision.made: is missing"),
             (
                 "open",
                 decision("open", ""),
-                "decision.verdict: \"open\" is not one of accepted, edited, rejected",
+                "decision.verdict: \"open\" is not one of accepted, edited, rejected, expired",
             ),
             ("rejected", decision("rejected", "no"), "decision.reason: \"no\" is not one of wrong-anomaly, "),
         ];
@@ -377,7 +396,7 @@ mod tests {
             suggestion_id: 3,
             verdict: "edited".into(),
             version: 9,
-            relationship: draft,
+            made: draft,
             ..wire::Decision::default()
         };
         let evidence = wire::Evidence {

@@ -175,14 +175,14 @@ fn suggestion() -> wire::Suggestion {
     };
     let decision = wire::Decision {
         verdict: "accepted".into(),
-        relationship: Some(draft.clone()),
+        made: Some(draft.clone().into()),
         ..wire::Decision::default()
     };
     wire::Suggestion {
         learner: "l1".into(),
         state: "accepted".into(),
         origin: "anomaly".into(),
-        draft: Some(draft),
+        draft: Some(draft.into()),
         evidence: vec![wire::Evidence { number: 1, kind: "span".into(), ..wire::Evidence::default() }],
         decision: Some(decision),
         ..wire::Suggestion::default()

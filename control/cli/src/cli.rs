@@ -3,6 +3,7 @@
 use crate::apply::{Apply, Export, PolicyFile};
 use crate::automatic::{self, AutomaticCommand};
 use crate::capture::Capture;
+use crate::costs::{self, CostsCommand};
 use crate::doctor::Doctor;
 use crate::endpoints::{self, EndpointsCommand};
 use crate::explain::Explain;
@@ -119,6 +120,9 @@ enum Command {
   meshgate flows --since 5m
   meshgate flows --to-group DatabaseServers --action deny --since 1d --limit 10")]
     Flows(Flows),
+    /// What traffic between zones costs
+    #[command(subcommand, alias = "cost")]
+    Costs(CostsCommand),
     /// Say what keeps hosts from working well, and what to do about it
     #[command(after_help = "Examples:
   meshgate doctor
@@ -184,6 +188,7 @@ impl Cli {
             Command::Status(command) => command.run(&session).await,
             Command::Explain(command) => command.run(&session).await,
             Command::Flows(command) => command.run(&session).await,
+            Command::Costs(command) => costs::run(command, &session).await,
             Command::Doctor(command) => command.run(&session).await,
             Command::Reload(command) => command.run(&session).await,
             Command::Capture(command) => command.run(&session).await,

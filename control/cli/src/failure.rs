@@ -78,6 +78,14 @@ pub enum UsageError {
     /// An update without any change.
     #[error("nothing to change: give at least one flag, see --help")]
     NothingToChange,
+    /// A flag of something else than what is edited.
+    #[error("{flag}: not for a {kind}, which is what the suggestion proposes")]
+    Stray {
+        /// The flag.
+        flag: &'static str,
+        /// What is proposed.
+        kind: &'static str,
+    },
     /// A flag without which the object cannot be made.
     #[error("{0} is missing, see --help")]
     Missing(&'static str),
@@ -101,6 +109,12 @@ pub enum UsageError {
     /// A span that is too short.
     #[error("--interval: is shorter than 200ms")]
     Interval,
+    /// Neither a file nor one price.
+    #[error("name a FILE with the whole table, or give FROM TO PRICE for one price")]
+    Price,
+    /// A currency beside a file, which has its own.
+    #[error("--currency goes with FROM TO PRICE; a file says its currency itself")]
+    Currency,
     /// Member flags against each other.
     #[error("--member replaces the whole list; use it without --add-member and --remove-member")]
     MemberTwice,

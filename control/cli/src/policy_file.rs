@@ -84,16 +84,27 @@ impl fmt::Display for Faulty<'_> {
 /// Reads a policy file, `-` for standard input (TOML if no format is given), and checks it as the control plane would.
 pub fn read(path: &Path, format: Option<Format>) -> Result<AuthoredPolicy, FileError> {
     let is_input = path == Path::new("-");
-    let name = if is_input { "standard input".to_owned() } else { path.display().to_string() };
+    let name = name_of(path);
     let format = match format.or_else(|| format_of(path)) {
         Some(format) => format,
         None if is_input => Format::Toml,
         None => return Err(FileError::Format(name)),
     };
-    let text = if is_input { read_all(std::io::stdin().lock(), &name) } else { read_file(path, &name) }?;
+    let text = text_of(path)?;
     let policy = parse(&text, format, &name)?;
     check(&policy, name)?;
     Ok(policy)
+}
+
+/// Returns what a file is called in messages.
+pub fn name_of(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+/// Returns the text of a file, `-` for standard input.
+pub fn text_of(path: &Path) -> Result<String, FileError> {
+    let name = name_of(path);
+    if path == Path::new("-") { read_all(std::io::stdin().lock(), &name) } else { read_file(path, &name) }
 }
 
 fn format_of(path: &Path) -> Option<Format> {
@@ -190,7 +201,7 @@ fn keyed<'de, D: Deserializer<'de>>(reader: D) -> Result<AuthoredPolicy, Mistake
 }
 
 /// Returns line and column, both from 1, of a byte offset.
-fn place(text: &str, offset: usize) -> (usize, usize) {
+pub fn place(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |at| at + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)

@@ -179,7 +179,7 @@ impl Create {
 }
 
 /// Returns the fields that rule flags set.
-fn fields(rule: &mut AuthoredGroupRule) -> RuleFields<'_> {
+pub fn fields(rule: &mut AuthoredGroupRule) -> RuleFields<'_> {
     RuleFields {
         protocol: &mut rule.protocol,
         port_range: &mut rule.port_range,

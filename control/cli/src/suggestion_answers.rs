@@ -3,8 +3,8 @@
 
 use crate::answers::{Committed, Digest};
 use meshgate_policy::automatic::AutomaticRun;
-use meshgate_policy::suggestion::{Decision, FiledSuggestion, State, Suggestion, Verdict};
-use meshgate_policy::{AuthoredRelationship, EffectCounts, FeedbackReport, LearnerLine, Name, Withdrawal};
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, Proposal, State, Suggestion, Verdict};
+use meshgate_policy::{EffectCounts, FeedbackReport, LearnerLine, Name, Withdrawal};
 use serde::{Serialize, Serializer};
 
 /// A suggestion of a list.
@@ -69,11 +69,11 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    /// Returns the result of an acceptance as a write that made one relationship.
+    /// Returns the result of an acceptance as a write that made at most one rule.
     pub fn new(decision: Decision, digest: Digest, committed_ns: u64) -> Self {
         let (version, made) = match &decision.verdict {
-            Verdict::Accepted { edited: _, version, relationship } => (version.0, relationship.id),
-            Verdict::Rejected(_) => (0, None),
+            Verdict::Accepted { edited: _, version, made } => (version.0, made.rule_id()),
+            Verdict::Rejected(_) | Verdict::Expired => (0, None),
         };
         let created_ids = made.map(|id| id.0).into_iter().collect();
         Self { committed: Committed { version, digest, changed: true, created_ids, committed_ns }, decision }
@@ -153,18 +153,19 @@ struct DecisionForm<'a> {
     actor: &'a str,
     time_ns: u64,
     version: u64,
-    relationship: Option<&'a AuthoredRelationship>,
+    made: Option<&'a Proposal>,
     automatic: bool,
 }
 
 impl<'a> DecisionForm<'a> {
     fn of(decision: &'a Decision) -> Self {
         let Decision { sequence, suggestion: _, verdict, comment, actor, time_ns, automatic } = decision;
-        let (reason, version, relationship) = match verdict {
-            Verdict::Accepted { edited: _, version, relationship } => ("", version.0, Some(relationship)),
+        let (reason, version, made) = match verdict {
+            Verdict::Accepted { edited: _, version, made } => ("", version.0, Some(made)),
             Verdict::Rejected(reason) => (reason.word(), 0, None),
+            Verdict::Expired => ("", 0, None),
         };
         let (sequence, verdict, time_ns, automatic) = (*sequence, verdict.state(), *time_ns, *automatic);
-        Self { sequence, verdict, reason, comment, actor, time_ns, version, relationship, automatic }
+        Self { sequence, verdict, reason, comment, actor, time_ns, version, made, automatic }
     }
 }

@@ -1,12 +1,14 @@
 //! Suggestions as text: one table of all, and one page for each.
 
 use crate::automatic_text::run_lines;
-use crate::relationships::summary;
+use crate::proposals::{group_lines, made_words, summary};
 use crate::suggestion_answers::{Listed, Shown, Suggestions};
 use crate::table::{WIDTH_COLUMNS, numbers, or_dash, plural, printable, table, words};
 use crate::units::{count, time};
-use meshgate_policy::suggestion::{Decision, FiledSuggestion, Origin, Suggestion, Verdict};
-use meshgate_policy::{EffectCounts, RuleId, Withdrawal};
+use meshgate_policy::suggestion::{
+    Alternative, Decision, FiledSuggestion, Origin, Proposal, Suggestion, Verdict,
+};
+use meshgate_policy::{Action, EffectCounts, RuleId, Withdrawal};
 
 /// Columns before a wrapped line of a page.
 const INDENT_COLUMNS: usize = 2;
@@ -66,19 +68,27 @@ pub fn show_text(shown: &Shown) -> String {
     let Suggestion { origin, draft, .. } = suggestion;
     let state = shown.filed.state();
     let mut page = Page::default();
-    page.line(format!("suggestion {id} ({state}): {}, priority {}", summary(draft), draft.priority));
+    let priority = draft.priority().map_or_else(String::new, |priority| format!(", priority {priority}"));
+    page.line(format!("suggestion {id} ({state}): {}{priority}", summary(draft)));
+    group_lines(draft).iter().for_each(|line| page.wrapped(line));
     page.wrapped(&suggestion.justification);
     page.line(String::new());
     let ranked = format!("rank {} of its window", suggestion.rank);
     page.field("confidence", &format!("{}, {ranked}", percent(suggestion.confidence)));
-    page.field("relevance", &format!("{} of the flows seen", percent(suggestion.relevance)));
+    if !is_membership(draft) {
+        page.field("relevance", &format!("{} of the flows seen", percent(suggestion.relevance)));
+    }
     let version = suggestion.base_version;
     page.field("drafted", &format!("by {learner} from {} against version {version}", origin_words(*origin)));
     page.field("model", &or_dash(&suggestion.model_version));
     page.field("came in", &time(*submitted_ns));
-    if !draft.note.is_empty() {
-        page.field("note", &draft.note);
+    if suggestion.expires_ns != 0 && decision.is_none() {
+        page.field("expires", &time(suggestion.expires_ns));
     }
+    if !draft.note().is_empty() {
+        page.field("note", draft.note());
+    }
+    alternative_lines(&mut page, suggestion);
     evidence_lines(&mut page, suggestion);
     effect_lines(&mut page, shown);
     if !shown.obstacle.is_empty() {
@@ -107,6 +117,23 @@ fn origin_words(origin: Origin) -> &'static str {
     }
 }
 
+fn alternative_lines(page: &mut Page, suggestion: &Suggestion) {
+    if suggestion.alternatives.is_empty() {
+        return;
+    }
+    page.line(String::new());
+    page.line("alternatives, narrow to wide:".to_owned());
+    for (number, alternative) in (1..).zip(&suggestion.alternatives) {
+        let Alternative { proposal, over_permissiveness, coverage } = alternative;
+        let (never, covered) = (percent(*over_permissiveness), percent(*coverage));
+        page.wrapped(&format!(
+            "{number}. {}: covers {covered} of what was seen; {never} of what it permits was never seen",
+            summary(proposal)
+        ));
+        group_lines(proposal).iter().for_each(|line| page.wrapped(line));
+    }
+}
+
 fn evidence_lines(page: &mut Page, suggestion: &Suggestion) {
     page.line(String::new());
     if suggestion.evidence.is_empty() {
@@ -128,6 +155,12 @@ fn effect_lines(page: &mut Page, shown: &Shown) {
         &shown.filed.suggestion;
     page.line(String::new());
     page.line("what it would do:".to_owned());
+    if is_membership(draft) {
+        page.wrapped(
+            "what holds for the members of the group holds for the endpoint too; no flows were replayed",
+        );
+        return;
+    }
     page.wrapped(&format!("to what the learner remembers: {}", effect_words(effect)));
     if let Some(effect) = &shown.effect {
         let words = effect_words(effect);
@@ -136,7 +169,7 @@ fn effect_lines(page: &mut Page, shown: &Shown) {
     if *makes_explicit {
         page.wrapped("denies what only the default refuses already");
     }
-    if draft.action.is_allow() {
+    if draft.action().is_some_and(Action::is_allow) {
         let never = percent(*over_permissiveness);
         page.wrapped(&format!("{never} of what it permits was never seen"));
     }
@@ -150,6 +183,10 @@ fn effect_lines(page: &mut Page, shown: &Shown) {
     for rule in shadows {
         page.wrapped(&format!("leaves nothing to decide for {}", name(rule)));
     }
+}
+
+fn is_membership(draft: &Proposal) -> bool {
+    matches!(draft, Proposal::Membership { .. })
 }
 
 fn effect_words(effect: &EffectCounts) -> String {
@@ -192,12 +229,11 @@ fn decision_lines(page: &mut Page, decision: &Decision) {
     let Decision { sequence: _, suggestion: _, verdict, comment, actor, time_ns, automatic: _ } = decision;
     let reason = match verdict {
         Verdict::Rejected(reason) => format!(" ({reason})"),
-        Verdict::Accepted { .. } => String::new(),
+        Verdict::Accepted { .. } | Verdict::Expired => String::new(),
     };
     page.line(format!("{}{reason} by {actor} at {}", verdict.state(), time(*time_ns)));
-    if let Verdict::Accepted { edited: _, version, relationship } = verdict {
-        let id = relationship.id.unwrap_or_default();
-        page.wrapped(&format!("relationship {id} of version {version}: {}", summary(relationship)));
+    if let Verdict::Accepted { edited: _, version, made } = verdict {
+        page.wrapped(&format!("version {version} has it as {}", made_words(made)));
     }
     if !comment.is_empty() {
         page.wrapped(comment);
@@ -254,8 +290,10 @@ mod tests {
     use meshgate_policy::{Name, PolicyVersion};
 
     fn filed() -> FiledSuggestion {
-        let draft = r#"{"source_group_name": "DevNodes", "destination_group_name": "ProductionServers",
+        let draft = r#"{"kind": "relationship", "source_group_name": "DevNodes", "destination_group_name": "ProductionServers",
             "protocol": "TCP", "port_range": "22", "action": "deny"}"#;
+        let narrower = r#"{"kind": "rule", "group_name": "ProductionServers", "direction": "ingress",
+            "peer": ["10.0.0.7/32"], "protocol": "TCP", "port_range": "22", "action": "deny"}"#;
         let evidence = |sentence: &str| Evidence {
             kind: EvidenceKind::Volume,
             sentence: sentence.into(),
@@ -266,6 +304,11 @@ mod tests {
         let suggestion = Suggestion {
             origin: Origin::Anomaly,
             draft: object(draft).unwrap(),
+            alternatives: vec![Alternative {
+                proposal: object(narrower).unwrap(),
+                over_permissiveness: 0.5,
+                coverage: 1.0,
+            }],
             confidence: 0.9754,
             relevance: 0.02,
             rank: 1,
@@ -284,6 +327,7 @@ mod tests {
             base_version: PolicyVersion(7),
             model_version: "gru-1".into(),
             window_end_ns: 0,
+            expires_ns: 1_769_860_900_000_000_000,
         };
         FiledSuggestion {
             id: 12,
@@ -316,6 +360,11 @@ relevance:   2.0% of the flows seen
 drafted:     by l1 from something unusual against version 7
 model:       gru-1
 came in:     2026-01-31 12:00:01Z
+expires:     2026-01-31 12:01:40Z
+
+alternatives, narrow to wide:
+  1. deny 10.0.0.7/32 -> ProductionServers TCP 22: covers 100.0% of what was seen; 50.0% of what it
+  permits was never seen
 
 evidence:
   1. 48 attempts in 60 s (2026-01-31 11:59:00Z to 2026-01-31 12:00:00Z)

@@ -1,17 +1,18 @@
 //! `meshgate suggestions`: drafts of the learner, and what people say to them.
 
 use crate::answers::Snapshot;
-use crate::failure::{Failure, UsageError};
-use crate::flags::{RuleFlags, put};
-use crate::relationships::{self, RelationshipFields, fields};
+use crate::client::Form;
+use crate::failure::Failure;
+use crate::proposals::{ProposalFlags, made_words};
+use crate::relationships;
 use crate::rules;
 use crate::session::{Reply, Session, WriteFlags};
 use crate::suggestion_answers::{RuleWords, Withdrawn};
 use crate::suggestion_text::{list_text, show_text};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+use meshgate_policy::RuleId;
 use meshgate_policy::suggestion::{Decision, Reason, Verdict};
-use meshgate_policy::{AuthoredRelationship, RuleId};
 
 /// Commands of `meshgate suggestions`.
 #[derive(Subcommand, Clone, Debug)]
@@ -24,17 +25,19 @@ pub enum SuggestionsCommand {
   meshgate suggestions list --state all --limit 200 --output json"
     )]
     List(List),
-    /// Show one suggestion: the rule, the evidence, and what it would do
+    /// Show one suggestion: the draft, other widths of it, the evidence, and what it would do
     #[command(after_help = "Examples:\n  meshgate suggestions show 12")]
     Show(Numbered),
-    /// Make the suggested rule a relationship as it is
+    /// Write what is suggested, or one of the alternatives, into the policy as it is
     #[command(after_help = "Examples:
   meshgate suggestions accept 12 --wait
+  meshgate suggestions accept 12 --alternative 2
   meshgate suggestions accept 12 --comment 'agreed with the shop team'")]
     Accept(Accept),
-    /// Change fields of the suggested rule and make it a relationship
+    /// Change fields of what is suggested and write it into the policy
     #[command(after_help = "Examples:
   meshgate suggestions edit 12 --port-range 5432 --wait
+  meshgate suggestions edit 13 --peer 10.0.0.0/24
   meshgate suggestions edit 12 --action reject --note 'tell the sender'")]
     Edit(Edit),
     /// Close a suggestion without a rule; the reason teaches the learner
@@ -52,9 +55,9 @@ pub enum SuggestionsCommand {
 /// `suggestions list`.
 #[derive(Args, Clone, Debug)]
 pub struct List {
-    /// open, accepted, edited, rejected or all
+    /// open, accepted, edited, rejected, expired or all
     #[arg(long, value_name = "STATE", default_value = "open", hide_possible_values = true)]
-    #[arg(value_parser = PossibleValuesParser::new(["open", "accepted", "edited", "rejected", "all"]))]
+    #[arg(value_parser = PossibleValuesParser::new(["open", "accepted", "edited", "rejected", "expired", "all"]))]
     state: String,
     /// At most this many
     #[arg(long, value_name = "N", default_value_t = 50)]
@@ -73,6 +76,9 @@ pub struct Numbered {
 pub struct Accept {
     /// Number of the suggestion
     id: u64,
+    /// Accept this alternative in place of the draft, by its number on the suggestion's page
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    alternative: Option<u32>,
     #[command(flatten)]
     write: WriteFlags,
 }
@@ -83,9 +89,7 @@ pub struct Edit {
     /// Number of the suggestion
     id: u64,
     #[command(flatten)]
-    fields: RelationshipFields,
-    #[command(flatten)]
-    rule: RuleFlags,
+    flags: ProposalFlags,
     #[command(flatten)]
     write: WriteFlags,
 }
@@ -148,7 +152,8 @@ impl Numbered {
 impl Accept {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
         let client = session.connect().await?;
-        let accepted = client.accept(self.id, None, &self.write.comment_or("")).await?;
+        let accepted =
+            client.accept(self.id, Form::Drafted(self.alternative), &self.write.comment_or("")).await?;
         let text = session.show(&accepted, |accepted| decision_text(self.id, &accepted.decision))?;
         let version = accepted.committed.version;
         Ok(Reply { text, lacking: session.wait_if(&client, version, self.write.wait).await? })
@@ -157,25 +162,12 @@ impl Accept {
 
 impl Edit {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
-        if self.rule.is_empty() && self.fields.source.is_none() && self.fields.destination.is_none() {
-            return Err(UsageError::NothingToChange.into());
-        }
         let client = session.connect().await?;
-        let edited = self.edited(client.suggestion(self.id).await?.filed.suggestion.draft)?;
-        let accepted = client.accept(self.id, Some(&edited), &self.write.comment_or("")).await?;
+        let edited = self.flags.edited(client.suggestion(self.id).await?.filed.suggestion.draft)?;
+        let accepted = client.accept(self.id, Form::Edited(&edited), &self.write.comment_or("")).await?;
         let text = session.show(&accepted, |accepted| decision_text(self.id, &accepted.decision))?;
         let version = accepted.committed.version;
         Ok(Reply { text, lacking: session.wait_if(&client, version, self.write.wait).await? })
-    }
-
-    /// Returns the draft with the fields that were given.
-    fn edited(&self, draft: AuthoredRelationship) -> Result<AuthoredRelationship, UsageError> {
-        let mut edited = draft;
-        let RelationshipFields { source, destination } = self.fields.clone();
-        put(&mut edited.source_group_name, source);
-        put(&mut edited.destination_group_name, destination);
-        self.rule.set(fields(&mut edited))?;
-        Ok(edited)
     }
 }
 
@@ -210,11 +202,11 @@ fn withdrawn_text(id: u64, withdrawn: &Withdrawn) -> String {
 
 fn decision_text(id: u64, decision: &Decision) -> String {
     match &decision.verdict {
-        Verdict::Accepted { edited, version, relationship } => {
-            let (words, number) = (relationships::summary(relationship), relationship.id.unwrap_or_default());
+        Verdict::Accepted { edited, version, made } => {
             let verdict = if *edited { "accepted in another form" } else { "accepted" };
-            format!("suggestion {id} {verdict} as relationship {number}: {words} (version {version})\n")
+            format!("suggestion {id} {verdict} as {} (version {version})\n", made_words(made))
         }
+        Verdict::Expired => format!("suggestion {id} expired\n"),
         Verdict::Rejected(reason) => {
             let rests = if *reason == Reason::Later { "; it may come back after a day" } else { "" };
             format!("suggestion {id} rejected: {reason}{rests}\n")

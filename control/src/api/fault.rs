@@ -63,12 +63,15 @@ impl From<KeeperFault> for Status {
                 AnswerFault::Decided { .. }
                 | AnswerFault::Obstacle(..)
                 | AnswerFault::NotAnswered(_)
+                | AnswerFault::Expired(_)
                 | AnswerFault::Superseded { .. }
                 | AnswerFault::Removed { .. }
                 | AnswerFault::Changed { .. } => Code::FailedPrecondition,
-                AnswerFault::Numbered(_) => Code::InvalidArgument,
+                AnswerFault::Numbered(_) | AnswerFault::Alternative(..) | AnswerFault::Both(_) => {
+                    Code::InvalidArgument
+                }
             },
-            KeeperFault::Store(StoreError::Conflict) => Code::Aborted,
+            KeeperFault::Store(StoreError::Conflict) | KeeperFault::CostRevision { .. } => Code::Aborted,
             KeeperFault::Store(StoreError::TooLarge(..)) | KeeperFault::Comment(_) => Code::InvalidArgument,
             KeeperFault::Store(StoreError::Corrupt(..)) => Code::DataLoss,
             KeeperFault::Store(_) | KeeperFault::Stopping => Code::Unavailable,

@@ -1,18 +1,16 @@
 //! `FlowService`: takes in roll-ups and adds them up.
 
 use super::fault::{exhausted, invalid};
+use crate::costs::{Haul, Zones};
 use crate::flow_book::{
-    ANSWER_SUMS_DEFAULT, ANSWER_SUMS_MAX, BUCKETS_MAX, Bucket, Delivery, FlowKey, FlowQuery, FlowSum,
-    GROUPS_PER_SIDE_MAX, SUMS_MAX, Width,
+    ANSWER_SUMS_DEFAULT, ANSWER_SUMS_MAX, BUCKETS_MAX, Bucket, COUNTER_MAX, Delivery, FlowKey, FlowQuery,
+    FlowSum, GROUPS_PER_SIDE_MAX, HAULS_MAX, SUMS_MAX, Width,
 };
 use crate::keeper::Keeper;
-use meshgate_policy::{Action, GroupId, Name, Policy, ProtocolMatch};
+use meshgate_policy::{Action, EndpointId, GroupId, Name, Policy, ProtocolMatch};
 use meshgate_proto::{action_from_wire, protocol_from_wire, wire};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
-
-/// Largest counter of one sum: as many of these as one answer adds up stay within 64 bits.
-const COUNTER_MAX: u64 = 1 << 50;
 
 /// The service.
 #[derive(Debug)]
@@ -44,7 +42,7 @@ impl wire::flow_service_server::FlowService for FlowApi {
         &self,
         request: Request<wire::IngestRequest>,
     ) -> Result<Response<wire::IngestResponse>, Status> {
-        let delivery = delivery(request.into_inner())?;
+        let delivery = delivery(request.into_inner(), &self.keeper.zones())?;
         self.keeper.store().ingest(&delivery).await?;
         let accepted_buckets = u32::try_from(delivery.buckets.len()).unwrap_or(u32::MAX);
         Ok(Response::new(wire::IngestResponse { accepted_buckets }))
@@ -93,22 +91,25 @@ impl wire::flow_service_server::FlowService for FlowApi {
     }
 }
 
-fn delivery(message: wire::IngestRequest) -> Result<Delivery, Status> {
+fn delivery(message: wire::IngestRequest, zones: &Zones) -> Result<Delivery, Status> {
     let wire::IngestRequest { collector, epoch, buckets } = message;
     let sums: usize = buckets.iter().map(|bucket| bucket.sums.len()).sum();
-    for (count, what, max) in [(buckets.len(), "buckets", BUCKETS_MAX), (sums, "sums", SUMS_MAX)] {
+    let hauls: usize = buckets.iter().map(|bucket| bucket.hauls.len()).sum();
+    let counts =
+        [(buckets.len(), "buckets", BUCKETS_MAX), (sums, "sums", SUMS_MAX), (hauls, "hauls", HAULS_MAX)];
+    for (count, what, max) in counts {
         if count > max {
             return Err(exhausted(format!("{what}: {count} entries, at most {max} are possible")));
         }
     }
     let collector = Name::new(&collector).map_err(|error| invalid("collector", error))?;
     let buckets = buckets.into_iter().enumerate();
-    let buckets = buckets.map(|(i, message)| bucket(&format!("buckets[{i}]"), message));
+    let buckets = buckets.map(|(i, message)| bucket(&format!("buckets[{i}]"), message, zones));
     Ok(Delivery { collector, epoch, buckets: buckets.collect::<Result<_, _>>()? })
 }
 
-fn bucket(path: &str, message: wire::Bucket) -> Result<Bucket, Status> {
-    let wire::Bucket { width_s, start_s, sums, records_lost } = message;
+fn bucket(path: &str, message: wire::Bucket, zones: &Zones) -> Result<Bucket, Status> {
+    let wire::Bucket { width_s, start_s, sums, records_lost, hauls } = message;
     let width = Width::from_seconds(width_s);
     let width = width
         .ok_or_else(|| invalid(&format!("{path}.width_s"), format!("{width_s} is not 10, 60 or 3600")))?;
@@ -116,8 +117,35 @@ fn bucket(path: &str, message: wire::Bucket) -> Result<Bucket, Status> {
         return Err(invalid(&format!("{path}.start_s"), format!("{start_s} is not a multiple of {width_s}")));
     }
     counter(path, "records_lost", records_lost)?;
+    if width != Width::Hour && !hauls.is_empty() {
+        return Err(invalid(&format!("{path}.hauls"), "only a bucket of an hour has any"));
+    }
+    let hauls = hauls.into_iter().enumerate();
+    let hauls = hauls.map(|(i, message)| haul(&format!("{path}.hauls[{i}]"), message));
+    let zones = zones.sums(&hauls.collect::<Result<Vec<_>, _>>()?);
     let sums = sums.into_iter().enumerate().map(|(i, message)| sum(&format!("{path}.sums[{i}]"), message));
-    Ok(Bucket { width, start_s, sums: sums.collect::<Result<_, _>>()?, records_lost })
+    Ok(Bucket { width, start_s, sums: sums.collect::<Result<_, _>>()?, records_lost, zones })
+}
+
+fn haul(path: &str, message: wire::Haul) -> Result<Haul, Status> {
+    let wire::Haul {
+        source_groups,
+        destination_groups,
+        rule,
+        source_endpoint,
+        destination_endpoint,
+        bytes_forward,
+        bytes_reverse,
+    } = message;
+    Ok(Haul {
+        source_groups: groups(&format!("{path}.source_groups"), source_groups)?,
+        destination_groups: groups(&format!("{path}.destination_groups"), destination_groups)?,
+        rule,
+        source_endpoint: EndpointId(source_endpoint),
+        destination_endpoint: EndpointId(destination_endpoint),
+        bytes_forward: counter(path, "bytes_forward", bytes_forward)?,
+        bytes_reverse: counter(path, "bytes_reverse", bytes_reverse)?,
+    })
 }
 
 fn sum(path: &str, message: wire::FlowSum) -> Result<FlowSum, Status> {

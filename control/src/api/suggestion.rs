@@ -7,8 +7,8 @@ use super::learner::learner_report;
 use crate::clock::now_ns;
 use crate::inbox::{Listing, Obstacle, Refusal, SUBMITTED_MAX};
 use crate::keeper::{Acceptance, Accepted, Keeper, Look, Rejection, Retraction, TakenBack};
-use meshgate_policy::suggestion::{Reason, State, Suggestion};
-use meshgate_policy::{AuthoredRelationship, Name, PolicyVersion, UnknownWord};
+use meshgate_policy::suggestion::{Proposal, Reason, State, Suggestion};
+use meshgate_policy::{Name, PolicyVersion, UnknownWord};
 use meshgate_proto::wire;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, watch};
@@ -140,11 +140,12 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
         request: Request<wire::AcceptSuggestionRequest>,
     ) -> Result<Response<wire::AcceptSuggestionResponse>, Status> {
         let actor = caller(&request)?;
-        let wire::AcceptSuggestionRequest { id, edited, expected_version, comment } = request.into_inner();
-        let edited = edited.map(AuthoredRelationship::try_from).transpose();
+        let wire::AcceptSuggestionRequest { id, edited, expected_version, comment, alternative } =
+            request.into_inner();
+        let edited = edited.map(Proposal::try_from).transpose();
         let edited = edited.map_err(|fault| refused("edited", &fault))?;
         let expected_version = expected_version.map(PolicyVersion);
-        let acceptance = Acceptance { id, edited, expected_version, actor, comment };
+        let acceptance = Acceptance { id, edited, alternative, expected_version, actor, comment };
         let Accepted { decision, committed_ns, digest } = self.keeper.accept(acceptance).await?;
         Ok(Response::new(wire::AcceptSuggestionResponse {
             decision: Some(decision.into()),

@@ -3,7 +3,7 @@
 use crate::inbox::{Judge, Obstacle, drafted_rule};
 use crate::words::rule_in_words;
 use meshgate_policy::automatic::AutomaticSettings;
-use meshgate_policy::suggestion::Suggestion;
+use meshgate_policy::suggestion::{Proposal, Suggestion};
 use meshgate_policy::{Rule, RuleId};
 
 /// Why a person has to decide.
@@ -21,6 +21,15 @@ pub enum Objection {
     /// It would be refused, or do nothing.
     #[error(transparent)]
     Obstacle(#[from] Obstacle),
+    /// It makes groups.
+    #[error("it makes groups, which cannot be in shadow")]
+    Groups,
+    /// It changes who is in a group.
+    #[error("it changes the members of a group, which cannot be in shadow")]
+    Members,
+    /// It is for addresses.
+    #[error("it is for addresses, and what it would have done cannot be told from roll-ups, which have none")]
+    Addresses,
     /// A rule of the other action takes some of the same packets.
     #[error("it overlaps rule {0} ({1}), which has the other action")]
     Narrows(RuleId, String),
@@ -30,8 +39,8 @@ pub enum Objection {
 }
 
 impl Objection {
-    /// Returns what speaks against the draft under a version, if anything. `own` is the draft's own relationship, once it
-    /// is part of the policy.
+    /// Returns what speaks against the draft under a version, if anything. `own` is the draft's own rule, once it is part of
+    /// the policy.
     pub fn to(
         suggestion: &Suggestion,
         settings: &AutomaticSettings,
@@ -39,6 +48,12 @@ impl Objection {
         own: Option<RuleId>,
     ) -> Option<Self> {
         let Suggestion { confidence, over_permissiveness, narrows, shadows, draft, .. } = suggestion;
+        match draft {
+            Proposal::Grouped { .. } => return Some(Self::Groups),
+            Proposal::Membership { .. } => return Some(Self::Members),
+            Proposal::Rule(rule) if !rule.peer.is_empty() => return Some(Self::Addresses),
+            Proposal::Relationship(_) | Proposal::Rule(_) => {}
+        }
         if *confidence < settings.confidence {
             return Some(Self::Confidence(*confidence, settings.confidence));
         }
@@ -56,7 +71,8 @@ impl Objection {
         }
         match drafted_rule(judge.book(), draft) {
             Err(obstacle) => Some(obstacle.into()),
-            Ok(rule) => Self::of_overlaps(&rule, judge, own),
+            Ok(None) => None,
+            Ok(Some(rule)) => Self::of_overlaps(&rule, judge, own),
         }
     }
 
@@ -109,7 +125,8 @@ prefixes = ['10.0.1.0/24']
     fn suggestion() -> Suggestion {
         Suggestion {
             origin: Origin::Anomaly,
-            draft: relationship("port_range = '22'\naction = 'deny'"),
+            draft: relationship("port_range = '22'\naction = 'deny'").into(),
+            alternatives: Vec::new(),
             confidence: 0.97,
             relevance: 0.1,
             rank: 1,
@@ -125,6 +142,7 @@ prefixes = ['10.0.1.0/24']
             base_version: PolicyVersion(1),
             model_version: String::new(),
             window_end_ns: 0,
+            expires_ns: 0,
         }
     }
 
@@ -165,6 +183,22 @@ prefixes = ['10.0.1.0/24']
         assert_eq!(shown(&doubtful, &[]), "its confidence is 0.949, 0.950 is asked for");
         let wide = Suggestion { over_permissiveness: 0.5, ..suggestion() };
         assert_eq!(shown(&wide, &[]), "0.500 of what it permits was never seen, at most 0.100 is asked for");
+    }
+
+    #[test]
+    fn only_what_can_be_in_shadow_and_replayed_passes_without_a_person() {
+        let of = |text: &str| Suggestion { draft: toml::from_str(text).unwrap(), ..suggestion() };
+        let rule = "kind = 'rule'\ngroup_name = 'Prod'\ndirection = 'ingress'\nprotocol = 'TCP'\nport_range = '22'\n\
+                    action = 'deny'\n";
+        assert_eq!(shown(&of(rule), &[]), "");
+        let addresses = shown(&of(&format!("{rule}peer = ['10.0.0.7/32']")), &[]);
+        assert!(addresses.starts_with("it is for addresses"), "{addresses}");
+        let member = of("kind = 'membership'\nendpoint = 'e'\ngroup = 'Dev'\njoin = true");
+        assert_eq!(shown(&member, &[]), "it changes the members of a group, which cannot be in shadow");
+        let grouped =
+            of("kind = 'grouped'\ngroups = [{ name = 'New', prefixes = ['10.0.0.7/32'] }]\n[relationship]\n\
+                          source_group_name = 'New'\ndestination_group_name = 'Prod'\naction = 'deny'");
+        assert_eq!(shown(&grouped, &[]), "it makes groups, which cannot be in shadow");
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! The form of a suggestion: numbers, texts and lists within their limits, and a draft of the kind that learners may make.
 
-use meshgate_policy::limits::{DRAFT_PRIORITY_MIN, NOTE_BYTES_MAX, PROTECTED_ABOVE_PRIORITY, WORD_BYTES_MAX};
-use meshgate_policy::suggestion::{Evidence, Measure, Suggestion};
-use meshgate_policy::{Action, AuthoredRelationship, EffectCounts, Mode, Name};
+use meshgate_policy::limits::{
+    ALTERNATIVES_MAX, DRAFT_PRIORITY_MIN, NOTE_BYTES_MAX, PREFIXES_PER_RULE_MAX, PROPOSED_GROUPS_MAX,
+    PROTECTED_ABOVE_PRIORITY, WORD_BYTES_MAX,
+};
+use meshgate_policy::suggestion::{Alternative, Evidence, Measure, Proposal, Suggestion};
+use meshgate_policy::{
+    Action, AuthoredGroup, AuthoredGroupRule, AuthoredRelationship, EffectCounts, Mode, Name, Priority,
+    RuleId,
+};
 
 /// Pieces of evidence of one suggestion: more than a person reads.
 pub const EVIDENCE_MAX: usize = 16;
@@ -14,6 +20,8 @@ pub const FEATURES_MAX: usize = 64;
 pub const RULES_NAMED_MAX: usize = 256;
 /// Bytes of the sentence of a piece of evidence.
 pub const SENTENCE_BYTES_MAX: usize = 1_024;
+/// Endpoints of a group that a suggestion makes: more than a person reads through.
+pub const MEMBERS_MAX: usize = 1_024;
 /// Bytes of the justification.
 pub const JUSTIFICATION_BYTES_MAX: usize = 2_048;
 
@@ -22,7 +30,7 @@ pub const JUSTIFICATION_BYTES_MAX: usize = 2_048;
 pub enum FormFault {
     /// A share that is none, or not a number.
     #[error("{0}: {1} is not within 0 to 1")]
-    Share(&'static str, f64),
+    Share(String, f64),
     /// A probability of something that happened.
     #[error("propensity: {0} is not above 0 and at most 1")]
     Propensity(f64),
@@ -31,7 +39,7 @@ pub enum FormFault {
     NotFinite(String, f64),
     /// A number below the least possible one.
     #[error("{0}: {1} is below {2}")]
-    Below(&'static str, u64, u64),
+    Below(String, u64, u64),
     /// A number above the largest possible one.
     #[error("{0}: {1} is above {2}")]
     Above(String, u64, u64),
@@ -48,17 +56,23 @@ pub enum FormFault {
     #[error("{0}: ends before it begins")]
     Backwards(String),
     /// A draft that brings a number along.
-    #[error("draft.id: control gives the number, a draft has none")]
-    Numbered,
+    #[error("{0}: control gives the number, a draft has none")]
+    Numbered(String),
     /// A tenant that does not exist.
-    #[error("draft.tenant: no tenant \"{0}\"; this version has only \"default\"")]
-    Tenant(Name),
+    #[error("{0}: no tenant \"{1}\"; this version has only \"default\"")]
+    Tenant(String, Name),
     /// A mode that drafts may not have.
-    #[error("draft.mode: {0}; a draft has the mode enforce")]
-    Mode(Mode),
+    #[error("{0}: {1}; a draft has the mode enforce")]
+    Mode(String, Mode),
     /// An action that drafts may not have.
-    #[error("draft.action: reject; a draft allows or denies")]
-    Reject,
+    #[error("{0}: reject; a draft allows or denies")]
+    Reject(String),
+    /// A group to be made whose members would not be listed.
+    #[error("{0}: a group that a draft makes lists its members")]
+    Selector(String),
+    /// A group to be made that the rule is not about.
+    #[error("{0}: \"{1}\" is no side of the rule")]
+    Unused(String, Name),
 }
 
 /// Returns what of the suggestion cannot be used, if anything.
@@ -66,6 +80,7 @@ pub fn check_form(suggestion: &Suggestion) -> Result<(), FormFault> {
     let Suggestion {
         origin: _,
         draft,
+        alternatives,
         confidence,
         relevance,
         rank,
@@ -81,13 +96,18 @@ pub fn check_form(suggestion: &Suggestion) -> Result<(), FormFault> {
         base_version,
         model_version,
         window_end_ns,
+        expires_ns,
     } = suggestion;
-    check_draft(draft)?;
+    check_draft("draft", draft)?;
+    count("alternatives", alternatives.len(), ALTERNATIVES_MAX)?;
+    for (at, alternative) in alternatives.iter().enumerate() {
+        check_alternative(&format!("alternatives[{at}]"), alternative)?;
+    }
     share("confidence", *confidence)?;
     share("relevance", *relevance)?;
     share("over_permissiveness", *over_permissiveness)?;
     if *rank == 0 {
-        return Err(FormFault::Below("rank", 0, 1));
+        return Err(FormFault::Below("rank".to_owned(), 0, 1));
     }
     if !(*propensity > 0.0 && *propensity <= 1.0) {
         return Err(FormFault::Propensity(*propensity));
@@ -103,6 +123,7 @@ pub fn check_form(suggestion: &Suggestion) -> Result<(), FormFault> {
     count("features", features.len(), FEATURES_MAX)?;
     storable("base_version", base_version.0)?;
     storable("window_end_ns", *window_end_ns)?;
+    storable("expires_ns", *expires_ns)?;
     check_effect(effect)?;
     for (at, evidence) in evidence.iter().enumerate() {
         check_evidence(&format!("evidence[{at}]"), evidence)?;
@@ -114,28 +135,87 @@ pub fn check_form(suggestion: &Suggestion) -> Result<(), FormFault> {
     Ok(())
 }
 
-fn check_draft(draft: &AuthoredRelationship) -> Result<(), FormFault> {
-    if draft.id.is_some() {
-        return Err(FormFault::Numbered);
+fn check_alternative(path: &str, alternative: &Alternative) -> Result<(), FormFault> {
+    let Alternative { proposal, over_permissiveness, coverage } = alternative;
+    check_draft(&format!("{path}.proposal"), proposal)?;
+    share(&format!("{path}.over_permissiveness"), *over_permissiveness)?;
+    share(&format!("{path}.coverage"), *coverage)
+}
+
+fn check_draft(path: &str, draft: &Proposal) -> Result<(), FormFault> {
+    match draft {
+        Proposal::Relationship(draft) => check_relationship(path, draft),
+        Proposal::Rule(draft) => {
+            let AuthoredGroupRule { id, tenant, action, priority, mode, note, .. } = draft;
+            check_rule(path, (*id, tenant, *action), (*priority, *mode, note))
+        }
+        Proposal::Grouped { groups, relationship } => {
+            check_groups(path, groups, relationship)?;
+            check_relationship(path, relationship)
+        }
+        Proposal::Membership { .. } => Ok(()),
     }
-    if draft.tenant != Name::default_name() {
-        return Err(FormFault::Tenant(draft.tenant.clone()));
+}
+
+/// Checks that each group to be made is one side of the rule, and is what people could have written.
+fn check_groups(
+    path: &str,
+    groups: &[AuthoredGroup],
+    relationship: &AuthoredRelationship,
+) -> Result<(), FormFault> {
+    let field = |field: &str| format!("{path}.groups.{field}");
+    count(&format!("{path}.groups"), groups.len(), PROPOSED_GROUPS_MAX)?;
+    for group in groups {
+        let AuthoredGroup { name, tenant, segment: _, members, selector, prefixes, intra_group: _ } = group;
+        if *tenant != Name::default_name() {
+            return Err(FormFault::Tenant(field("tenant"), tenant.clone()));
+        }
+        if !selector.is_empty() {
+            return Err(FormFault::Selector(field("selector")));
+        }
+        if members.is_empty() && prefixes.is_empty() {
+            return Err(FormFault::Empty(field("members")));
+        }
+        count(&field("members"), members.len(), MEMBERS_MAX)?;
+        count(&field("prefixes"), prefixes.len(), PREFIXES_PER_RULE_MAX)?;
+        if ![&relationship.source_group_name, &relationship.destination_group_name].contains(&name) {
+            return Err(FormFault::Unused(field("name"), name.clone()));
+        }
     }
-    if draft.mode != Mode::Enforce {
-        return Err(FormFault::Mode(draft.mode));
+    Ok(())
+}
+
+fn check_relationship(path: &str, draft: &AuthoredRelationship) -> Result<(), FormFault> {
+    let AuthoredRelationship { id, tenant, action, priority, mode, note, .. } = draft;
+    check_rule(path, (*id, tenant, *action), (*priority, *mode, note))
+}
+
+fn check_rule(
+    path: &str,
+    (id, tenant, action): (Option<RuleId>, &Name, Action),
+    (priority, mode, note): (Priority, Mode, &str),
+) -> Result<(), FormFault> {
+    let field = |field: &str| format!("{path}.{field}");
+    if id.is_some() {
+        return Err(FormFault::Numbered(field("id")));
     }
-    if draft.action == Action::Reject {
-        return Err(FormFault::Reject);
+    if *tenant != Name::default_name() {
+        return Err(FormFault::Tenant(field("tenant"), tenant.clone()));
     }
-    let priority = draft.priority.0;
-    if priority < DRAFT_PRIORITY_MIN {
-        return Err(FormFault::Below("draft.priority", priority.into(), DRAFT_PRIORITY_MIN.into()));
+    if mode != Mode::Enforce {
+        return Err(FormFault::Mode(field("mode"), mode));
     }
-    if draft.priority.is_protected() {
-        let (field, max) = ("draft.priority".to_owned(), PROTECTED_ABOVE_PRIORITY.into());
-        return Err(FormFault::Above(field, priority.into(), max));
+    if action == Action::Reject {
+        return Err(FormFault::Reject(field("action")));
     }
-    text("draft.note", &draft.note, NOTE_BYTES_MAX)
+    if priority.0 < DRAFT_PRIORITY_MIN {
+        return Err(FormFault::Below(field("priority"), priority.0.into(), DRAFT_PRIORITY_MIN.into()));
+    }
+    if priority.is_protected() {
+        let max = PROTECTED_ABOVE_PRIORITY.into();
+        return Err(FormFault::Above(field("priority"), priority.0.into(), max));
+    }
+    text(&field("note"), note, NOTE_BYTES_MAX)
 }
 
 /// Checks counts that contain each other: a flow that changes is matched, one that is matched was seen.
@@ -171,8 +251,8 @@ fn check_evidence(path: &str, evidence: &Evidence) -> Result<(), FormFault> {
     Ok(())
 }
 
-fn share(field: &'static str, value: f64) -> Result<(), FormFault> {
-    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(FormFault::Share(field, value)) }
+fn share(field: &str, value: f64) -> Result<(), FormFault> {
+    if (0.0..=1.0).contains(&value) { Ok(()) } else { Err(FormFault::Share(field.to_owned(), value)) }
 }
 
 fn finite(field: &str, value: f64) -> Result<(), FormFault> {

@@ -2,8 +2,9 @@
 //! under the lock of writes. A process that dies between two steps leaves a whole state behind, from which any control
 //! goes on; of two that take the same step, the second finds the trail or the stage moved on and lets it be.
 
+use super::made::{as_kept, changes, standing, undoing};
 use super::turn::shown_words;
-use super::withdrawal::{after, standing, written};
+use super::withdrawal::{after, written};
 use super::{Event, Keeper, KeeperFault, Kept, audit_detail};
 use crate::audit::{Draft, Head};
 use crate::automatic::{
@@ -16,8 +17,8 @@ use crate::store::{StoreError, Turn};
 use meshgate_policy::automatic::{
     AutomaticKind, AutomaticRun, AutomaticState, Earned, Expected, RunStage, RunStep,
 };
-use meshgate_policy::suggestion::{Decision, FiledSuggestion, State, Verdict};
-use meshgate_policy::{AuthoredRelationship, EffectCounts, Mode, Withdrawal};
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, Proposal, State, Verdict};
+use meshgate_policy::{EffectCounts, Mode, Withdrawal};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -69,8 +70,8 @@ impl Keeper {
         };
         let Some(filed) = self.store.suggestion(run.suggestion).await? else { return Ok(()) };
         let own = filed.decision.as_ref().filter(|decision| decision.sequence == run.decision);
-        let relationship = own.and_then(|decision| accepted(decision, run.stage));
-        let is_own = relationship.as_ref().is_some_and(|own| standing(own, &newest).is_ok());
+        let made = own.and_then(|decision| accepted(decision, run.stage));
+        let is_own = made.as_ref().is_some_and(|own| standing(own, &newest).is_ok());
         let kinds = self.store.automatic_kinds().await?;
         let is_on = kinds.iter().any(|kind| kind.kind == run.kind && kind.state == AutomaticState::On);
         let standing = if is_own { Standing::AsWritten } else { Standing::Changed };
@@ -89,7 +90,7 @@ impl Keeper {
             },
             _ => run.expected,
         };
-        let going = Going { run: AutomaticRun { expected, ..run }, filed, relationship, now_ns };
+        let going = Going { run: AutomaticRun { expected, ..run }, filed, made, now_ns };
         self.take_step(&mut head, going, step).await
     }
 
@@ -109,32 +110,29 @@ impl Keeper {
     }
 
     async fn take_step(&self, head: &mut Head, going: Going, step: NextStep) -> Result<(), KeeperFault> {
-        match (step, going.relationship.clone()) {
-            (NextStep::Enforce(words), Some(relationship)) => {
-                let relationship = AuthoredRelationship { mode: Mode::Enforce, ..relationship };
-                let change = Change::PutRelationship(relationship);
-                let ending = Ending { stage: RunStage::Enforced, event: Event::AutomaticEnforce, words };
-                self.write_step(head, going, ending, Some(change)).await
+        let newest = self.newest();
+        let (stage, event, words, changes) = match (step, &going.made) {
+            (NextStep::Enforce(words), Some(made)) => {
+                let enforced = changes(&newest, &made.clone().in_mode(Mode::Enforce))?;
+                (RunStage::Enforced, Event::AutomaticEnforce, words, Some(enforced))
             }
-            (NextStep::Drop(words), _) => {
-                let change = Change::DeleteRelationship(going.run.relationship);
-                let ending = Ending { stage: RunStage::Dropped, event: Event::AutomaticDrop, words };
-                self.write_step(head, going, ending, Some(change)).await
+            (NextStep::Drop(words), Some(made)) => {
+                (RunStage::Dropped, Event::AutomaticDrop, words, Some(undoing(&newest, made)?))
             }
-            (NextStep::RollBack(words), _) => {
-                let change = Change::DeleteRelationship(going.run.relationship);
-                let ending = Ending { stage: RunStage::RolledBack, event: Event::AutomaticRollback, words };
-                self.write_step(head, going, ending, Some(change)).await
+            (NextStep::RollBack(words), Some(made)) => {
+                (RunStage::RolledBack, Event::AutomaticRollback, words, Some(undoing(&newest, made)?))
             }
-            (NextStep::Keep(words), _) => {
-                let ending = Ending { stage: RunStage::Kept, event: Event::AutomaticKeep, words };
-                self.write_step(head, going, ending, None).await
-            }
-            (NextStep::Yield(words) | NextStep::Enforce(words), _) => {
-                let ending = Ending { stage: RunStage::TakenOver, event: Event::AutomaticYield, words };
-                self.write_step(head, going, ending, None).await
-            }
-        }
+            (NextStep::Keep(words), _) => (RunStage::Kept, Event::AutomaticKeep, words, None),
+            // Without what control wrote there is nothing of its own to change.
+            (
+                NextStep::Yield(words)
+                | NextStep::Enforce(words)
+                | NextStep::Drop(words)
+                | NextStep::RollBack(words),
+                _,
+            ) => (RunStage::TakenOver, Event::AutomaticYield, words, None),
+        };
+        self.write_step(head, going, Ending { stage, event, words }, changes).await
     }
 
     /// Writes a step: the version, the withdrawal and the suspension that go with it, the acceptance, the audit entry.
@@ -143,13 +141,13 @@ impl Keeper {
         head: &mut Head,
         going: Going,
         ending: Ending,
-        change: Option<Change>,
+        changes: Option<Vec<Change>>,
     ) -> Result<(), KeeperFault> {
-        let (Going { run, filed, now_ns, .. }, Ending { stage, event, words }) = (going, ending);
+        let (Going { run, filed, made: _, now_ns }, Ending { stage, event, words }) = (going, ending);
         let id = run.suggestion;
-        let kept = match change {
+        let kept = match changes {
             None => None,
-            Some(change) => Some(self.prepared(vec![change], now_ns).await?.0),
+            Some(changes) => Some(self.prepared(changes, now_ns).await?.0),
         };
         let withdrawal = matches!(stage, RunStage::Dropped | RunStage::RolledBack).then(|| Withdrawal {
             sequence: *self.decided.borrow() + 1,
@@ -206,7 +204,7 @@ impl Keeper {
             return Ok(());
         }
         let newest = self.newest();
-        for filed in self.unopposed(&kind, Arc::clone(&newest)).await? {
+        for filed in self.unopposed(&kind, Arc::clone(&newest), now_ns).await? {
             let id = filed.id;
             let Some(expected) = self.expected(&filed, &newest, now_ns).await? else { return Ok(()) };
             // Less than a shadow period of past says too little of what it would do.
@@ -233,7 +231,12 @@ impl Keeper {
     }
 
     /// Returns the open suggestions of a kind that nobody has answered and nothing speaks against.
-    async fn unopposed(&self, kind: &Kind, newest: Arc<Kept>) -> Result<Vec<FiledSuggestion>, KeeperFault> {
+    async fn unopposed(
+        &self,
+        kind: &Kind,
+        newest: Arc<Kept>,
+        now_ns: u64,
+    ) -> Result<Vec<FiledSuggestion>, KeeperFault> {
         let ids = self.store.never_answered(kind.kind, CANDIDATES_MAX).await?;
         let wanted: HashSet<u64> = ids.into_iter().collect();
         if wanted.is_empty() {
@@ -241,7 +244,11 @@ impl Keeper {
         }
         let listing = Listing { state: Some(State::Open), limit: CANDIDATES_MAX };
         let mut open = self.store.suggestions(listing).await?.suggestions;
-        open.retain(|filed| wanted.contains(&filed.id) && AutomaticKind::of(&filed.suggestion) == kind.kind);
+        open.retain(|FiledSuggestion { id, suggestion, .. }| {
+            let is_of_kind = AutomaticKind::of(suggestion) == kind.kind;
+            // What is overdue is about to be closed.
+            wanted.contains(id) && is_of_kind && !suggestion.is_overdue(now_ns)
+        });
         let settings = kind.settings.clone();
         let judged = tokio::task::spawn_blocking(move || {
             let judge = Judge::new(&newest.book);
@@ -264,7 +271,7 @@ impl Keeper {
         let now_s = now_ns / NS_PER_S;
         let from_s = now_s.saturating_sub(REPLAYED_S);
         let Some(oldest_s) = self.store.oldest_bucket(from_s).await? else { return Ok(None) };
-        let Ok(rule) = drafted_rule(&newest.book, &filed.suggestion.draft) else { return Ok(None) };
+        let Ok(Some(rule)) = drafted_rule(&newest.book, &filed.suggestion.draft) else { return Ok(None) };
         let replay = Replay::new(newest.book.policy(), &rule);
         let counts = self.store.replay(from_s, Matchable::by(&rule), replay).await?;
         let EffectCounts { newly_allowed, newly_denied, attributed, .. } = counts;
@@ -285,12 +292,16 @@ impl Keeper {
             return Ok(false);
         }
         let filed = self.open_one(id).await?;
+        if filed.suggestion.is_overdue(now_ns) {
+            return Ok(false);
+        }
         let (wanted, _) = accepted_form(&filed, None);
-        let wanted = AuthoredRelationship { mode: Mode::Shadow, ..wanted };
-        let (kept, created) = self.prepared(vec![Change::PutRelationship(wanted)], now_ns).await?;
-        let relationship = super::suggestions::created_one(&kept, &created);
-        let number = relationship.id.unwrap_or_default();
-        let verdict = Verdict::Accepted { edited: false, version: kept.book.version(), relationship };
+        let wanted = wanted.in_mode(Mode::Shadow);
+        let (kept, created) = self.prepared(changes(&judged_by, &wanted)?, now_ns).await?;
+        let made = as_kept(&kept.book, wanted, created.first().copied());
+        // Only what is a rule can be in shadow; an objection says so before.
+        let Some(number) = made.rule_id() else { return Ok(false) };
+        let verdict = Verdict::Accepted { edited: false, version: kept.book.version(), made };
         let decision = self.decision(id, verdict, (ACTOR, String::new()), now_ns);
         let decision = Decision { automatic: true, ..decision };
         let words = begun_words(&earned, &expected);
@@ -322,8 +333,8 @@ impl Keeper {
 struct Going {
     run: AutomaticRun,
     filed: FiledSuggestion,
-    /// Its relationship as control wrote it, if its decision stands.
-    relationship: Option<AuthoredRelationship>,
+    /// What it made as control wrote it, if its decision stands.
+    made: Option<Proposal>,
     now_ns: u64,
 }
 
@@ -334,11 +345,11 @@ struct Ending {
     words: String,
 }
 
-/// Returns the relationship of an acceptance as control wrote it.
-fn accepted(decision: &Decision, stage: RunStage) -> Option<AuthoredRelationship> {
+/// Returns what an acceptance made as control wrote it.
+fn accepted(decision: &Decision, stage: RunStage) -> Option<Proposal> {
     match &decision.verdict {
-        Verdict::Accepted { relationship, .. } => Some(written(relationship, Some(stage))),
-        Verdict::Rejected(_) => None,
+        Verdict::Accepted { made, .. } => Some(written(made, Some(stage))),
+        Verdict::Rejected(_) | Verdict::Expired => None,
     }
 }
 

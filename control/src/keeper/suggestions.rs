@@ -1,18 +1,18 @@
 //! The keeper's part in suggestions: they are taken in, looked at and decided under the same lock as every other write,
 //! so that a draft is judged by the version it would join.
 
+use super::acceptance::{next_state, wanted};
 use super::turn::shown_words;
 use super::{COMMENT_BYTES_MAX, Keeper, KeeperFault, Kept, audit_detail, one_line};
 use crate::audit::{Draft, Event};
 use crate::clock::{now_ns, utc};
 use crate::draft_key::DraftKey;
-use crate::inbox::{Inbox, Judge, Listing, Obstacle, Refusal, Submitter, accepted_form, drafted_rule};
-use crate::policy_book::{BookFault, Change};
+use crate::inbox::{Inbox, Judge, Listing, Obstacle, Refusal, Submitter, drafted_rule};
 use crate::replay::{Matchable, REPLAYED_S, Replay};
 use crate::store::{StoreError, SuggestionPage, Turn};
 use meshgate_policy::automatic::AutomaticRun;
-use meshgate_policy::suggestion::{Decision, FiledSuggestion, Reason, State, Suggestion, Verdict};
-use meshgate_policy::{AuthoredRelationship, Digest, EffectCounts, Name, PolicyVersion, RuleId, Withdrawal};
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, Proposal, Reason, State, Suggestion, Verdict};
+use meshgate_policy::{Digest, EffectCounts, Name, PolicyVersion, Rule, Side, Withdrawal};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -48,33 +48,42 @@ pub enum AnswerFault {
         /// The newer one.
         newest: u64,
     },
-    /// The relationship of an acceptance is not in the policy any more.
+    /// Its time was up; nobody said anything.
+    #[error("suggestion {0}: expired, that is no answer to withdraw; what still holds is suggested anew")]
+    Expired(u64),
+    /// What an acceptance wrote is not in the policy any more.
     #[error(
-        "suggestion {id}: relationship {relationship}, which it made, was removed since: nothing is left to take out, and \
-         the draft may be suggested anew"
+        "suggestion {id}: {what}, which it made, was removed since: nothing is left to take out, and the draft may be \
+         suggested anew"
     )]
     Removed {
         /// The suggestion.
         id: u64,
-        /// Its relationship.
-        relationship: RuleId,
+        /// What it made.
+        what: String,
     },
-    /// The relationship of an acceptance is another one by now.
+    /// What an acceptance wrote is another one by now.
     #[error(
-        "suggestion {id}: relationship {relationship}, which it made, was changed since and is {found}; set it back and \
-         withdraw again, or delete it yourself"
+        "suggestion {id}: {what}, which it made, was changed since and is {found}; set it back and withdraw again, or \
+         delete it yourself"
     )]
     Changed {
         /// The suggestion.
         id: u64,
-        /// Its relationship.
-        relationship: RuleId,
+        /// What it made.
+        what: String,
         /// What it is now.
         found: String,
     },
     /// An edited form that brings a number along: it would replace that relationship.
-    #[error("edited.id: {0} where none is possible: an accepted draft is a new relationship")]
+    #[error("edited.id: {0} where none is possible: an accepted draft is a new rule")]
     Numbered(u32),
+    /// An alternative that there is not; holds the suggestion, the number, and how many there are.
+    #[error("alternative: suggestion {0} has {2} alternatives, there is no number {1}")]
+    Alternative(u64, u32, usize),
+    /// An alternative beside an edited form: one of the two is not what the person wants.
+    #[error("alternative: {0} beside an edited form; only one of them can be accepted")]
+    Both(u32),
 }
 
 /// What a person says to accept a suggestion.
@@ -83,7 +92,9 @@ pub struct Acceptance {
     /// The suggestion.
     pub id: u64,
     /// The draft as the person wants it; none accepts it as it is.
-    pub edited: Option<AuthoredRelationship>,
+    pub edited: Option<Proposal>,
+    /// Number of the alternative that is accepted in place of the draft, from 1; 0 = the draft.
+    pub alternative: u32,
     /// The version the person looked at; none skips the check.
     pub expected_version: Option<PolicyVersion>,
     /// Who decides.
@@ -123,7 +134,8 @@ pub struct Look {
     pub filed: FiledSuggestion,
     /// What speaks against accepting it as it is.
     pub obstacle: Option<Obstacle>,
-    /// The draft replayed against the roll-ups; none for one that was accepted or names groups that are gone.
+    /// The draft replayed against the roll-ups; none for one that was accepted, is no rule between groups, or names groups
+    /// that are gone.
     pub effect: Option<EffectCounts>,
     /// The version that obstacle and effect speak of.
     pub version: PolicyVersion,
@@ -158,12 +170,12 @@ impl Keeper {
         task.await.map_err(|_| KeeperFault::Stopping)?
     }
 
-    /// Makes the draft, or the edited form of it, a relationship of the next version. On disk when it returns.
+    /// Makes the draft, an alternative, or the edited form of it part of the next version. On disk when it returns.
     pub async fn accept(self: &Arc<Self>, acceptance: Acceptance) -> Result<Accepted, KeeperFault> {
         let keeper = Arc::clone(self);
         let task = tokio::spawn(async move {
-            match keeper.make_relationship(acceptance.clone()).await {
-                Err(KeeperFault::Store(StoreError::Conflict)) => keeper.make_relationship(acceptance).await,
+            match keeper.make(acceptance.clone()).await {
+                Err(KeeperFault::Store(StoreError::Conflict)) => keeper.make(acceptance).await,
                 outcome => outcome,
             }
         });
@@ -193,7 +205,7 @@ impl Keeper {
             let judge = Judge::new(&newest.book);
             let obstacle = |filed: &FiledSuggestion| match filed.state() {
                 State::Open => judge.obstacle(&filed.suggestion.draft),
-                State::Accepted | State::Edited | State::Rejected => None,
+                State::Accepted | State::Edited | State::Rejected | State::Expired => None,
             };
             let obstacles = page.suggestions.iter().map(obstacle).collect();
             (page, obstacles)
@@ -210,12 +222,17 @@ impl Keeper {
         let judged = tokio::task::spawn_blocking(move || {
             let obstacle = match state {
                 State::Open => Judge::new(&judged.book).obstacle(&draft),
-                State::Accepted | State::Edited | State::Rejected => None,
+                State::Accepted | State::Edited | State::Rejected | State::Expired => None,
             };
-            (obstacle, drafted_rule(&judged.book, &draft).ok())
+            (obstacle, drafted_rule(&judged.book, &draft).ok().flatten())
         });
         let (obstacle, rule) = judged.await.map_err(|_| KeeperFault::Stopping)?;
-        let would = rule.filter(|_| !matches!(state, State::Accepted | State::Edited));
+        // Roll-ups have no addresses, so what a rule for addresses would have done cannot be told from them.
+        let speaks_of_groups = |rule: &Rule| {
+            ![&rule.source, &rule.destination].into_iter().any(|side| matches!(side, Side::Prefixes(_)))
+        };
+        let is_made = matches!(state, State::Accepted | State::Edited);
+        let would = rule.filter(|rule| !is_made && speaks_of_groups(rule));
         let effect = match would {
             None => None,
             Some(rule) => {
@@ -236,6 +253,8 @@ impl Keeper {
         suggestions: Vec<Suggestion>,
     ) -> Result<Vec<Result<u64, Refusal>>, KeeperFault> {
         let mut head = self.writing.lock().await;
+        // What is overdue must not keep the same from being suggested again.
+        self.expire_at(&mut head, now_ns()).await?;
         let keys: Vec<DraftKey> = suggestions.iter().map(|one| DraftKey::of(&one.draft)).collect();
         let inbox = self.store.inbox(&keys).await?;
         let newest = self.newest();
@@ -267,9 +286,9 @@ impl Keeper {
         Ok(answers)
     }
 
-    async fn make_relationship(&self, acceptance: Acceptance) -> Result<Accepted, KeeperFault> {
+    async fn make(&self, acceptance: Acceptance) -> Result<Accepted, KeeperFault> {
         check_comment(&acceptance.comment)?;
-        if let Some(id) = acceptance.edited.as_ref().and_then(|edited| edited.id) {
+        if let Some(id) = acceptance.edited.as_ref().and_then(Proposal::rule_id) {
             return Err(AnswerFault::Numbered(id.0).into());
         }
         let mut head = self.writing.lock().await;
@@ -277,14 +296,18 @@ impl Keeper {
         let shown = shown_words(&filed.suggestion);
         let newest = self.newest();
         let Acceptance { id, actor, comment, .. } = acceptance.clone();
-        let (wanted, edited) = tokio::task::spawn_blocking(move || wanted(&newest, &filed, acceptance))
-            .await
-            .map_err(|_| KeeperFault::Stopping)??;
-        let committed_ns = now_ns();
-        let (kept, created) = self.prepared(vec![Change::PutRelationship(wanted)], committed_ns).await?;
-        let relationship = created_one(&kept, &created);
-        let (version, digest) = (kept.book.version(), kept.digest);
-        let verdict = Verdict::Accepted { edited, version, relationship };
+        let trial = self.trial.clone();
+        let work = tokio::task::spawn_blocking(move || {
+            let (wanted, edited) = wanted(&newest, &filed, &acceptance)?;
+            let (next, made) = next_state(&newest, wanted, acceptance.expected_version)?;
+            trial.compile(&next)?;
+            let digest = next.book.digest();
+            Ok::<_, KeeperFault>((next, digest, edited, made))
+        });
+        let (next, digest, edited, made) = work.await.map_err(|_| KeeperFault::Stopping)??;
+        let kept = Arc::new(Kept { book: next.book, digest, committed_ns: now_ns() });
+        let (version, committed_ns) = (kept.book.version(), kept.committed_ns);
+        let verdict = Verdict::Accepted { edited, version, made };
         let said = if comment.is_empty() { String::new() } else { format!(": {comment}") };
         let words = format!("suggestion {id}{said}");
         let decision = self.decision(id, verdict, (&actor, comment), committed_ns);
@@ -345,33 +368,6 @@ fn judge(
 ) -> Vec<Result<FiledSuggestion, Refusal>> {
     let judge = Judge::new(&newest.book);
     suggestions.into_iter().map(|suggestion| inbox.take(&judge, submitter, suggestion)).collect()
-}
-
-/// Returns the relationship that an acceptance asks for, and whether the draft was edited.
-fn wanted(
-    newest: &Kept,
-    filed: &FiledSuggestion,
-    acceptance: Acceptance,
-) -> Result<(AuthoredRelationship, bool), KeeperFault> {
-    let Acceptance { id, edited, expected_version, actor: _, comment: _ } = acceptance;
-    let version = newest.book.version();
-    if let Some(expected) = expected_version.filter(|expected| *expected != version) {
-        return Err(BookFault::Conflict { expected, newest: version }.into());
-    }
-    if edited.is_none()
-        && let Some(obstacle) = Judge::new(&newest.book).obstacle(&filed.suggestion.draft)
-    {
-        return Err(AnswerFault::Obstacle(id, obstacle).into());
-    }
-    Ok(accepted_form(filed, edited))
-}
-
-/// Returns the relationship that a change of one relationship created.
-pub(super) fn created_one(kept: &Kept, created: &[RuleId]) -> AuthoredRelationship {
-    let created = created.first().copied();
-    let mut relationships = kept.book.authored().relationships.iter();
-    let found = relationships.find(|relationship| relationship.id == created).cloned();
-    found.expect("a change that was applied created this relationship")
 }
 
 #[cfg(test)]

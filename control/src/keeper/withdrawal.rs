@@ -1,6 +1,7 @@
 //! Answers taken back: the suggestion is open again as if it had never been answered, and what an acceptance made leaves
 //! the policy in the same transaction.
 
+use super::made::{Departed, made_in_words, standing, undoing};
 use super::suggestions::check_comment;
 use super::{AnswerFault, Keeper, KeeperFault, Kept, audit_detail, one_line};
 use crate::audit::{Draft, Event};
@@ -8,10 +9,9 @@ use crate::clock::now_ns;
 use crate::draft_key::DraftKey;
 use crate::policy_book::Change;
 use crate::store::{StoreError, Turn};
-use crate::words::relationship_in_words;
 use meshgate_policy::automatic::{AutomaticRun, RunStage, RunStep};
-use meshgate_policy::suggestion::{Decision, FiledSuggestion, Verdict};
-use meshgate_policy::{AuthoredRelationship, Digest, Mode, RuleId, Withdrawal};
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, Proposal, Verdict};
+use meshgate_policy::{Digest, Mode, Withdrawal};
 use std::sync::Arc;
 
 /// What a person says to take an answer back.
@@ -30,7 +30,7 @@ pub struct Retraction {
 pub struct TakenBack {
     /// The withdrawal.
     pub withdrawal: Withdrawal,
-    /// Digest of the version without the relationship; none where a rejection was taken back.
+    /// Digest of the version without what was accepted; none where a rejection was taken back.
     pub digest: Option<Digest>,
 }
 
@@ -56,7 +56,7 @@ impl Keeper {
         let time_ns = now_ns();
         let kept = match removal(id, &decision, run.as_ref(), &self.newest())? {
             None => None,
-            Some(change) => Some(self.prepared(vec![change], time_ns).await?.0),
+            Some(changes) => Some(self.prepared(changes, time_ns).await?.0),
         };
         let withdrawal = Withdrawal {
             sequence: *self.decided.borrow() + 1,
@@ -90,49 +90,36 @@ impl Keeper {
     async fn answered_one(&self, id: u64) -> Result<(FiledSuggestion, Decision), KeeperFault> {
         let filed = self.store.suggestion(id).await?.ok_or(AnswerFault::Unknown(id))?;
         let decision = filed.decision.clone().ok_or(AnswerFault::NotAnswered(id))?;
+        if decision.verdict == Verdict::Expired {
+            return Err(AnswerFault::Expired(id).into());
+        }
         // What was put off may have been suggested anew; open twice it would be answered twice.
         let newest = self.store.newest_with_draft(&DraftKey::of(&filed.suggestion.draft)).await?;
         if newest == id { Ok((filed, decision)) } else { Err(AnswerFault::Superseded { id, newest }.into()) }
     }
 }
 
-/// Returns the change that takes the relationship of an acceptance out of the policy; none for a rejection.
+/// Returns the changes that take what an acceptance made out of the policy; none for a rejection.
 fn removal(
     id: u64,
     decision: &Decision,
     run: Option<&AutomaticRun>,
     newest: &Kept,
-) -> Result<Option<Change>, AnswerFault> {
-    let Verdict::Accepted { relationship, .. } = &decision.verdict else { return Ok(None) };
-    let number = relationship.id.unwrap_or_default();
-    match standing(&written(relationship, run.map(|run| run.stage)), newest) {
-        Ok(()) => Ok(Some(Change::DeleteRelationship(number))),
-        Err(None) => Err(AnswerFault::Removed { id, relationship: number }),
-        Err(Some(found)) => {
-            let found = relationship_in_words(&found);
-            Err(AnswerFault::Changed { id, relationship: number, found })
-        }
+) -> Result<Option<Vec<Change>>, KeeperFault> {
+    let Verdict::Accepted { made, .. } = &decision.verdict else { return Ok(None) };
+    let made = written(made, run.map(|run| run.stage));
+    match standing(&made, newest) {
+        Ok(()) => Ok(Some(undoing(newest, &made)?)),
+        Err(Departed { what, found: None }) => Err(AnswerFault::Removed { id, what }.into()),
+        Err(Departed { what, found: Some(found) }) => Err(AnswerFault::Changed { id, what, found }.into()),
     }
 }
 
-/// Returns the relationship as control last wrote it: an automatic one was promoted since it was accepted.
-pub(super) fn written(relationship: &AuthoredRelationship, stage: Option<RunStage>) -> AuthoredRelationship {
-    let mode = match stage {
-        Some(RunStage::Enforced | RunStage::Kept) => Mode::Enforce,
-        _ => relationship.mode,
-    };
-    AuthoredRelationship { mode, ..relationship.clone() }
-}
-
-/// Returns whether the newest version has the relationship as it was written; else what it has in its place.
-pub(super) fn standing(
-    relationship: &AuthoredRelationship,
-    newest: &Kept,
-) -> Result<(), Option<AuthoredRelationship>> {
-    let mut relationships = newest.book.authored().relationships.iter();
-    match relationships.find(|found| found.id == relationship.id) {
-        Some(found) if found == relationship => Ok(()),
-        found => Err(found.cloned()),
+/// Returns what was made as control last wrote it: an automatic one was promoted since it was accepted.
+pub(super) fn written(made: &Proposal, stage: Option<RunStage>) -> Proposal {
+    match stage {
+        Some(RunStage::Enforced | RunStage::Kept) => made.clone().in_mode(Mode::Enforce),
+        _ => made.clone(),
     }
 }
 
@@ -147,10 +134,8 @@ fn withdrawn_detail(filed: &FiledSuggestion, decision: &Decision, kept: Option<&
     let shown = super::turn::shown_words(&filed.suggestion);
     let was = match &decision.verdict {
         Verdict::Rejected(reason) => format!("rejected ({reason})"),
-        Verdict::Accepted { relationship, .. } => {
-            let number: RuleId = relationship.id.unwrap_or_default();
-            format!("{} as relationship {number}", decision.verdict.state())
-        }
+        Verdict::Expired => "expired".to_owned(),
+        Verdict::Accepted { made, .. } => format!("{} as {}", decision.verdict.state(), made_in_words(made)),
     };
     let id = filed.id;
     let words = format!(

@@ -48,7 +48,8 @@ impl Store {
     }
 
     /// Returns the last answers by people to suggestions of a kind with at least this confidence, newest first: whether
-    /// the draft was accepted as it was. What was put off is no answer, nor is what was taken back.
+    /// the draft was accepted as it was. What was put off is no answer, nor is what was taken
+    /// back or expired; and what was said of a change of members says nothing of rules.
     pub async fn people_said(
         &self,
         kind: AutomaticKind,
@@ -57,7 +58,8 @@ impl Store {
     ) -> Result<Vec<bool>, StoreError> {
         let select = "SELECT d.verdict FROM decisions d JOIN suggestions s ON s.tenant = d.tenant \
             AND s.id = d.suggestion_id WHERE d.tenant = $1 AND s.origin = $2 AND d.withdrawn_by = 0 \
-            AND d.is_automatic = 0 AND d.reason <> 'later' \
+            AND d.is_automatic = 0 AND d.reason <> 'later' AND d.verdict <> 'expired' \
+            AND s.draft NOT LIKE '{\"kind\":\"membership\"%' \
             AND CAST(s.confidence AS DOUBLE PRECISION) >= $3 ORDER BY d.sequence DESC LIMIT $4";
         let rows = sqlx::query(select).bind(TENANT).bind(kind.word()).bind(confidence);
         let rows = rows.bind(i64::from(limit)).fetch_all(&self.reads).await;

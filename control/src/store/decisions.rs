@@ -11,7 +11,7 @@ pub(super) const DECISION_COLUMNS: &str = "COALESCE(d.sequence, 0) AS decision_s
     COALESCE(d.suggestion_id, 0) AS decision_suggestion, COALESCE(d.verdict, '') AS decision_verdict, \
     COALESCE(d.reason, '') AS decision_reason, COALESCE(d.comment, '') AS decision_comment, \
     COALESCE(d.actor, '') AS decision_actor, COALESCE(d.time_ns, 0) AS decision_time_ns, \
-    COALESCE(d.version, 0) AS decision_version, COALESCE(d.relationship, '') AS decision_relationship, \
+    COALESCE(d.version, 0) AS decision_version, COALESCE(d.made, '') AS decision_made, \
     COALESCE(d.is_automatic, 0) AS decision_is_automatic";
 
 /// Keeps a decision and closes its suggestion, within a transaction.
@@ -21,15 +21,16 @@ pub(super) async fn insert_decision(
 ) -> Result<(), StoreError> {
     let doing = failed("keeping the decision");
     let Decision { sequence, suggestion, verdict, comment, actor, time_ns, automatic } = decision;
-    let (reason, version, relationship) = match verdict {
+    let (reason, version, made) = match verdict {
         Verdict::Rejected(reason) => (reason.word(), PolicyVersion(0), String::new()),
-        Verdict::Accepted { edited: _, version, relationship } => {
-            let json = |error: serde_json::Error| StoreError::Corrupt("relationship", error.to_string());
-            ("", *version, serde_json::to_string(relationship).map_err(json)?)
+        Verdict::Expired => ("", PolicyVersion(0), String::new()),
+        Verdict::Accepted { edited: _, version, made } => {
+            let json = |error: serde_json::Error| StoreError::Corrupt("made", error.to_string());
+            ("", *version, serde_json::to_string(made).map_err(json)?)
         }
     };
     let insert = "INSERT INTO decisions (tenant, sequence, suggestion_id, verdict, reason, comment, actor, \
-        time_ns, version, relationship, is_automatic, withdrawn_by) \
+        time_ns, version, made, is_automatic, withdrawn_by) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)";
     let inserted = sqlx::query(insert)
         .bind(TENANT)
@@ -41,7 +42,7 @@ pub(super) async fn insert_decision(
         .bind(actor.as_str())
         .bind(stored("time_ns", *time_ns)?)
         .bind(stored("version", version.0)?)
-        .bind(relationship)
+        .bind(made)
         .bind(i64::from(*automatic))
         .execute(&mut **transaction)
         .await;
@@ -81,12 +82,13 @@ pub(super) fn decision_of(row: &AnyRow) -> Result<Option<Decision>, StoreError> 
     }
     let verdict = match parsed(row, "decision_verdict")? {
         State::Rejected => Verdict::Rejected(parsed(row, "decision_reason")?),
+        State::Expired => Verdict::Expired,
         state @ (State::Accepted | State::Edited) => {
-            let json = |error: serde_json::Error| StoreError::Corrupt("relationship", error.to_string());
+            let json = |error: serde_json::Error| StoreError::Corrupt("made", error.to_string());
             Verdict::Accepted {
                 edited: state == State::Edited,
                 version: PolicyVersion(number(row, "decision_version")?),
-                relationship: serde_json::from_str(&text(row, "decision_relationship")?).map_err(json)?,
+                made: serde_json::from_str(&text(row, "decision_made")?).map_err(json)?,
             }
         }
         State::Open => return Err(StoreError::Corrupt("verdict", "open is no verdict".to_owned())),

@@ -7,6 +7,7 @@
 //! falls behind the narrower ones within it. One that was overtaken is stale: it does not count until it comes again,
 //! or until what overtook it is forgotten.
 
+use super::costs::replace_zones;
 use super::{Store, StoreError, TENANT, failed, number, stored, text};
 use crate::config::Retention;
 use crate::flow_book::{Bucket, Delivery, FlowAnswer, FlowKey, FlowQuery, FlowSum, Width};
@@ -146,6 +147,7 @@ impl Store {
             let width_s = stored("width_s", width.seconds())?;
             let mut transaction = self.writes.begin().await.map_err(failed("deleting old roll-ups"))?;
             for statement in [
+                "DELETE FROM zone_sums WHERE tenant = $1 AND width_s = $2 AND start_s < $3",
                 "DELETE FROM flow_sums WHERE tenant = $1 AND width_s = $2 AND start_s < $3",
                 "DELETE FROM flow_buckets WHERE tenant = $1 AND width_s = $2 AND start_s < $3",
             ] {
@@ -167,11 +169,11 @@ impl Store {
 
 /// What makes a bucket the same bucket.
 #[derive(Clone, Copy)]
-struct Place<'a> {
-    collector: &'a str,
-    epoch: i64,
-    width_s: i64,
-    start_s: i64,
+pub(super) struct Place<'a> {
+    pub(super) collector: &'a str,
+    pub(super) epoch: i64,
+    pub(super) width_s: i64,
+    pub(super) start_s: i64,
 }
 
 async fn replace(
@@ -194,7 +196,7 @@ async fn replace(
     for sums in bucket.sums.chunks(ROWS_PER_INSERT) {
         insert(transaction, place, sums).await?;
     }
-    Ok(())
+    if bucket.width == Width::Hour { replace_zones(transaction, place, &bucket.zones).await } else { Ok(()) }
 }
 
 /// Marks the wider buckets around a bucket as stale.
@@ -301,12 +303,12 @@ fn flow_sum(row: &AnyRow) -> Result<FlowSum, StoreError> {
     })
 }
 
-fn small<T: TryFrom<u64>>(row: &AnyRow, column: &'static str) -> Result<T, StoreError> {
+pub(super) fn small<T: TryFrom<u64>>(row: &AnyRow, column: &'static str) -> Result<T, StoreError> {
     let value = number(row, column)?;
     T::try_from(value).map_err(|_| StoreError::Corrupt(column, format!("{value} is too large")))
 }
 
-fn groups(row: &AnyRow, column: &'static str) -> Result<Vec<GroupId>, StoreError> {
+pub(super) fn groups(row: &AnyRow, column: &'static str) -> Result<Vec<GroupId>, StoreError> {
     let text = text(row, column)?;
     let number = |part: &str| {
         let bad = |_| StoreError::Corrupt(column, format!("{part:?} is not a number"));
@@ -316,7 +318,7 @@ fn groups(row: &AnyRow, column: &'static str) -> Result<Vec<GroupId>, StoreError
 }
 
 /// Returns the numbers with a comma before, between and behind, so that one can be searched for by `,16,`.
-fn groups_text(groups: &[GroupId]) -> String {
+pub(super) fn groups_text(groups: &[GroupId]) -> String {
     groups.iter().fold(String::from(","), |text, group| format!("{text}{group},"))
 }
 

@@ -27,7 +27,7 @@ struct Formed<T> {
 const COLUMNS: &str = "s.id, s.learner, s.origin, s.draft, s.confidence, s.relevance, s.rank, s.propensity, \
     s.justification, s.flows_seen, s.flows_matched, s.flows_newly_allowed, s.flows_newly_denied, \
     s.flows_attributed, s.over_permissiveness, s.narrows, s.shadows, s.makes_explicit, s.base_version, \
-    s.model_version, s.window_end_ns, s.submitted_ns";
+    s.model_version, s.window_end_ns, s.submitted_ns, s.alternatives, s.expires_ns";
 const LISTS: &str = "s.evidence, s.features";
 const NO_LISTS: &str = "'' AS evidence, '' AS features";
 /// With the decision that stands, if one does.
@@ -89,6 +89,16 @@ impl Store {
         Ok(head)
     }
 
+    /// Returns the numbers of open suggestions whose time is up.
+    pub async fn overdue(&self, now_ns: u64) -> Result<Vec<u64>, StoreError> {
+        let sql = "SELECT id FROM suggestions WHERE tenant = $1 AND state = 'open' AND expires_ns > 0 \
+            AND expires_ns <= $2 ORDER BY id";
+        let now_ns = i64::try_from(now_ns).unwrap_or(i64::MAX);
+        let rows = sqlx::query(sql).bind(TENANT).bind(now_ns).fetch_all(&self.reads).await;
+        let rows = rows.map_err(failed("looking for what expired"))?;
+        rows.iter().map(|row| number(row, "id")).collect()
+    }
+
     /// Returns a suggestion, if there is one with this number.
     pub async fn suggestion(&self, id: u64) -> Result<Option<FiledSuggestion>, StoreError> {
         let Ok(wanted) = i64::try_from(id) else { return Ok(None) };
@@ -128,7 +138,7 @@ impl Store {
         Ok(SuggestionPage { suggestions, left_out: count.saturating_sub(given) })
     }
 
-    /// Returns decided suggestions after a place in the sequence of decisions, in its order, each with the decision of its
+    /// Returns answered suggestions after a place in the sequence of decisions, in its order, each with the decision of its
     /// place, whether it stands or was taken back; those of one learner, or of all if the name is empty.
     pub async fn decided(
         &self,
@@ -140,7 +150,7 @@ impl Store {
         let sql = format!(
             "SELECT {COLUMNS}, {LISTS}, {DECISION_COLUMNS} FROM decisions d JOIN suggestions s \
              ON s.tenant = d.tenant AND s.id = d.suggestion_id WHERE d.tenant = $1 AND d.sequence > $2 \
-             AND ($3 = '' OR s.learner = $3) ORDER BY d.sequence LIMIT $4"
+             AND ($3 = '' OR s.learner = $3) AND d.verdict <> 'expired' ORDER BY d.sequence LIMIT $4"
         );
         let rows = sqlx::query(AssertSqlSafe(sql)).bind(TENANT).bind(after).bind(learner);
         let rows = rows.bind(i64::from(limit)).fetch_all(&self.reads).await;
@@ -153,6 +163,7 @@ async fn insert(transaction: &mut Transaction<'_, Any>, filed: &FiledSuggestion)
     let Suggestion {
         origin,
         draft,
+        alternatives,
         confidence,
         relevance,
         rank,
@@ -168,13 +179,14 @@ async fn insert(transaction: &mut Transaction<'_, Any>, filed: &FiledSuggestion)
         base_version,
         model_version,
         window_end_ns,
+        expires_ns,
     } = suggestion;
     let EffectCounts { seen, matched, newly_allowed, newly_denied, attributed } = *effect;
     let insert = "INSERT INTO suggestions (tenant, id, learner, state, origin, draft_key, draft, confidence, \
         relevance, rank, propensity, justification, evidence, flows_seen, flows_matched, flows_newly_allowed, \
         flows_newly_denied, flows_attributed, over_permissiveness, narrows, shadows, makes_explicit, features, \
-        base_version, model_version, window_end_ns, submitted_ns) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, \
-        $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
+        base_version, model_version, window_end_ns, submitted_ns, alternatives, expires_ns) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, \
+        $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)";
     let json = |error: serde_json::Error| StoreError::Corrupt("draft", error.to_string());
     let inserted = sqlx::query(insert)
         .bind(TENANT)
@@ -204,6 +216,8 @@ async fn insert(transaction: &mut Transaction<'_, Any>, filed: &FiledSuggestion)
         .bind(model_version.as_str())
         .bind(stored("window_end_ns", *window_end_ns)?)
         .bind(stored("submitted_ns", *submitted_ns)?)
+        .bind(formed("alternatives", alternatives)?)
+        .bind(stored("expires_ns", *expires_ns)?)
         .execute(&mut **transaction)
         .await;
     match inserted {
@@ -244,6 +258,8 @@ fn suggestion(row: &AnyRow) -> Result<FiledSuggestion, StoreError> {
             base_version: PolicyVersion(number(row, "base_version")?),
             model_version: text(row, "model_version")?,
             window_end_ns: number(row, "window_end_ns")?,
+            alternatives: unformed(row, "alternatives")?,
+            expires_ns: number(row, "expires_ns")?,
         },
         decision: decision_of(row)?,
     })

@@ -7,6 +7,7 @@ use crate::config::sqlite_url;
 use crate::flow_book::{Bucket, Delivery, FlowKey, FlowQuery, FlowSum, Width};
 use crate::policy_book::PolicyBook;
 use crate::replay::{Matchable, Replay};
+use meshgate_policy::suggestion::Verdict;
 use meshgate_policy::{
     Action, EffectCounts, GroupId, L4Match, LearnerLine, LearnerReport, Name, Policy, Priority, Protocol,
     Rule, RuleId, RuleKind, Side,
@@ -59,7 +60,7 @@ fn sum(bytes_forward: u64, source: &[u32]) -> FlowSum {
 }
 
 fn bucket(width: Width, start_s: u64, sums: Vec<FlowSum>) -> Bucket {
-    Bucket { width, start_s, sums, records_lost: 1 }
+    Bucket { width, start_s, sums, records_lost: 1, zones: Vec::new() }
 }
 
 fn delivery(buckets: Vec<Bucket>) -> Delivery {
@@ -76,7 +77,7 @@ async fn a_foreign_database_and_a_newer_schema_are_refused_by_name() {
     let store = Store::open(&scratch.url()).await.unwrap();
     store.run("UPDATE meta SET value = '99' WHERE name = 'schema'").await;
     let newer = Store::open(&scratch.url()).await.unwrap_err().to_string();
-    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 5"), "{newer}");
+    assert!(newer.ends_with("control.sqlite: its schema is 99, this program knows up to 7"), "{newer}");
     store.run("UPDATE meta SET value = 'bank' WHERE name = 'application'").await;
     assert!(matches!(Store::open(&scratch.url()).await, Err(StoreError::NotOurs(..))));
     store.run("DROP TABLE meta").await;
@@ -151,7 +152,7 @@ async fn decisions_of_an_older_schema_stand() {
     assert_eq!(store.newest_decision().await.unwrap(), 1);
     assert_eq!(store.told("l1", 0, 10).await.unwrap().len(), 1);
     store.run("INSERT INTO decisions SELECT tenant, 2, suggestion_id, verdict, reason, comment, actor, time_ns, version, \
-               relationship, 0, 2 FROM decisions").await;
+               made, 0, 2 FROM decisions").await;
     assert_eq!(
         store.suggestion(1).await.unwrap().unwrap().decision.unwrap().sequence,
         1,
@@ -183,6 +184,25 @@ async fn what_a_rule_did_is_added_up_over_whole_buckets() {
     let before = store.watched_flows(RuleId(9), 0, 3_600).await.unwrap();
     assert_eq!((before.seen, before.hours, before.hours_seen), (0, 1, 0));
     assert_eq!(store.oldest_bucket(3_601).await.unwrap(), Some(7_200));
+}
+
+#[tokio::test]
+async fn drafts_and_decisions_of_before_are_relationships() {
+    let scratch = Scratch::new("kinds");
+    let suggestion = r#"INSERT INTO suggestions VALUES ('default', 1, 'l1', 'accepted', 'anomaly', 'k',
+        '{"source_group_name":"a","destination_group_name":"b","action":"deny"}', '0.5', '0.25', 1, '1', 'why',
+        '{"form":1,"content":[]}', 5, 1, 0, 0, 0, '0', '', '', 0, '{"form":1,"content":[]}', 1, '', 0, 0)"#;
+    let accepted = r#"INSERT INTO decisions VALUES ('default', 1, 1, 'accepted', '', '', 'alice', 7, 2,
+        '{"id":3,"source_group_name":"a","destination_group_name":"b","action":"deny"}')"#;
+    with_schema(&scratch, 4, &[suggestion, accepted]).await;
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let filed = store.suggestion(1).await.unwrap().unwrap();
+    assert_eq!((filed.suggestion.draft.kind(), filed.suggestion.expires_ns), ("relationship", 0));
+    assert_eq!(filed.suggestion.alternatives, []);
+    let Some(Verdict::Accepted { made, .. }) = filed.decision.map(|decision| decision.verdict) else {
+        panic!("it was accepted");
+    };
+    assert_eq!((made.kind(), made.rule_id()), ("relationship", Some(RuleId(3))));
 }
 
 fn silent() -> LearnerReport {

@@ -45,7 +45,8 @@ pub(super) async fn insert_withdrawal(
     if marked.rows_affected() != 1 {
         return Err(StoreError::Conflict);
     }
-    sqlx::query("UPDATE suggestions SET state = 'open' WHERE tenant = $1 AND id = $2")
+    // Who took the answer back wants to give another one: the time that the draft had is not to end that.
+    sqlx::query("UPDATE suggestions SET state = 'open', expires_ns = 0 WHERE tenant = $1 AND id = $2")
         .bind(TENANT)
         .bind(stored("id", *suggestion)?)
         .execute(&mut **transaction)

@@ -46,12 +46,13 @@ fn settings() -> AutomaticSettings {
 
 fn suggestion(port: u16) -> Suggestion {
     let draft = format!(
-        "action = 'deny'\nsource_group_name = 'Dev'\ndestination_group_name = 'Prod'\nprotocol = 'TCP'\n\
+        "kind = 'relationship'\naction = 'deny'\nsource_group_name = 'Dev'\ndestination_group_name = 'Prod'\nprotocol = 'TCP'\n\
          port_range = '{port}'"
     );
     Suggestion {
         origin: Origin::Anomaly,
         draft: toml::from_str(&draft).unwrap(),
+        alternatives: Vec::new(),
         confidence: 0.97,
         relevance: 0.25,
         rank: u32::from(port),
@@ -67,6 +68,7 @@ fn suggestion(port: u16) -> Suggestion {
         base_version: PolicyVersion(1),
         model_version: "gru-1".into(),
         window_end_ns: 0,
+        expires_ns: 0,
     }
 }
 
@@ -101,7 +103,8 @@ impl World {
 
     async fn accept(&self, id: u64) {
         let (actor, comment) = ("alice".to_owned(), String::new());
-        let acceptance = Acceptance { id, edited: None, expected_version: None, actor, comment };
+        let acceptance =
+            Acceptance { id, edited: None, alternative: 0, expected_version: None, actor, comment };
         self.keeper.accept(acceptance).await.unwrap();
     }
 
@@ -121,7 +124,7 @@ impl World {
 
     /// Delivers what was seen in one hour.
     async fn saw(&self, start_s: u64, sums: Vec<FlowSum>) {
-        let bucket = Bucket { width: Width::Hour, start_s, sums, records_lost: 0 };
+        let bucket = Bucket { width: Width::Hour, start_s, sums, zones: Vec::new(), records_lost: 0 };
         let delivery = Delivery { collector: Name::new("c1").unwrap(), epoch: 1, buckets: vec![bucket] };
         self.keeper.store().ingest(&delivery).await.unwrap();
     }
@@ -275,7 +278,13 @@ async fn what_refuses_much_more_is_taken_back_and_suspends_its_kind(url: String)
     assert_eq!(other.stage, RunStage::Shadow, "the second one of the day began");
     let (from_s, first_minute) =
         (world.begun_s + HOUR_S, vec![flow(UNANSWERED, Action::Deny, (rule, 0), 500)]);
-    let bucket = Bucket { width: Width::Minute, start_s: from_s, sums: first_minute, records_lost: 0 };
+    let bucket = Bucket {
+        width: Width::Minute,
+        start_s: from_s,
+        sums: first_minute,
+        zones: Vec::new(),
+        records_lost: 0,
+    };
     let delivery = Delivery { collector: Name::new("c1").unwrap(), epoch: 1, buckets: vec![bucket] };
     world.keeper.store().ingest(&delivery).await.unwrap();
     world.act(HOUR_S + 60).await;
@@ -353,6 +362,58 @@ async fn what_is_not_earned_or_touches_people_is_left(url: String) {
     assert!(world.own_events().await.is_empty());
 }
 
+/// A rule goes the same way as a relationship; what cannot be in shadow, or is overdue, is left to people.
+async fn only_what_can_be_in_shadow_begins(url: String) {
+    let mut world = World::new(url).await;
+    let endpoint = "name = 'e1'\nmac = '02:00:00:00:00:01'\naddresses = ['10.7.0.1']";
+    world.commit(Change::PutEndpoint(toml::from_str(endpoint).unwrap())).await;
+    let rule =
+        "kind = 'rule'\ngroup_name = 'Prod'\ndirection = 'ingress'\nprotocol = 'TCP'\naction = 'deny'\n";
+    let drafts = [
+        format!("{rule}port_range = '200'"),
+        format!("{rule}port_range = '201'\npeer = ['10.0.0.9/32']"),
+        "kind = 'membership'\nendpoint = 'e1'\ngroup = 'Dev'\njoin = true".to_owned(),
+        "kind = 'grouped'\ngroups = [{ name = 'New', prefixes = ['10.0.0.9/32'] }]\n[relationship]\n\
+         source_group_name = 'New'\ndestination_group_name = 'Prod'\nprotocol = 'TCP'\nport_range = '202'\n\
+         action = 'deny'"
+            .to_owned(),
+    ];
+    let sure = |port| Suggestion { confidence: 0.99, ..suggestion(port) };
+    let drafted = drafts.iter().map(|draft| Suggestion { draft: toml::from_str(draft).unwrap(), ..sure(1) });
+    let overdue = Suggestion { expires_ns: (world.begun_s + 2 * HOUR_S) * 1_000_000_000, ..sure(203) };
+    let taken = world.keeper.submit(Name::new("l1").unwrap(), drafted.chain([overdue]).collect()).await;
+    let of_rule = FIRST + 3;
+    assert_eq!(taken.unwrap(), (of_rule..of_rule + 5).map(Ok).collect::<Vec<_>>());
+    world.switch(Some(settings())).await;
+    world.act(2 * HOUR_S).await;
+    world.act(2 * HOUR_S).await;
+    let run = world.run(of_rule).await.unwrap();
+    assert_eq!((run.stage, world.stage(FIRST).await), (RunStage::Shadow, Some(RunStage::Shadow)));
+    for (id, words) in [
+        (of_rule + 1, "it is for addresses, and what it would have done cannot be told"),
+        (of_rule + 2, "it changes the members of a group, which cannot be in shadow"),
+        (of_rule + 3, "it makes groups, which cannot be in shadow"),
+    ] {
+        assert_eq!(world.stage(id).await, None);
+        let look = world.keeper.look(id, (world.begun_s + 2 * HOUR_S) * 1_000_000_000).await.unwrap();
+        let said = look.left_to_people.unwrap();
+        assert!(said.starts_with(words), "{said}");
+    }
+    assert_eq!(world.stage(of_rule + 4).await, None, "its time is up");
+    let mode = |world: &World| world.keeper.newest().book.authored().rules.first().map(|rule| rule.mode);
+    assert_eq!(mode(&world), Some(Mode::Shadow));
+    world.saw(world.begun_s + 2 * HOUR_S, vec![flow(200, Action::Allow, (0, run.relationship.0), 3)]).await;
+    world.act(3 * HOUR_S).await;
+    assert_eq!((world.stage(of_rule).await, mode(&world)), (Some(RunStage::Enforced), Some(Mode::Enforce)));
+    let retraction = Retraction { id: of_rule, actor: "alice".into(), comment: String::new() };
+    world.keeper.withdraw(retraction).await.unwrap();
+    assert_eq!((world.state(of_rule).await, mode(&world)), (State::Open, None));
+    // What people say of memberships says nothing of rules.
+    world.accept(of_rule + 2).await;
+    let said = world.keeper.store().people_said(AutomaticKind::Anomaly, 0.5, 100).await.unwrap();
+    assert_eq!(said.len(), usize::from(ANSWERED));
+}
+
 /// Of two controls that look at the same time, one acts.
 async fn of_two_controls_one_acts(url: String) {
     let mut world = World::new(url).await;
@@ -390,6 +451,7 @@ pub async fn everything_holds(url: &impl AsyncFn(&str) -> String) {
     what_refuses_much_more_is_taken_back_and_suspends_its_kind(url("rolled_back").await).await;
     people_go_before(url("people").await).await;
     what_is_not_earned_or_touches_people_is_left(url("unearned").await).await;
+    only_what_can_be_in_shadow_begins(url("kinds").await).await;
     of_two_controls_one_acts(url("two").await).await;
 }
 

@@ -1,5 +1,6 @@
 //! The same suite on PostgreSQL, where one can be started; else it says that it was skipped.
 
+use crate::costs;
 use crate::program::{Program, Scratch, commit, group};
 use crate::suggestions;
 use crate::suite;
@@ -110,6 +111,8 @@ async fn the_suite_holds_on_postgresql() {
     withdrawals::gate_steps_are_audited_once(&postgres.store("gates")).await;
     withdrawals::automatic_acceptance_is_switched_and_shown(&postgres.store("switched")).await;
     automatic::everything_holds(&async |name: &str| postgres.url(name)).await;
+    costs::costs_live_from_table_to_advice(&postgres.store("costs")).await;
+    costs::refused_costs_say_why(&postgres.store("refused_costs")).await;
     two_controls_serve_one_policy(&postgres.store("shared")).await;
 }
 

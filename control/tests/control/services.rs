@@ -1,5 +1,6 @@
 //! The services of the real program on SQLite, over a Unix socket.
 
+use crate::costs;
 use crate::program::{Program, Scratch, command, commit, group, relationship};
 use crate::suggestions;
 use crate::suite;
@@ -57,6 +58,16 @@ async fn learners_are_remembered() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_program_loses_no_acknowledged_answer() {
     suggestions::a_killed_program_loses_no_acknowledged_answer("", 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn costs_live_from_table_to_advice() {
+    costs::costs_live_from_table_to_advice("").await;
+}
+
+#[tokio::test]
+async fn refused_costs_say_why() {
+    costs::refused_costs_say_why("").await;
 }
 
 fn refusal(output: &Output) -> String {
@@ -137,7 +148,7 @@ async fn files_are_private_and_the_socket_goes_with_the_program() {
 async fn health_and_reflection_answer() {
     let scratch = Scratch::new();
     let program = Program::start(&scratch, "");
-    let services = ["Policy", "Distribution", "Flow", "Explain", "Suggestion"];
+    let services = ["Policy", "Distribution", "Flow", "Cost", "Explain", "Suggestion"];
     let services = services.map(|name| format!("meshgate.v1.{name}Service"));
     let mut health = HealthClient::new(program.channel().await);
     for service in &services {

@@ -38,6 +38,14 @@ fn draft(port: u16) -> wire::GroupRelationship {
     }
 }
 
+/// Returns the rule between groups that was made.
+pub fn relationship(made: Option<wire::Proposal>) -> wire::GroupRelationship {
+    match made.and_then(|made| made.kind) {
+        Some(wire::proposal::Kind::Relationship(relationship)) => relationship,
+        other => panic!("{other:?}"),
+    }
+}
+
 pub fn suggestion(port: u16) -> wire::Suggestion {
     let measure = |name: &str, value, text: &str| wire::Measure {
         name: name.into(),
@@ -47,7 +55,8 @@ pub fn suggestion(port: u16) -> wire::Suggestion {
     };
     wire::Suggestion {
         origin: "anomaly".into(),
-        draft: Some(draft(port)),
+        draft: Some(draft(port).into()),
+        expires_ns: 4_000_000_000_000_000_000,
         confidence: 0.1 + 0.2,
         relevance: 1.0 / 3.0,
         rank: u32::from(port),
@@ -100,7 +109,7 @@ pub async fn suggestions_live_from_submission_to_decision(store: &str) {
     let mut client = suggestions(&program).await;
     let odd = wire::Suggestion { origin: "luck".into(), ..suggestion(1) };
     let none = wire::Suggestion {
-        draft: Some(wire::GroupRelationship { mode: "shadow".into(), ..draft(2) }),
+        draft: Some(wire::GroupRelationship { mode: "shadow".into(), ..draft(2) }.into()),
         ..suggestion(2)
     };
     let answers =
@@ -125,11 +134,11 @@ pub async fn suggestions_live_from_submission_to_decision(store: &str) {
     assert_eq!((decision.sequence, decision.verdict.as_str(), decision.version), (1, "accepted", 2));
     assert_eq!(decision.time_ns, accepted.committed_ns);
     assert!(decision.actor.starts_with("alice ("), "{}", decision.actor);
-    let made = decision.relationship.unwrap();
+    let made = relationship(decision.made);
     assert_eq!((made.id, made.note.as_str()), (1, "suggestion 1: Unusual attempts on port 22"));
     let edited = wire::GroupRelationship { port_range: "23,2323".into(), ..draft(23) };
     let edited =
-        wire::AcceptSuggestionRequest { edited: Some(edited), expected_version: Some(2), ..accept(2) };
+        wire::AcceptSuggestionRequest { edited: Some(edited.into()), expected_version: Some(2), ..accept(2) };
     let edited = client.accept_suggestion(edited).await.unwrap().into_inner();
     assert_eq!(edited.decision.unwrap().verdict, "edited");
     let rejected = client.reject_suggestion(reject(3, "too-broad")).await.unwrap().into_inner();
@@ -175,9 +184,9 @@ async fn decisions_are_told_as_they_were_given(client: &mut Suggestions, made: &
     let told =
         |message: Option<wire::DecidedSuggestion>| message.unwrap().suggestion.unwrap().decision.unwrap();
     let accepted = told(stream.message().await.unwrap());
-    assert_eq!((accepted.comment.as_str(), accepted.relationship.as_ref()), ("yes", Some(made)));
+    assert_eq!((accepted.comment.as_str(), &relationship(accepted.made)), ("yes", made));
     let edited = told(stream.message().await.unwrap());
-    let committed = edited.relationship.unwrap();
+    let committed = relationship(edited.made);
     assert_eq!((edited.comment.as_str(), committed.id, committed.port_range.as_str()), ("yes", 2, "23,2323"));
     assert_eq!(told(stream.message().await.unwrap()).reason, "too-broad");
 }
@@ -206,17 +215,17 @@ pub async fn refused_decisions_say_why(store: &str) {
             "expected_version: 1 is not the newest version, which is 2",
         ),
         (
-            wire::AcceptSuggestionRequest { edited: Some(nowhere), ..accept(2) },
+            wire::AcceptSuggestionRequest { edited: Some(nowhere.into()), ..accept(2) },
             Code::InvalidArgument,
             "relationship Nowhere -> Prod: source_group_name: no group \"Nowhere\"",
         ),
         (
             wire::AcceptSuggestionRequest {
-                edited: Some(wire::GroupRelationship { port_range: "9-1".into(), ..draft(23) }),
+                edited: Some(wire::GroupRelationship { port_range: "9-1".into(), ..draft(23) }.into()),
                 ..accept(2)
             },
             Code::InvalidArgument,
-            "edited.port_range: port range 9-1 is backwards",
+            "edited.relationship.port_range: port range 9-1 is backwards",
         ),
         (
             wire::AcceptSuggestionRequest { comment: "c".repeat(2_000), ..accept(2) },
@@ -234,7 +243,7 @@ pub async fn refused_decisions_say_why(store: &str) {
     assert!(status.message().starts_with("reason: \"never\" is not one of wrong-anomaly, "), "{status}");
     let odd = wire::ListSuggestionsRequest { state: "shut".into(), limit: 0 };
     let status = client.list_suggestions(odd).await.unwrap_err();
-    assert_eq!(status.message(), "state: \"shut\" is not one of open, accepted, edited, rejected");
+    assert_eq!(status.message(), "state: \"shut\" is not one of open, accepted, edited, rejected, expired");
     let many = wire::SubmitRequest { learner: "l1".into(), suggestions: vec![suggestion(1); 101] };
     assert_eq!(client.submit(many).await.unwrap_err().code(), Code::ResourceExhausted);
     let ahead = wire::WatchDecisionsRequest { learner: "l1".into(), after_sequence: 2 };
@@ -313,6 +322,7 @@ pub async fn a_look_replays_the_draft(store: &str) {
         start_s,
         sums: vec![sum(22, 1, 3), sum(22, 2, 2), sum(80, 1, 5)],
         records_lost: 0,
+        hauls: Vec::new(),
     };
     let buckets = vec![bucket(60), bucket(3_600)];
     let delivery = wire::IngestRequest { collector: "c1".into(), epoch: 1, buckets };
@@ -399,7 +409,8 @@ pub async fn a_killed_program_loses_no_acknowledged_answer(store: &str, kills: u
     }
     let policy =
         program.policy().await.get_policy(wire::GetPolicyRequest::default()).await.unwrap().into_inner();
-    let accepted: Vec<_> = decisions.iter().filter_map(|decision| decision.relationship.clone()).collect();
+    let accepted: Vec<_> =
+        decisions.iter().filter(|d| d.made.is_some()).map(|d| relationship(d.made.clone())).collect();
     assert_eq!(policy.version, 1 + u64::try_from(accepted.len()).unwrap());
     let mut made = policy.policy.unwrap().relationships;
     made.reverse();

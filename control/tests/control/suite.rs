@@ -134,6 +134,7 @@ pub async fn roll_ups_are_counted_once_and_named(store: &str) {
         start_s,
         sums: vec![flow_sum(17, 10), flow_sum(16, 30)],
         records_lost: 4,
+        hauls: Vec::new(),
     };
     let delivery = wire::IngestRequest {
         collector: "c1".into(),

@@ -2,15 +2,19 @@
 
 use super::DropReason;
 use super::desk::Desk;
+use super::grounds::Grounds;
+use super::sides::hosts;
+use super::wording::{kind_of, proposal};
 use crate::detector::Anomaly;
 use crate::draft_key::DraftKey;
 use crate::profile::{Exchange, PatternPorts, SteadyPattern};
 use crate::series::SeriesKey;
-use meshgate_policy::suggestion::{Feature, Origin};
+use meshgate_policy::suggestion::{Alternative, Feature, Origin, Proposal};
 use meshgate_policy::{
-    Action, AuthoredRelationship, EffectCounts, Mode, PortRange, PortSet, Priority, Protocol, ProtocolMatch,
-    Rule, RuleId, RuleKind, Side, limits,
+    Action, AuthoredRelationship, EffectCounts, GroupId, Mode, PortRange, PortSet, Priority, Protocol,
+    ProtocolMatch, Rule, RuleId, Side, limits,
 };
+use std::net::IpAddr;
 
 /// Number of a draft until control gives it one: behind every rule that is equal otherwise, as a new rule will be.
 pub(super) const DRAFT_ID: RuleId = RuleId(u32::MAX);
@@ -48,6 +52,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) cause: Cause<'a>,
     /// What the series did so far; of an anomaly, without the windows that were unusual.
     pub(crate) past: Exchange,
+    /// What the rule says but for who. Where a side is no group, its name here is that of any.
     pub(crate) relationship: AuthoredRelationship,
     pub(crate) rule: Rule,
     pub(crate) key: DraftKey,
@@ -58,12 +63,18 @@ pub(crate) struct Draft<'a> {
     pub(crate) over_permissiveness: f64,
     /// What the ranking saw of it.
     pub(crate) features: Vec<Feature>,
+    pub(crate) alternatives: Vec<Alternative>,
 }
 
 impl Draft<'_> {
     /// Returns what drafts are ranked by.
     pub(super) fn score(&self) -> f64 {
         self.confidence * self.effect.relevance()
+    }
+
+    /// Returns what goes to a person.
+    pub(super) fn proposal(&self, desk: &Desk<'_>) -> Result<Proposal, DropReason> {
+        proposal(desk, self, &self.rule).ok_or(DropReason::NoGroup)
     }
 }
 
@@ -75,17 +86,13 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
         Cause::Anomaly(anomaly) if shows_more(anomaly) => Action::Deny,
         Cause::Anomaly(_) => return Err(DropReason::LackOfTraffic),
     };
-    let (source, destination) = (desk.group_of(key.source)?, desk.group_of(key.destination)?);
-    if source.is_built_in() && destination.is_built_in() {
-        // Strangers among strangers: nobody made a group of either, so a rule would speak of the whole world.
-        return Err(DropReason::NoGroup);
-    }
+    let (source, destination) = sides(desk, cause)?;
     let (protocol, port_range, icmp_type) = service(&cause)?;
     let relationship = AuthoredRelationship {
         id: None,
         tenant: desk.tenant_of(key.segment)?,
-        source_group_name: desk.name_of(source)?,
-        destination_group_name: desk.name_of(destination)?,
+        source_group_name: desk.side_name(&source)?,
+        destination_group_name: desk.side_name(&destination)?,
         protocol,
         port_range,
         icmp_type,
@@ -97,12 +104,12 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
     };
     let rule = Rule {
         id: DRAFT_ID,
-        kind: RuleKind::Relationship,
+        kind: kind_of(&source, &destination),
         priority: relationship.priority,
         action,
         shadow: false,
-        source: Side::Group(source),
-        destination: Side::Group(destination),
+        source,
+        destination,
         l4: relationship.l4_match().map_err(|_| DropReason::NoService)?,
     };
     let past = match cause {
@@ -111,10 +118,10 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
             desk.input.profile.exchange(key).map(Exchange::without_unusual).unwrap_or_default()
         }
     };
-    Ok(Draft {
+    let mut draft = Draft {
         cause,
         past,
-        key: DraftKey::of(&relationship),
+        key: DraftKey::of(&relationship.clone().into()),
         relationship,
         rule,
         narrows: Vec::new(),
@@ -123,7 +130,35 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
         confidence: 0.0,
         over_permissiveness: 0.0,
         features: Vec::new(),
-    })
+        alternatives: Vec::new(),
+    };
+    draft.key = DraftKey::of(&draft.proposal(desk)?);
+    Ok(draft)
+}
+
+/// Returns the sides of a draft as far as groups tell: the group of each party that says most, and for an endpoint in no
+/// group its addresses.
+fn sides(desk: &Desk<'_>, cause: Cause<'_>) -> Result<(Side, Side), DropReason> {
+    let key = cause.key();
+    let (source, destination) = (desk.group_of(key.source), desk.group_of(key.destination));
+    let grounds = Grounds::of(desk.input.profile.pairs(), cause);
+    let is_broadcast = |address: &IpAddr| desk.is_broadcast(key.segment, *address);
+    if grounds.is_known() && grounds.destinations.iter().all(is_broadcast) {
+        return Err(DropReason::Multicast);
+    }
+    if let (Ok(source), Ok(destination)) = (&source, &destination) {
+        if source.is_built_in() && destination.is_built_in() {
+            // Strangers among strangers: nobody made a group of either, so a rule would speak of the whole world.
+            return Err(DropReason::NoGroup);
+        }
+        return Ok((Side::Group(*source), Side::Group(*destination)));
+    }
+    let side = |group: Result<GroupId, DropReason>, addresses| match group {
+        Ok(group) => Ok(Side::Group(group)),
+        Err(DropReason::NoGroup) => hosts(addresses).ok_or(DropReason::NoGroup),
+        Err(reason) => Err(reason),
+    };
+    Ok((side(source, &grounds.sources)?, side(destination, &grounds.destinations)?))
 }
 
 /// Returns protocol, ports and ICMP type of a cause as a rule names them.

@@ -6,17 +6,18 @@
 //! stays alone, so that the answers of others do not speak for it. A service that becomes steady later is a draft of its
 //! own.
 
+use super::barring::Bars;
 use super::desk::Desk;
 use super::draft::{Cause, Draft};
 use super::{draft_for, is_mostly_unanswered};
 use crate::draft_key::DraftKey;
 use crate::profile::{PatternPorts, SteadyPattern};
 use hashbrown::HashSet;
-use meshgate_policy::{Name, Priority, Protocol, ProtocolMatch, RuleId};
+use meshgate_policy::{Priority, Protocol, ProtocolMatch, RuleId, Side};
 use std::collections::BTreeMap;
 
 /// What drafts must have in common to be one.
-type Common<'a> = (&'a Name, &'a Name, ProtocolMatch, Priority, &'a [RuleId]);
+type Common<'a> = (&'a Side, &'a Side, ProtocolMatch, Priority, &'a [RuleId]);
 
 /// Returns the patterns that stand for several of the drafts each.
 pub(super) fn merged_patterns(desk: &Desk<'_>, drafts: &[Draft<'_>]) -> Vec<SteadyPattern> {
@@ -27,8 +28,8 @@ pub(super) fn merged_patterns(desk: &Desk<'_>, drafts: &[Draft<'_>]) -> Vec<Stea
         let Some(pattern) = single(draft) else { continue };
         let relationship = &draft.relationship;
         let common = (
-            &relationship.source_group_name,
-            &relationship.destination_group_name,
+            &draft.rule.source,
+            &draft.rule.destination,
             relationship.protocol,
             relationship.priority,
             draft.narrows.as_slice(),
@@ -45,12 +46,16 @@ pub(super) fn merged_patterns(desk: &Desk<'_>, drafts: &[Draft<'_>]) -> Vec<Stea
 /// Puts a draft for each merged pattern in the place of its parts, where the policy has a place for it.
 pub(super) fn replace_parts<'a>(
     desk: &Desk<'_>,
+    (bars, denied): (&Bars, &HashSet<DraftKey>),
     merged: &'a [SteadyPattern],
-    denied: &HashSet<DraftKey>,
     drafts: &mut Vec<Draft<'a>>,
 ) {
     for pattern in merged {
-        let Ok(whole) = draft_for(desk, Cause::Steady(pattern), denied) else { continue };
+        let Ok(whole) = draft_for(desk, (bars, denied), Cause::Steady(pattern)) else { continue };
+        // Ports that a person did not want together stay apart.
+        if desk.input.draft_log.is_barred(&whole.key, desk.input.window_end_s) {
+            continue;
+        }
         let is_part = |draft: &Draft<'_>| {
             !is_mostly_unanswered(&draft.past, desk.input.settings.steady_answered_share)
                 && single(draft).is_some_and(|part| {

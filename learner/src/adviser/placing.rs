@@ -96,7 +96,12 @@ fn decides_its_cause(desk: &Desk<'_>, draft: &Draft<'_>) -> bool {
             (anomaly.sums.flows == 0 || anomaly.sums.refused < anomaly.sums.flows, anomaly.sums.rule)
         }
     };
-    let effect = desk.effect_on(&draft.rule, &FlowKind::of(key, is_allowed, rule));
+    let kind = FlowKind::of(key, is_allowed, rule);
+    if desk.fitting_pairs(&draft.rule, &kind).0 == 0 {
+        // Of ports that hardly come twice, the one of the cause stands for all.
+        return matches!(draft.cause, Cause::Steady(pattern) if pattern.services().is_empty());
+    }
+    let effect = desk.effect_on(&draft.rule, &kind);
     !matches!(effect, Effect::None | Effect::Outranked)
 }
 

@@ -26,6 +26,14 @@ pub struct AdviserSettings {
     pub anomaly_open_windows: u32,
     /// Drafts below this confidence are dropped, 0 to 1.
     pub confidence_min: f64,
+    /// What a tuple (source address, destination address, service) costs that a draft permits and nobody used, in tuples that
+    /// a rehearsal found new: a high price gives narrow drafts, a low one wide ones.
+    pub permitted_price: f64,
+    /// Seconds for which a suggestion from a steady pattern waits for an answer. If the pattern still holds then, it is
+    /// suggested anew.
+    pub expiry_s: u64,
+    /// Seconds for which a suggestion from an anomaly waits.
+    pub anomaly_expiry_s: u64,
 }
 
 impl AdviserSettings {
@@ -46,6 +54,9 @@ impl Default for AdviserSettings {
             steady_answered_share: 0.9,
             anomaly_open_windows: 60,
             confidence_min: 0.05,
+            permitted_price: 0.02,
+            expiry_s: 14 * 86_400,
+            anomaly_expiry_s: 3 * 86_400,
         }
     }
 }

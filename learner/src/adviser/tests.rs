@@ -11,6 +11,8 @@ use meshgate_policy::{
     SegmentId, Side,
 };
 
+mod widths;
+
 const NOW: u64 = 1_700_000_000;
 const WEB: u32 = 16;
 const DATABASE: u32 = 17;
@@ -188,8 +190,11 @@ fn steady_answered_traffic_is_to_be_allowed_in_the_words_of_the_seed() {
         "High volume of TCP traffic on port 80 between group 'WebServers' and group 'DatabaseServers': 1,204 \
          flows in 40 s, 99 % answered - suggest allowing TCP 80 between these groups."
     );
-    assert_eq!((suggestion.origin, suggestion.draft.action), (Origin::Steady, Action::Allow));
-    assert_eq!(suggestion.draft.priority, Priority(100));
+    assert_eq!(
+        (suggestion.origin, suggestion.draft.relationship().unwrap().action),
+        (Origin::Steady, Action::Allow)
+    );
+    assert_eq!(suggestion.draft.relationship().unwrap().priority, Priority(100));
     assert!((0.8..0.99).contains(&suggestion.confidence), "{}", suggestion.confidence);
     assert_eq!((suggestion.effect.attributed, suggestion.effect.seen), (1_204, 1_204));
     // 2 x 2 of 4 x 2 pairs were seen.
@@ -205,7 +210,10 @@ fn unusual_attempts_are_to_be_denied_in_the_words_of_the_seed() {
         "Unusual SSH connection attempts from group 'DevNodes' to group 'ProductionServers': 24 attempts in 1 s \
          where none were seen before (p < 0.001) - suggest denying SSH access."
     );
-    assert_eq!((suggestion.origin, suggestion.draft.action), (Origin::Anomaly, Action::Deny));
+    assert_eq!(
+        (suggestion.origin, suggestion.draft.relationship().unwrap().action),
+        (Origin::Anomaly, Action::Deny)
+    );
     assert!((0.7..0.9).contains(&suggestion.confidence), "{}", suggestion.confidence);
     assert_eq!((suggestion.effect.newly_denied, suggestion.makes_explicit), (24, false));
 }
@@ -238,7 +246,12 @@ fn an_exchange_that_is_unusual_in_this_window_is_not_to_be_allowed() {
     let key = round.key(&[WEB, SERVERS], &[DATABASE, SERVERS], 80);
     round.anomalies = vec![anomaly(key, sums(30, 30, 0), round.now_s - 1)];
     let advice = round.advise();
-    assert!(advice.suggestions.iter().all(|suggestion| suggestion.draft.action == Action::Deny));
+    assert!(
+        advice
+            .suggestions
+            .iter()
+            .all(|suggestion| suggestion.draft.relationship().unwrap().action == Action::Deny)
+    );
     assert_eq!(advice.dropped.get(&DropReason::OpenAnomaly), Some(&1));
 }
 
@@ -251,7 +264,7 @@ fn a_deny_of_what_was_long_answered_is_less_sure() {
     round.anomalies = vec![Anomaly { count_p_value: 0.000_2, ..known }];
     round.settings.confidence_min = 0.0;
     let suggestion = round.only();
-    assert_eq!(suggestion.draft.action, Action::Deny);
+    assert_eq!(suggestion.draft.relationship().unwrap().action, Action::Deny);
     assert!(suggestion.confidence < 0.1, "{}", suggestion.confidence);
     assert!(suggestion.justification.contains("500 attempts in 1 s where 30.1 are usual"));
 }
@@ -289,7 +302,10 @@ fn an_allow_inside_a_broader_deny_stands_just_above_it() {
     let deny = rule(5, (GroupId::ANY, GroupId(SERVERS)), Action::Deny, 1_000, "1-1000");
     round.add(Rule { shadow: true, ..deny });
     let suggestion = round.only();
-    assert_eq!((suggestion.draft.priority, suggestion.narrows), (Priority(1_001), vec![RuleId(5)]));
+    assert_eq!(
+        (suggestion.draft.relationship().unwrap().priority, suggestion.narrows),
+        (Priority(1_001), vec![RuleId(5)])
+    );
     assert!(suggestion.justification.contains(", narrows rule 5 - suggest"), "{}", suggestion.justification);
 }
 
@@ -298,7 +314,10 @@ fn a_deny_inside_a_broader_allow_stands_level_with_it() {
     let mut round = unusual(Action::Deny, 0);
     round.add(rule(5, (GroupId(DEV), GroupId::ANY), Action::Allow, 1_000, "1-1000"));
     let suggestion = round.only();
-    assert_eq!((suggestion.draft.priority, suggestion.narrows), (Priority(1_000), vec![RuleId(5)]));
+    assert_eq!(
+        (suggestion.draft.relationship().unwrap().priority, suggestion.narrows),
+        (Priority(1_000), vec![RuleId(5)])
+    );
     assert!(!suggestion.makes_explicit);
 }
 
@@ -371,7 +390,7 @@ fn less_than_usual_is_no_reason_to_deny() {
     assert_eq!(round.dropped(), DropReason::LackOfTraffic);
     let more = Surprise { seen: 200.0, ..surprise };
     round.anomalies = vec![Anomaly { surprises: vec![more], ..usual }];
-    assert_eq!(round.only().draft.action, Action::Deny);
+    assert_eq!(round.only().draft.action(), Some(Action::Deny));
 }
 
 #[test]
@@ -383,7 +402,7 @@ fn sides_without_a_group_to_name_yield_no_draft_and_external_is_one() {
     let key = round.key(&[GroupId::EXTERNAL.0], &[PRODUCTION], 3_389);
     round.disturb(key, sums(24, 0, 0));
     let suggestion = round.only();
-    assert_eq!(suggestion.draft.source_group_name.as_str(), "external");
+    assert_eq!(suggestion.draft.relationship().unwrap().source_group_name.as_str(), "external");
     assert!(suggestion.justification.ends_with("suggest denying RDP access."));
     let key = round.key(&[], &[PRODUCTION], 3_389);
     round.disturb(key, sums(24, 0, 0));
@@ -420,7 +439,7 @@ fn one_round_shows_the_best_and_counts_the_rest() {
     round.settings.suggestions_max = 2;
     let advice = round.advise();
     assert_eq!(advice.suggestions.iter().map(|s| s.rank).collect::<Vec<_>>(), [1, 2]);
-    assert_eq!(advice.suggestions[0].draft.port_range.to_string(), "80");
+    assert_eq!(advice.suggestions[0].draft.relationship().unwrap().port_range.to_string(), "80");
     assert_eq!(advice.dropped.get(&DropReason::BelowTop), Some(&2));
     // What was handed out today counts against the day.
     round.settings.suggestions_per_day_max = 3;
@@ -440,7 +459,7 @@ fn steady_services_of_two_groups_are_one_draft_with_their_ports() {
         round.watch(20, key, sums(2, 2, 0));
     }
     let suggestion = round.only();
-    assert_eq!(suggestion.draft.port_range.to_string(), "80,443,8080");
+    assert_eq!(suggestion.draft.relationship().unwrap().port_range.to_string(), "80,443,8080");
     assert!(suggestion.justification.contains("ports 80, 443, 8080"), "{}", suggestion.justification);
     // Whoever answered the whole is not asked about its parts.
     round.draft_log.open(DraftKey::of(&suggestion.draft), round.now_s);
@@ -449,7 +468,7 @@ fn steady_services_of_two_groups_are_one_draft_with_their_ports() {
     let mut round = round;
     round.draft_log = DraftLog::default();
     round.add(rule(6, (GroupId(WEB), GroupId(DATABASE)), Action::Allow, 1_000, "80"));
-    assert_eq!(round.only().draft.port_range.to_string(), "443,8080");
+    assert_eq!(round.only().draft.relationship().unwrap().port_range.to_string(), "443,8080");
 }
 
 #[test]
@@ -462,7 +481,7 @@ fn ports_that_never_come_twice_are_one_draft_for_all_ports_if_they_are_answered(
         }
         round.policy.groups[4].intra_group = IntraGroup::Deny;
         let drafts: Vec<_> =
-            round.advise().suggestions.into_iter().map(|suggestion| suggestion.draft).collect();
+            round.advise().suggestions.iter().filter_map(|s| s.draft.relationship().cloned()).collect();
         if (answered, port_step) == (1, 5_000) {
             assert_eq!(drafts.len(), 1);
             assert!(drafts[0].port_range.is_all() && drafts[0].protocol.to_string() == "TCP", "{drafts:?}");

@@ -3,10 +3,13 @@
 
 use super::desk::Desk;
 use super::draft::{Cause, Draft};
+use super::grounds::Grounds;
+use super::widths;
 use crate::detector::Anomaly;
 use crate::feedback::standpoint::{STATIC_SCORE, entity_features};
 use crate::profile::Exchange;
 use crate::proportion::{real, saturation, share, share_at_least};
+use meshgate_policy::Rule;
 use meshgate_policy::suggestion::Feature;
 
 /// No draft is surer than this: there is always what was not seen.
@@ -73,6 +76,14 @@ fn over_permissiveness(desk: &Desk<'_>, draft: &Draft<'_>) -> f64 {
     let permitted = desk.extents.address_pairs(&draft.rule);
     let exchange = &draft.past;
     let seen = (f64::from(exchange.sources) * f64::from(exchange.destinations)).min(real(exchange.flows));
+    if permitted > 0.0 { (1.0 - seen / permitted).clamp(0.0, 1.0) } else { 0.0 }
+}
+
+/// Returns the share of the tuples that a rule permits which were never seen, where the addresses are known.
+pub(super) fn unseen_share(desk: &Desk<'_>, rule: &Rule, grounds: &Grounds) -> f64 {
+    let services = u64::try_from(grounds.services.len()).unwrap_or(u64::MAX);
+    let permitted = desk.extents.address_pairs(rule) * real(services);
+    let seen = real(widths::covered(desk, rule, grounds));
     if permitted > 0.0 { (1.0 - seen / permitted).clamp(0.0, 1.0) } else { 0.0 }
 }
 

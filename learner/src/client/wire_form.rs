@@ -56,7 +56,7 @@ pub(super) fn told(decided: wire::DecidedSuggestion) -> Result<(u64, News), Stri
         wire::DecidedSuggestion { suggestion: Some(message), withdrawal: None } => {
             let filed = FiledSuggestion::try_from(message).map_err(|fault| format!("suggestion.{fault}"))?;
             let FiledSuggestion { suggestion, decision, .. } = filed;
-            Ok(decision_told(suggestion, decision.ok_or("suggestion.decision: is missing")?))
+            decision_told(suggestion, decision.ok_or("suggestion.decision: is missing")?)
         }
         wire::DecidedSuggestion { suggestion: None, withdrawal: Some(message) } => {
             let withdrawal = Withdrawal::try_from(message).map_err(|fault| format!("withdrawal.{fault}"))?;
@@ -67,20 +67,21 @@ pub(super) fn told(decided: wire::DecidedSuggestion) -> Result<(u64, News), Stri
     }
 }
 
-fn decision_told(suggestion: Suggestion, decision: Decision) -> (u64, News) {
+fn decision_told(suggestion: Suggestion, decision: Decision) -> Result<(u64, News), String> {
     // What a person says in words is for people; they read it at control.
     let Decision { sequence, suggestion: number, verdict, comment: _, mut actor, time_ns, automatic } =
         decision;
     let draft = DraftKey::of(&suggestion.draft);
     if automatic {
-        return (sequence, News::Automatic { sequence, draft, time_ns });
+        return Ok((sequence, News::Automatic { sequence, draft, time_ns }));
     }
     let (verdict, reason, edited) = match verdict {
         suggestion::Verdict::Rejected(reason) => (Verdict::Rejected, Some(reason), None),
         suggestion::Verdict::Accepted { edited: false, .. } => (Verdict::Accepted, None, None),
-        suggestion::Verdict::Accepted { edited: true, version: _, relationship } => {
-            (Verdict::Edited, None, Some(relationship))
+        suggestion::Verdict::Accepted { edited: true, version: _, made } => {
+            (Verdict::Edited, None, Some(made))
         }
+        suggestion::Verdict::Expired => return Err("decision: expired is no answer".to_owned()),
     };
     actor.truncate(actor.floor_char_boundary(ACTOR_BYTES_MAX));
     let answer = Answer {
@@ -99,7 +100,7 @@ fn decision_told(suggestion: Suggestion, decision: Decision) -> (u64, News) {
         actor,
         time_ns,
     };
-    (sequence, News::Answered(Box::new(answer)))
+    Ok((sequence, News::Answered(Box::new(answer))))
 }
 
 #[cfg(test)]
@@ -133,7 +134,7 @@ mod tests {
             learner: "l1".into(),
             state: state.into(),
             origin: "anomaly".into(),
-            draft: Some(draft("22")),
+            draft: Some(draft("22").into()),
             confidence: 0.75,
             rank: 4,
             propensity: 0.5,
@@ -165,8 +166,9 @@ mod tests {
     fn an_edited_draft_comes_as_it_was_committed() {
         let committed = wire::GroupRelationship { id: 8, ..draft("22,2222") };
         let with =
-            || wire::Decision { version: 2, relationship: Some(committed.clone()), ..Default::default() };
+            || wire::Decision { version: 2, made: Some(committed.clone().into()), ..Default::default() };
         let edited = answered("edited", with()).edited.unwrap();
+        let edited = edited.relationship().unwrap();
         assert_eq!(
             (edited.id.map(|id| id.0), edited.port_range.to_string()),
             (Some(8), "22,2222".to_owned())
@@ -186,8 +188,8 @@ mod tests {
 
     #[test]
     fn what_control_accepts_by_itself_and_what_is_taken_back_are_no_answers() {
-        let relationship = Some(wire::GroupRelationship { id: 8, mode: "shadow".into(), ..draft("22") });
-        let decision = wire::Decision { automatic: true, relationship, ..Default::default() };
+        let made = wire::GroupRelationship { id: 8, mode: "shadow".into(), ..draft("22") };
+        let decision = wire::Decision { automatic: true, made: Some(made.into()), ..Default::default() };
         let (sequence, news) = told(decided("accepted", decision)).unwrap();
         assert!(matches!(news, News::Automatic { sequence: 5, time_ns: 9, .. }), "{news:?} {sequence}");
         let withdrawal = wire::Withdrawal {

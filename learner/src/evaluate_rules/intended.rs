@@ -9,6 +9,7 @@ use crate::history::History;
 use crate::profile::Profile;
 use crate::proportion::share;
 use crate::recorded::{Grouping, RecordedWindows};
+use meshgate_policy::suggestion::Proposal;
 use meshgate_policy::{AuthoredRelationship, Name, PortRange, PortSet, ProtocolMatch};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,15 +96,15 @@ pub fn recover(path: &Path, arguments: &EvaluateRulesArguments) -> Result<Recove
     for seed in 0..arguments.seeds {
         let traffic = make(&graph, arguments.seen, arguments.noise, seed);
         (recovery.flows, recovery.noise_flows) = (traffic.flows.len(), traffic.noise_flows);
-        let drafts = drafts(traffic, arguments.seen)?;
+        let (drafts, others) = drafts(traffic, arguments.seen)?;
         let drafted = permissions(drafts.iter().map(|draft| {
             (&draft.source_group_name, &draft.destination_group_name, draft.protocol, &draft.port_range)
         }));
         let right = drafted.intersection(&intended).count();
-        recovery.drafts += drafted.len();
+        recovery.drafts += drafted.len() + others.len();
         recovery.right += right;
         all += intended.len();
-        recovery.worst_precision = recovery.worst_precision.min(of(right, drafted.len()));
+        recovery.worst_precision = recovery.worst_precision.min(of(right, drafted.len() + others.len()));
         recovery.worst_recall = recovery.worst_recall.min(of(right, intended.len()));
         let told = |kind: &str, (source, destination, protocol, ports): &Permission| {
             format!("run {seed}: {kind}: {source} > {destination} {protocol} {ports}")
@@ -111,6 +112,7 @@ pub fn recover(path: &Path, arguments: &EvaluateRulesArguments) -> Result<Recove
         let no_edge = drafted.difference(&intended).map(|of| told("no edge", of));
         let missing = intended.difference(&drafted).map(|of| told("missing", of));
         recovery.wrong.extend(no_edge.chain(missing));
+        recovery.wrong.extend(others.iter().map(|other| format!("run {seed}: no edge: {other}")));
     }
     recovery.wrong.truncate(WRONG_TOLD_MAX);
     recovery.precision = of(recovery.right, recovery.drafts);
@@ -123,10 +125,13 @@ fn of(part: usize, whole: usize) -> f64 {
 }
 
 /// Returns the allow drafts that the adviser makes of traffic: profile and adviser as they run live, a window at a time,
-/// without a detector, whose anomalies are no part of the question.
-fn drafts(traffic: Traffic, seen: u32) -> Result<Vec<AuthoredRelationship>, EvaluateRulesError> {
+/// without a detector, whose anomalies are no part of the question. Those that are no rules between groups are told in words.
+fn drafts(
+    traffic: Traffic,
+    seen: u32,
+) -> Result<(Vec<AuthoredRelationship>, Vec<String>), EvaluateRulesError> {
     let grouping = Grouping::by_policy(traffic.policy)?;
-    let Ok(history) = History::new(WINDOW_S) else { return Ok(Vec::new()) };
+    let Ok(history) = History::new(WINDOW_S) else { return Ok(Default::default()) };
     let mut windows = RecordedWindows::new(traffic.flows.into_iter().map(Ok), grouping, history);
     let settings = AdviserSettings {
         steady_windows: seen,
@@ -152,7 +157,14 @@ fn drafts(traffic: Traffic, seen: u32) -> Result<Vec<AuthoredRelationship>, Eval
         window_end_s,
         model_version: "",
     });
-    Ok(advice.suggestions.into_iter().map(|suggestion| suggestion.draft).collect())
+    let (mut drafts, mut others) = (Vec::new(), Vec::new());
+    for suggestion in advice.suggestions {
+        match suggestion.draft {
+            Proposal::Relationship(relationship) => drafts.push(relationship),
+            _ => others.push(suggestion.justification),
+        }
+    }
+    Ok((drafts, others))
 }
 
 /// Returns permissions one range of ports each, ranges that touch joined first: one rule with two ports permits the same

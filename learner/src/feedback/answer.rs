@@ -2,10 +2,9 @@
 
 use super::point::Questions;
 use super::ranking::Labelled;
-use super::standpoint::{HEIGHT, feature, seen};
+use super::standpoint::{HEIGHT, STATIC_SCORE, feature, seen};
 use crate::draft_key::DraftKey;
-use meshgate_policy::AuthoredRelationship;
-use meshgate_policy::suggestion::{Feature, Reason};
+use meshgate_policy::suggestion::{Feature, Proposal, Reason};
 use serde::{Deserialize, Serialize};
 
 /// What a person said.
@@ -43,9 +42,9 @@ pub struct Answer {
     /// Why, of a rejection.
     pub reason: Option<Reason>,
     /// The draft in full, where it was edited.
-    pub proposed: Option<AuthoredRelationship>,
+    pub proposed: Option<Proposal>,
     /// The draft as the person wanted it, where edited.
-    pub edited: Option<AuthoredRelationship>,
+    pub edited: Option<Proposal>,
     /// Of what draft and edited form permit together, the share that both do, 0 to 1; 1 of a draft that was not edited.
     pub overlap: f64,
     /// Who said it, as control tells it; at most [`meshgate_policy::limits::ACTOR_BYTES_MAX`] bytes. One person's answers
@@ -56,11 +55,15 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Returns what is to be learned of it, with the number of the person; nothing of one that was put off.
+    /// Returns what is to be learned of it, with the number of the person; nothing of one that was put off, and nothing of
+    /// what the ranking does not rank, such as memberships.
     ///
     /// Each reason speaks to its question: whether what was seen is worth a rule, whether the rule is the right one. One that
     /// is too broad says yes to the first and leaves the second to the narrower draft that comes next.
     pub fn labelled(&self, person: u32) -> Option<Labelled> {
+        if !self.features.iter().any(|feature| feature.name == STATIC_SCORE) {
+            return None;
+        }
         let (reward, says) = match (self.verdict, self.reason) {
             (Verdict::Accepted, _) => (1.0, vec![(Questions::BOTH, 1.0)]),
             (Verdict::Edited, _) => {

@@ -1,6 +1,7 @@
 //! How much of what two rules permit both of them do: what an edited draft says of the one that was suggested.
 
 use crate::proportion::real;
+use meshgate_policy::suggestion::Proposal;
 use meshgate_policy::{
     AuthoredRelationship, Extents, GroupId, L4Match, Name, Policy, PortSet, Relation, Side,
 };
@@ -13,7 +14,11 @@ const SERVICE_OF_PROTOCOL: f64 = 0.1;
 /// Returns the share of the tuples (source, destination, service) that both drafts cover of those that one of them covers, 0 to
 /// 1: the product of the shares of each part, which is exact where one draft's parts lie within the other's. A draft that does
 /// the opposite covers nothing.
-pub fn overlap(policy: &Policy, one: &AuthoredRelationship, other: &AuthoredRelationship) -> f64 {
+pub fn overlap(policy: &Policy, one: &Proposal, other: &Proposal) -> f64 {
+    let (Some(one), Some(other)) = (relationship(one), relationship(other)) else {
+        // What is not between groups is the same or it is not known how much of it is left.
+        return if one == other { 1.0 } else { PARTLY };
+    };
     if one.action.is_allow() != other.action.is_allow() {
         return 0.0;
     }
@@ -25,6 +30,13 @@ pub fn overlap(policy: &Policy, one: &AuthoredRelationship, other: &AuthoredRela
         _ => PARTLY,
     };
     sources * destinations * services
+}
+
+fn relationship(proposal: &Proposal) -> Option<&AuthoredRelationship> {
+    match proposal {
+        Proposal::Relationship(relationship) | Proposal::Grouped { relationship, .. } => Some(relationship),
+        Proposal::Rule(_) | Proposal::Membership { .. } => None,
+    }
 }
 
 fn sides(policy: &Policy, extents: &Extents<'_>, one: &Name, other: &Name) -> f64 {

@@ -6,12 +6,12 @@ use meshgate_policy::suggestion::Measure;
 const PLAIN_P_VALUE_MIN: f64 = 0.01;
 
 /// Returns a count, written `1,204`.
-pub(super) fn count(name: &str, value: u64, unit: &str) -> Measure {
+pub(crate) fn count(name: &str, value: u64, unit: &str) -> Measure {
     measure(name, crate::proportion::real(value), unit, grouped(value))
 }
 
 /// Returns a count with what is counted: `1 attempt`, `24 attempts`, `3 source addresses`.
-pub(super) fn counted(measure: &Measure, one: &str) -> String {
+pub(crate) fn counted(measure: &Measure, one: &str) -> String {
     let ending = match () {
         () if measure.text == "1" => "",
         () if one.ends_with('s') => "es",
@@ -21,18 +21,18 @@ pub(super) fn counted(measure: &Measure, one: &str) -> String {
 }
 
 /// Returns a number that stands for a thing and is not counted: a port, a rule. Written `8080`.
-pub(super) fn number(name: &str, value: u32) -> Measure {
+pub(crate) fn number(name: &str, value: u32) -> Measure {
     measure(name, f64::from(value), "", value.to_string())
 }
 
 /// Returns a share of 0 to 1, written `99 %`, rounded down so that it never says more than there is.
-pub(super) fn percent(name: &str, share: f64) -> Measure {
+pub(crate) fn percent(name: &str, share: f64) -> Measure {
     let whole = (share.clamp(0.0, 1.0) * 100.0 + 1e-9).floor();
     measure(name, share, "share", format!("{whole:.0} %"))
 }
 
 /// Returns a span, written `40 s`, `12 min`, `3 h` or `5 days`, rounded down.
-pub(super) fn span(name: &str, seconds: u64) -> Measure {
+pub(crate) fn span(name: &str, seconds: u64) -> Measure {
     let text = match seconds {
         0..120 => format!("{seconds} s"),
         120..7_200 => format!("{} min", seconds / 60),
@@ -43,7 +43,7 @@ pub(super) fn span(name: &str, seconds: u64) -> Measure {
 }
 
 /// Returns a p-value, written `p = 0.02` or `p < 0.001`.
-pub(super) fn p_value(name: &str, p_value: f64) -> Measure {
+pub(crate) fn p_value(name: &str, p_value: f64) -> Measure {
     let text = if p_value >= PLAIN_P_VALUE_MIN {
         format!("p = {p_value:.2}")
     } else {
@@ -55,7 +55,7 @@ pub(super) fn p_value(name: &str, p_value: f64) -> Measure {
 }
 
 /// Returns a real number, written with at most two decimals.
-pub(super) fn decimal(name: &str, value: f64, unit: &str) -> Measure {
+pub(crate) fn decimal(name: &str, value: f64, unit: &str) -> Measure {
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     let text = if text == "-0" { "0" } else { text };
@@ -67,7 +67,7 @@ fn measure(name: &str, value: f64, unit: &str, text: String) -> Measure {
 }
 
 /// Returns whether the text of a measure says its value: to the digits written, rounded down where a unit was chosen.
-pub(super) fn is_told_truly(measure: &Measure) -> bool {
+pub(crate) fn is_told_truly(measure: &Measure) -> bool {
     let text = measure.text.as_str();
     if let Some(bound) = text.strip_prefix("p < ") {
         return bound.parse().is_ok_and(|bound: f64| measure.value < bound);

@@ -41,7 +41,7 @@ const NAMES: [(Protocol, u16, &str); 34] = [
 ];
 
 /// Returns the name of the service, if it has one.
-pub(super) fn name(protocol: Protocol, port: u16) -> Option<&'static str> {
+pub(crate) fn name(protocol: Protocol, port: u16) -> Option<&'static str> {
     let named = NAMES.iter().find(|(of, at, _)| (*of, *at) == (protocol, port));
     named.map(|(_, _, name)| *name)
 }

@@ -55,6 +55,17 @@ impl Addresses {
         Self { sorted: all.into_iter().take(ADDRESSES_MAX).collect() }
     }
 
+    /// Returns these addresses. Beyond [`ADDRESSES_MAX`] the highest ones are left out.
+    pub fn listed(all: impl IntoIterator<Item = IpAddr>) -> Self {
+        let all: BTreeSet<IpAddr> = all.into_iter().collect();
+        Self { sorted: all.into_iter().take(ADDRESSES_MAX).collect() }
+    }
+
+    /// Returns all of them, in order.
+    pub fn all(&self) -> &[IpAddr] {
+        &self.sorted
+    }
+
     /// Returns how many there are.
     pub fn len(&self) -> usize {
         self.sorted.len()

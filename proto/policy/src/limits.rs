@@ -53,3 +53,7 @@ pub const LEARNED_LISTED_MAX: usize = 64;
 pub const LEARNED_NAME_BYTES_MAX: usize = 256;
 /// Bytes of who decided something, as a learner keeps it: a user's name and what the system says of the peer.
 pub const ACTOR_BYTES_MAX: usize = 256;
+/// Alternatives of one suggestion.
+pub const ALTERNATIVES_MAX: usize = 8;
+/// Groups that one suggestion makes: one for each side of its rule.
+pub const PROPOSED_GROUPS_MAX: usize = 2;

@@ -11,6 +11,7 @@ use crate::policy::Policy;
 use crate::protocol::L4Match;
 use crate::rule::{Rule, Side};
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// How the packets that one match takes lie to those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,6 +149,21 @@ impl Extents<'_> {
         let set = self.sets.side(side);
         let of = |segment| set.segment(segment).both().into_iter().map(ranges_size).sum::<f64>();
         self.sum_over_segments(&[&set], of)
+    }
+
+    /// Returns which of the addresses lie in a side within a segment.
+    pub fn held(&self, side: &Side, segment: SegmentId, addresses: &[IpAddr]) -> Vec<bool> {
+        let set = self.sets.side(side);
+        let [v4, v6] = set.segment(segment).both();
+        let holds = |address: &IpAddr| {
+            let (ranges, number) = match address {
+                IpAddr::V4(v4_address) => (v4, u128::from(v4_address.to_bits())),
+                IpAddr::V6(v6_address) => (v6, v6_address.to_bits()),
+            };
+            let behind = ranges.partition_point(|(first, _)| *first <= number);
+            behind > 0 && number <= ranges[behind - 1].1
+        };
+        addresses.iter().map(holds).collect()
     }
 
     /// Returns how many pairs of a source and a destination address fit the rule; rounded beyond 2^53.

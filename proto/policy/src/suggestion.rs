@@ -1,6 +1,9 @@
 //! Suggestions: what a learner drafts and why, and what a person decides about it.
 
-use crate::authored::AuthoredRelationship;
+mod proposal;
+
+pub use proposal::{Alternative, Proposal};
+
 use crate::effect::EffectCounts;
 use crate::ids::{PolicyVersion, RuleId};
 use crate::name::Name;
@@ -92,7 +95,9 @@ pub struct Suggestion {
     /// What led to it.
     pub origin: Origin,
     /// The draft; without number.
-    pub draft: AuthoredRelationship,
+    pub draft: Proposal,
+    /// Other widths of it, narrow to wide.
+    pub alternatives: Vec<Alternative>,
     /// 0 to 1.
     pub confidence: f64,
     /// Share of the flows seen whose verdict or attribution would change, 0 to 1.
@@ -124,6 +129,15 @@ pub struct Suggestion {
     pub model_version: String,
     /// End of the window that led to it, nanoseconds since 1970.
     pub window_end_ns: u64,
+    /// When it expires unless somebody answers, nanoseconds since 1970; 0 = never.
+    pub expires_ns: u64,
+}
+
+impl Suggestion {
+    /// Returns whether its time is up.
+    pub fn is_overdue(&self, now_ns: u64) -> bool {
+        self.expires_ns != 0 && self.expires_ns <= now_ns
+    }
 }
 
 /// Writes each reason with its number.
@@ -165,21 +179,24 @@ impl FiledSuggestion {
 pub enum State {
     /// Nobody has decided yet.
     Open,
-    /// The draft became a relationship as it was.
+    /// The draft became part of the policy as it was.
     Accepted,
-    /// The draft became a relationship in another form.
+    /// The draft became part of the policy in another form.
     Edited,
     /// It was refused.
     Rejected,
+    /// Its time was up before anybody answered.
+    Expired,
 }
 words!(
     State,
     "state",
-    "open, accepted, edited, rejected",
+    "open, accepted, edited, rejected, expired",
     Open = "open",
     Accepted = "accepted",
     Edited = "edited",
-    Rejected = "rejected"
+    Rejected = "rejected",
+    Expired = "expired"
 );
 
 /// Why a draft is refused.
@@ -205,7 +222,7 @@ words!(
     Later = "later"
 );
 
-/// What a person decided about a suggestion.
+/// How a suggestion was closed: by what a person decided, or because its time was up.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
     /// Counts decisions, from 1 without gaps.
@@ -227,17 +244,19 @@ pub struct Decision {
 /// What was decided.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// The draft became a relationship.
+    /// The draft became part of the policy.
     Accepted {
         /// Whether it differs from the draft in more than the note.
         edited: bool,
         /// The version it became part of.
         version: PolicyVersion,
-        /// The relationship as it was committed.
-        relationship: AuthoredRelationship,
+        /// What was committed.
+        made: Proposal,
     },
     /// It was refused.
     Rejected(Reason),
+    /// Nobody answered in time. That is no answer: the same may be suggested again.
+    Expired,
 }
 
 impl Verdict {
@@ -247,6 +266,7 @@ impl Verdict {
             Self::Accepted { edited: false, .. } => State::Accepted,
             Self::Accepted { edited: true, .. } => State::Edited,
             Self::Rejected(_) => State::Rejected,
+            Self::Expired => State::Expired,
         }
     }
 }
@@ -257,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_word_is_read_as_it_is_written() {
-        for state in [State::Open, State::Accepted, State::Edited, State::Rejected] {
+        for state in [State::Open, State::Accepted, State::Edited, State::Rejected, State::Expired] {
             assert_eq!(state.word().parse(), Ok(state));
         }
         let refusal = "never".parse::<Reason>().unwrap_err().to_string();

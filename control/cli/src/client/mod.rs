@@ -2,6 +2,7 @@
 
 mod automatic;
 mod change;
+mod costs;
 mod diagnostics;
 mod error;
 mod reading;
@@ -23,6 +24,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub use diagnostics::CaptureOrder;
 pub use error::CallError;
+pub use suggestions::Form;
 
 /// Metadata by which a caller names the person behind it.
 const USER_KEY: &str = "x-meshgate-user";

@@ -4,14 +4,23 @@ use super::{CallError, Client};
 use crate::answers::Digest;
 use crate::suggestion_answers::{Accepted, Learners, Listed, Rejected, Shown, Suggestions, Withdrawn};
 use meshgate_policy::automatic::AutomaticRun;
-use meshgate_policy::suggestion::{Decision, FiledSuggestion};
-use meshgate_policy::{AuthoredRelationship, LearnerLine, Withdrawal};
+use meshgate_policy::suggestion::{Decision, FiledSuggestion, Proposal};
+use meshgate_policy::{LearnerLine, Withdrawal};
 use meshgate_proto::MESSAGE_BYTES_MAX;
 use meshgate_proto::wire::{self, suggestion_service_client::SuggestionServiceClient};
 use tonic::transport::Channel;
 
+/// The form in which a suggestion is accepted.
+#[derive(Clone, Copy, Debug)]
+pub enum Form<'a> {
+    /// As it was drafted, or the alternative with this number.
+    Drafted(Option<u32>),
+    /// As the person wants it.
+    Edited(&'a Proposal),
+}
+
 impl Client {
-    /// Lists suggestions that stand so: "open", "accepted", "edited", "rejected", "all".
+    /// Lists suggestions that stand so: "open", "accepted", "edited", "rejected", "expired", "all".
     pub async fn suggestions(&self, state: &str, limit: u32) -> Result<Suggestions, CallError> {
         let request = wire::ListSuggestionsRequest { state: state.to_owned(), limit };
         let answer = self.suggestion_service().list_suggestions(self.request(request)).await;
@@ -46,19 +55,14 @@ impl Client {
         })
     }
 
-    /// Accepts a suggestion, as it is or in another form.
-    pub async fn accept(
-        &self,
-        id: u64,
-        edited: Option<&AuthoredRelationship>,
-        comment: &str,
-    ) -> Result<Accepted, CallError> {
-        let request = wire::AcceptSuggestionRequest {
-            id,
-            edited: edited.map(Into::into),
-            expected_version: None,
-            comment: comment.to_owned(),
+    /// Accepts a suggestion in this form.
+    pub async fn accept(&self, id: u64, form: Form<'_>, comment: &str) -> Result<Accepted, CallError> {
+        let (edited, alternative) = match form {
+            Form::Drafted(alternative) => (None, alternative.unwrap_or(0)),
+            Form::Edited(edited) => (Some(edited.into()), 0),
         };
+        let (expected_version, comment) = (None, comment.to_owned());
+        let request = wire::AcceptSuggestionRequest { id, edited, expected_version, comment, alternative };
         let answer = self.suggestion_service().accept_suggestion(self.request(request)).await;
         let wire::AcceptSuggestionResponse { decision: told, committed_ns, digest } = self.answer(answer)?;
         Ok(Accepted::new(decision(told)?, Digest(digest), committed_ns))

@@ -4,8 +4,10 @@
 
 mod answers;
 mod control;
+mod costs;
 mod host;
 mod inside;
+mod memberships;
 mod real;
 mod recorder;
 mod suggestions;

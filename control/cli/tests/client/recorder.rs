@@ -296,14 +296,17 @@ impl SuggestionService for Recorder {
     ) -> Result<Response<wire::AcceptSuggestionResponse>, Status> {
         let request = request.into_inner();
         let verdict = if request.edited.is_some() { "edited" } else { "accepted" };
-        let made =
+        let mut made =
             request.edited.clone().or_else(|| self.answers.suggestion.draft.clone()).unwrap_or_default();
+        if let Some(wire::proposal::Kind::Relationship(relationship)) = &mut made.kind {
+            relationship.id = 41;
+        }
         let decision = wire::Decision {
             sequence: 5,
             suggestion_id: request.id,
             verdict: verdict.into(),
             version: 7,
-            relationship: Some(wire::GroupRelationship { id: 41, ..made }),
+            made: Some(made),
             ..Default::default()
         };
         self.note(Asked::Accept(request));

@@ -22,7 +22,7 @@ fn draft(port: &str) -> wire::GroupRelationship {
 pub fn suggestion(port: &str) -> wire::Suggestion {
     wire::Suggestion {
         origin: "anomaly".into(),
-        draft: Some(draft(port)),
+        draft: Some(draft(port).into()),
         confidence: 0.9,
         relevance: 0.5,
         rank: 1,
@@ -56,10 +56,13 @@ fn each_command_asks_for_what_was_typed() {
     let expected =
         "suggestion 3 accepted as relationship 41: deny DevNodes -> ProductionServers TCP 22 (version 7)\n";
     assert_eq!(text, expected);
+    let (_, accepted) = asked("suggestions accept 3 --alternative 2");
+    let request = wire::AcceptSuggestionRequest { id: 3, alternative: 2, ..Default::default() };
+    assert_eq!(accepted, [Asked::Accept(request)]);
     let (text, edited) = asked("suggestions edit 3 --port-range 22,2222 --action reject --priority 2000");
     let wanted =
         wire::GroupRelationship { action: "reject".into(), priority: Some(2_000), ..draft("22,2222") };
-    let request = wire::AcceptSuggestionRequest { id: 3, edited: Some(wanted), ..Default::default() };
+    let request = wire::AcceptSuggestionRequest { id: 3, edited: Some(wanted.into()), ..Default::default() };
     assert_eq!(edited[1..], [Asked::Accept(request)]);
     assert!(text.starts_with("suggestion 3 accepted in another form as relationship 41: reject "), "{text}");
     let (text, rejected) = asked("suggestions reject 3 --reason later");
