@@ -39,7 +39,6 @@ fn score(recipe: &Recipe, seeds: u64) -> Score {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "figures are the point of it")]
 fn endpoints_that_were_left_out_of_their_group_are_found_and_others_are_not() {
     let plain = Recipe::default();
     let cases = [
