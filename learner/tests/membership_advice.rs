@@ -2,7 +2,6 @@
 //! same machines at the same places of their networks. One machine after the other is hidden from its group; is it found?
 
 #![expect(clippy::unwrap_used, reason = "a file that cannot be read is a failed test")]
-#![expect(clippy::print_stdout, reason = "figures are the point, and a test that is skipped says so")]
 
 use meshgate_learner::analyst::{Analyst, AnalystSettings};
 use meshgate_learner::checkpoint;

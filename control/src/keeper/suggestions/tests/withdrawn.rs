@@ -87,7 +87,7 @@ async fn what_people_changed_or_use_since_is_refused_by_name() {
     let expected = [
         "suggestion 1: rule 1, which it made, was changed since and is deny 10.0.0.9/32 -> Prod TCP 22, priority",
         "suggestion 2: group clients-23, which it made, was changed since and is another group, of 0 members and 3",
-        "group clients-24 is used by relationship 4",
+        "group clients-24 is still used by relationship 4",
         "suggestion 4: member e1 of group Dev, which it made, was changed since and is not listed there; ",
     ];
     for (id, words) in (1..).zip(expected) {
