@@ -181,10 +181,10 @@ pub fn suggest_policy(input: &AdviserInput<'_>) -> Advice {
     let merged = merging::merged_patterns(&desk, &potential_policies);
     merging::replace_parts(&desk, (&bars, &denied), &merged, &mut potential_policies);
     let ranked = rank_policies(potential_policies, &mut advice);
-    let ranked = learned_order::reorder(&desk, ranked, &mut advice.weighed);
     let today = input.draft_log.opened_within_a_day(input.window_end_s);
     let left_today = input.settings.suggestions_per_day_max.saturating_sub(today);
     let top = input.settings.suggestions_max.min(left_today);
+    let ranked = learned_order::reorder(&desk, ranked, top, &mut advice.weighed);
     let best = widened(&desk, &bars, (ranked, top), &mut advice);
     let suggestion = |(rank, draft)| suggestion(&desk, draft, rank);
     match (1..).zip(&best).map(suggestion).collect() {
@@ -220,6 +220,7 @@ fn widened<'a>(
                     advice.count(DropReason::Duplicate, 1);
                 } else {
                     draft.key = key;
+                    learned_order::blend_confidence(desk, &mut draft);
                     best.push(draft);
                 }
             }

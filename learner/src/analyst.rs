@@ -214,6 +214,7 @@ impl Analyst {
     /// Learns for as long as `goes_on` says, which is asked before each step with the number of steps made, and lets the
     /// detector judge by the result.
     pub fn train(&mut self, goes_on: impl FnMut(u64) -> bool) {
+        self.feedback.catch_up();
         let report = self.trainer.train(goes_on);
         if report.steps > 0 && self.trainer.steps() >= STEPS_BEFORE_USE {
             self.detector.adopt(self.trainer.model());
@@ -222,7 +223,7 @@ impl Analyst {
 
     /// Takes in what a person said; of an edited draft, under the newest policy, how much of the draft is left in it.
     pub fn answer(&mut self, mut answer: Answer, policy: Option<&Policy>) {
-        if let (Some(proposed), Some(edited), Some(policy)) = (&answer.proposed, &answer.edited, policy) {
+        if let (Some(proposed), Some(edited)) = (&answer.proposed, &answer.edited) {
             answer.overlap = overlap(policy, proposed, edited);
         }
         self.feedback.apply(answer);

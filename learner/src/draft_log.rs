@@ -118,10 +118,10 @@ impl DraftLog {
         self.preferred.push_back(key);
     }
 
-    /// Takes note that the answer with this form of a draft was taken back.
-    pub fn forget_preferred(&mut self, made: &Proposal) {
-        let key = DraftKey::of(made);
-        self.preferred.retain(|known| *known != key);
+    /// Takes note that these, in their order, are the forms that people chose themselves: one was taken back.
+    pub fn restore_preferred<'a>(&mut self, made: impl Iterator<Item = &'a Proposal>) {
+        self.preferred.clear();
+        made.for_each(|made| self.prefer(made));
     }
 
     /// Returns what people made of drafts, newest first.

@@ -28,9 +28,10 @@ use crate::draft_key::DraftKey;
 use crate::draft_log::{DraftLog, DraftLogState};
 use level::Seen;
 use meshgate_policy::FeedbackReport;
-use ranking::{Ranking, RankingState};
+use ranking::{Labelled, Ranking, RankingState};
 use serde::{Deserialize, Serialize};
 use settings::RankingSettings;
+use standpoint::LEARNED;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Answers that are kept, newest last. The ranking looks at some hundreds, the report at the last ones.
@@ -39,6 +40,8 @@ pub const ANSWERS_MAX: usize = 10_000;
 const DRAFTS_OF_DAY_MAX: usize = 4_096;
 /// Seconds of a day.
 const DAY_S: u64 = 86_400;
+/// Bits of an entity's number that a person's does without.
+const PERSON_SHIFT: u32 = 21;
 
 /// What became of an answer that was handed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +100,7 @@ impl Feedback {
         self.sequence = answer.sequence;
         let now_s = answer.time_ns / 1_000_000_000;
         self.draft_log.answer(answer.draft.clone(), answer.verdict, answer.reason, now_s);
-        let person = u32::try_from(standpoint::number(&["person", &answer.actor]) >> 21).unwrap_or(u32::MAX);
-        if let Some(labelled) = answer.labelled(person) {
+        if let Some(labelled) = labelled(&answer) {
             self.ranking.learn(labelled);
         }
         if let Some(made) = &answer.edited {
@@ -123,8 +125,9 @@ impl Feedback {
         if let Some(at) = self.answers.iter().rposition(|answer| answer.suggestion == suggestion)
             && let Some(answer) = self.answers.remove(at)
         {
-            if let Some(made) = &answer.edited {
-                self.draft_log.forget_preferred(made);
+            if answer.edited.is_some() {
+                let edited = self.answers.iter().filter_map(|answer| answer.edited.as_ref());
+                self.draft_log.restore_preferred(edited);
             }
             self.ranking.retract(suggestion);
             self.draft_log.reopen(answer.draft, answer.time_ns / 1_000_000_000);
@@ -162,6 +165,13 @@ impl Feedback {
                 }
                 Some(_) | None => {}
             }
+        }
+    }
+
+    /// Goes on through answers that a withdrawal left to be gone through again, some at a time.
+    pub fn catch_up(&mut self) {
+        if self.ranking.catch_up() {
+            self.is_report_due = true;
         }
     }
 
@@ -235,20 +245,37 @@ impl Feedback {
     pub fn restore(settings: RankingSettings, state: FeedbackState) -> Self {
         let FeedbackState { answers, sequence, draft_log, ranking, withdrawn, mut day } = state;
         let first = answers.len().saturating_sub(ANSWERS_MAX);
+        let answers: VecDeque<Answer> = answers.into_iter().skip(first).collect();
+        day.drafts.retain(|_, seen| seen.features.len() == LEARNED.len() && seen.is_finite());
         while day.drafts.len() > DRAFTS_OF_DAY_MAX {
             day.drafts.pop_last();
         }
+        let kept = Ranking::restore(settings.clone(), ranking, LEARNED.len());
+        let ranking = kept.unwrap_or_else(|| {
+            tracing::warn!(
+                "what a checkpoint kept of the ranking makes no sense: it is learned anew from the answers"
+            );
+            let mut ranking = Ranking::new(settings);
+            answers.iter().filter_map(labelled).for_each(|answer| ranking.learn(answer));
+            ranking
+        });
         Self {
-            answers: answers.into_iter().skip(first).collect(),
+            answers,
             sequence,
             draft_log: DraftLog::restore(draft_log),
-            ranking: Ranking::restore(settings, ranking),
+            ranking,
             withdrawn,
             day,
             report: FeedbackReport::default(),
             is_report_due: true,
         }
     }
+}
+
+/// Returns what is to be learned of an answer, with the person as a number.
+fn labelled(answer: &Answer) -> Option<Labelled> {
+    let person = standpoint::number(&["person", &answer.actor]) >> PERSON_SHIFT;
+    answer.labelled(u32::try_from(person).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -390,7 +417,7 @@ mod tests {
             .map(|(number, service)| standpoint::seen(&features(number, service)))
             .to_vec();
         assert!(feedback.ranking().is_in_force());
-        assert_eq!(feedback.ranking().rank(&drafts)[0].index, 1);
+        assert_eq!(feedback.ranking().rank(&drafts, 10, |_| true)[0].index, 1);
         let report = feedback.report().clone();
         assert!(report.gate_open && report.evidence_nats >= report.evidence_needed_nats, "{report:?}");
         assert_eq!((report.answers, report.withdrawn), (144, 0));
@@ -431,7 +458,8 @@ mod tests {
         assert!(again.ranking() == feedback.ranking());
         let drafts: Vec<Seen> =
             (0..9).map(|number| standpoint::seen(&features(number, "TCP 22 - -"))).collect();
-        assert_eq!(again.ranking().rank(&drafts), feedback.ranking().rank(&drafts));
+        let placed = |feedback: &Feedback| feedback.ranking().rank(&drafts, 10, |_| true);
+        assert_eq!(placed(&again), placed(&feedback));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::DropReason;
 use super::desk::Desk;
 use super::grounds::Grounds;
+use super::learned_order::Learned;
 use super::sides::hosts;
 use super::wording::{kind_of, proposal};
 use crate::detector::Anomaly;
@@ -63,6 +64,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) over_permissiveness: f64,
     /// What the ranking saw of it.
     pub(crate) features: Vec<Feature>,
+    /// What answers say of it.
+    pub(crate) learned: Learned,
     pub(crate) alternatives: Vec<Alternative>,
 }
 
@@ -130,6 +133,7 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
         confidence: 0.0,
         over_permissiveness: 0.0,
         features: Vec::new(),
+        learned: Learned::default(),
         alternatives: Vec::new(),
     };
     draft.key = DraftKey::of(&draft.proposal(desk)?);

@@ -6,16 +6,27 @@ use super::weighing::{CONFIDENCE_MAX, UNANSWERED_CONFIDENCE_MAX, is_mostly_unans
 use crate::feedback::level::Seen;
 use crate::feedback::standpoint::{HEIGHT, seen};
 use crate::proportion::real;
-use meshgate_policy::suggestion::Feature;
+use meshgate_policy::suggestion::{Feature, Origin};
 
 /// Answers at which the confidence that was learned counts as much as the static one.
 const HALF_ANSWERS: f64 = 50.0;
 
-/// Returns the drafts, which are in the order of the static ranking, in that of the learned one, and leaves what it saw of them
-/// in `weighed`. Before anything was learned the order stays as it is. What only makes the default explicit stays last.
+/// What answers say of a draft.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Learned {
+    /// Probability of acceptance.
+    confidence: f64,
+    /// How much it counts beside the static confidence, 0 to 1.
+    share: f64,
+}
+
+/// Returns the drafts, which are in the order of the static ranking, in that of the learned one for so many places, and leaves
+/// what it saw of them in `weighed`. Before anything was learned the order stays as it is. What only makes the default explicit
+/// stays last. What is unusual is not to get out of view; what is steady may.
 pub(super) fn reorder<'a>(
     desk: &Desk<'_>,
     mut drafts: Vec<Draft<'a>>,
+    places: usize,
     weighed: &mut Vec<Seen>,
 ) -> Vec<Draft<'a>> {
     let ranking = desk.input.ranking;
@@ -24,18 +35,28 @@ pub(super) fn reorder<'a>(
     }
     weighed.extend(drafts.iter().map(|draft| seen(&draft.features)));
     let known = real(u64::try_from(ranking.in_force()).unwrap_or(u64::MAX));
-    let learned_share = known / (known + HALF_ANSWERS);
+    let share = known / (known + HALF_ANSWERS);
+    let is_alarm = |at: usize| drafts[at].cause.origin() == Origin::Anomaly;
+    let order = ranking.rank(weighed, places, is_alarm);
     let mut left: Vec<Option<Draft<'a>>> = drafts.into_iter().map(Some).collect();
     let mut ordered = Vec::with_capacity(left.len());
-    for placed in ranking.rank(weighed) {
+    for placed in order {
         let Some(mut draft) = left[placed.index].take() else { continue };
-        let confidence = (1.0 - learned_share) * draft.confidence + learned_share * placed.confidence;
-        draft.confidence = confidence.min(most_confidence(desk, &draft));
+        draft.learned = Learned { confidence: placed.confidence, share };
         draft.features.push(Feature { name: HEIGHT.to_owned(), value: placed.height });
         ordered.push(draft);
     }
     ordered.sort_by_key(|draft| draft.makes_explicit);
     ordered
+}
+
+/// Gives a draft that has its width the confidence that people see: the static one, and more and more what was accepted.
+pub(super) fn blend_confidence(desk: &Desk<'_>, draft: &mut Draft<'_>) {
+    let Learned { confidence, share } = draft.learned;
+    let blended = (1.0 - share) * draft.confidence + share * confidence;
+    if blended.is_finite() {
+        draft.confidence = blended.clamp(0.0, most_confidence(desk, draft));
+    }
 }
 
 /// Returns what no answer raises the confidence of a draft above.

@@ -139,7 +139,11 @@ impl Method for Learned {
     }
 
     fn rank(&mut self, day: &[Seen]) -> Vec<(usize, f64)> {
-        self.ranking.rank(day).into_iter().map(|placed| (placed.index, placed.confidence)).collect()
+        self.ranking
+            .rank(day, self.ranking.settings().places, |_| true)
+            .into_iter()
+            .map(|placed| (placed.index, placed.confidence))
+            .collect()
     }
 
     fn learn(&mut self, seen: &Seen, yes: bool, is_of_situation: bool) {

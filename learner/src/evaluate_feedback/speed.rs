@@ -56,7 +56,8 @@ pub fn measure() -> Speed {
             let started = Instant::now();
             ranking.learn(answer);
             ranking.begin_day(u64::MAX);
-            let first = ranking.rank(&day).first().map(|placed| placed.index);
+            let first =
+                ranking.rank(&day, ranking.settings().places, |_| true).first().map(|placed| placed.index);
             std::hint::black_box(first);
             1_000.0 * started.elapsed().as_secs_f64()
         })

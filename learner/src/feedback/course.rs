@@ -159,9 +159,14 @@ impl Course {
             && self.null.is_sound()
     }
 
+    /// Returns whether nothing in it speaks of more answers than these.
+    pub fn knows_at_most(&self, answers: usize) -> bool {
+        self.first <= answers && self.fresh.iter().all(|fresh| fresh.start <= answers)
+    }
+
     /// Returns the fresh expert that leads by enough, if one does.
     fn changed(&self, at: usize, settings: &RankingSettings) -> Option<Fresh> {
-        let old_enough = |fresh: &&Fresh| at + 1 - fresh.start >= FRESH_ANSWERS_MIN;
+        let old_enough = |fresh: &&Fresh| (at + 1).saturating_sub(fresh.start) >= FRESH_ANSWERS_MIN;
         let leading = self.fresh.iter().filter(old_enough).max_by(|a, b| a.lead.total_cmp(&b.lead));
         leading.filter(|fresh| fresh.lead >= settings.change_needed).copied()
     }

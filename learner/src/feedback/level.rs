@@ -12,7 +12,9 @@ const LEVEL_DAYS: usize = 14;
 pub const HEIGHT_MAX: f64 = 3.0;
 /// Log odds of a unit of height.
 pub const ODDS_OF_HEIGHT: f64 = 0.7;
-/// Suggestions after which the scale of their values is fixed.
+/// Days after which the scale of values is fixed, and suggestions that they need to have brought.
+const SCALED_AFTER_DAYS: usize = 3;
+/// See [`SCALED_AFTER_DAYS`].
 pub const SCALED_AFTER: u64 = 16;
 /// Deviations beyond which a value counts as this many.
 const DEVIATIONS_MAX: f64 = 5.0;
@@ -27,6 +29,13 @@ pub struct Seen {
     pub features: Vec<f64>,
     /// Numbers of its source, destination, pair and service; 0 is nobody.
     pub entities: [u64; super::point::ENTITIES],
+}
+
+impl Seen {
+    /// Returns whether all of its values are numbers.
+    pub fn is_finite(&self) -> bool {
+        self.static_score.is_finite() && self.features.iter().all(|value| value.is_finite())
+    }
 }
 
 /// Means and deviations, by Welford's sums until they are fixed.
@@ -47,7 +56,7 @@ impl Level {
     pub fn observe(&mut self, day: &[Seen], places: usize) {
         if !self.is_fixed {
             day.iter().for_each(|seen| self.add(seen));
-            self.is_fixed = self.seen >= SCALED_AFTER;
+            self.is_fixed = self.seen >= SCALED_AFTER && self.lasts.len() + 1 >= SCALED_AFTER_DAYS;
         }
         let mut scores: Vec<f64> = day.iter().map(|seen| self.standardised(seen.static_score)).collect();
         scores.sort_unstable_by(|a, b| b.total_cmp(a));
@@ -77,27 +86,29 @@ impl Level {
         HEIGHT_MAX * above.tanh()
     }
 
-    /// Returns the features in deviations from their mean; one that never varied says nothing.
+    /// Returns the features in deviations from their mean.
     pub fn features(&self, seen: &Seen) -> Vec<f32> {
         let values = seen.features.iter().enumerate();
         values.map(|(at, value)| narrow(self.scaled(at + 1, *value))).collect()
     }
 
-    /// Returns how many features vary.
+    /// Returns how many features there are.
     pub fn dimensions(&self) -> usize {
-        (1..self.squares.len()).filter(|at| self.squares[*at] > 1e-9 * real(self.seen)).count()
+        self.means.len().saturating_sub(1)
     }
 
-    /// Returns whether a suggestion has as many features as those that the scale rests on.
-    pub fn fits(&self, seen: &Seen) -> bool {
-        self.means.is_empty() || seen.features.len() + 1 == self.means.len()
-    }
-
-    /// Returns whether it can have come about.
-    pub fn is_sound(&self) -> bool {
+    /// Returns whether it can have come about from suggestions with so many features.
+    pub fn is_sound(&self, features: usize) -> bool {
         let finite = |values: &[f64]| values.iter().all(|value| value.is_finite());
         let lasts = self.lasts.iter().all(|value| value.is_finite()) && self.lasts.len() <= LEVEL_DAYS;
-        self.means.len() == self.squares.len() && finite(&self.means) && finite(&self.squares) && lasts
+        let is_begun = !self.is_fixed || (self.means.len() > 1 && self.seen > 0);
+        let is_wide = self.means.is_empty() || self.means.len() == features + 1;
+        is_begun
+            && is_wide
+            && self.means.len() == self.squares.len()
+            && finite(&self.means)
+            && finite(&self.squares)
+            && lasts
     }
 
     fn add(&mut self, seen: &Seen) {
@@ -121,12 +132,10 @@ impl Level {
     }
 
     fn scaled(&self, at: usize, value: f64) -> f64 {
-        let deviation = self.deviation(at);
-        if deviation > 0.0 {
-            ((value - self.means[at]) / deviation).clamp(-DEVIATIONS_MAX, DEVIATIONS_MAX)
-        } else {
-            0.0
-        }
+        // What never varied may yet: features are of like size, so that its own unit is a fair deviation.
+        let deviation = Some(self.deviation(at)).filter(|deviation| *deviation > 0.0).unwrap_or(1.0);
+        let mean = self.means.get(at).copied().unwrap_or(0.0);
+        ((value - mean) / deviation).clamp(-DEVIATIONS_MAX, DEVIATIONS_MAX)
     }
 
     fn deviation(&self, at: usize) -> f64 {

@@ -17,6 +17,7 @@ use super::fitted::Fitted;
 use super::level::{ODDS_OF_HEIGHT, Seen};
 use super::point::{KernelWeights, Point, Questions};
 use super::settings::RankingSettings;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Observations that a Gaussian process rests on: a refit factors a matrix of this size.
@@ -25,6 +26,8 @@ pub const OBSERVATIONS_MAX: usize = 600;
 pub const LABELLED_MAX: usize = 2_000;
 /// Turns that are remembered.
 pub const TURNS_MAX: usize = 64;
+/// Answers that are gone through at once.
+const TAKEN_IN_MAX: usize = 16;
 /// Suggestions that are predicted at once: 2.4 MB of covariances.
 const POINTS_MAX: usize = 1_024;
 
@@ -71,14 +74,14 @@ impl Ranking {
         Self { settings, state: RankingState::default(), newest: None, fitted: None }
     }
 
-    /// Returns the ranking that a checkpoint kept; one that makes no sense is as if nothing had been learned.
-    pub fn restore(settings: RankingSettings, state: RankingState) -> Self {
-        if !state.is_sound() {
-            return Self::new(settings);
+    /// Returns the ranking that a checkpoint kept, of suggestions with so many features; none where that makes no sense.
+    pub fn restore(settings: RankingSettings, state: RankingState, features: usize) -> Option<Self> {
+        if !state.is_sound(features) {
+            return None;
         }
         let mut ranking = Self { settings, state, newest: None, fitted: None };
         ranking.put_in_force();
-        ranking
+        Some(ranking)
     }
 
     /// Returns what a checkpoint keeps.
@@ -181,8 +184,9 @@ impl Ranking {
         &self.settings
     }
 
-    /// Returns the suggestions in the order in which they are to be shown.
-    pub fn rank(&self, suggestions: &[Seen]) -> Vec<Placed> {
+    /// Returns the suggestions in the order in which they are to be shown, for so many places. Of those that are an alarm, by
+    /// their place in the list, the most unusual keep one.
+    pub fn rank(&self, suggestions: &[Seen], places: usize, is_alarm: impl Fn(usize) -> bool) -> Vec<Placed> {
         let place = |(index, seen)| Placed {
             index,
             confidence: 0.0,
@@ -199,26 +203,14 @@ impl Ranking {
         let by_static = |a: &Placed, b: &Placed| score(b).total_cmp(&score(a)).then(a.index.cmp(&b.index));
         placed.sort_by(by_static);
         if self.is_in_force() {
-            let strongest = placed.iter().take(self.settings.kept_in_view);
-            let strongest: Vec<usize> = strongest.map(|placed| placed.index).collect();
+            let alarms = placed.iter().map(|placed| placed.index).filter(|at| is_alarm(*at));
+            let strongest: Vec<usize> = alarms.take(self.settings.kept_in_view).collect();
             let by_learned =
                 |a: &Placed, b: &Placed| probabilities[b.index].total_cmp(&probabilities[a.index]);
             placed.sort_by(|a, b| by_learned(a, b).then_with(|| by_static(a, b)));
-            self.keep_in_view(&mut placed, &strongest);
+            keep_in_view(&mut placed, places, &strongest);
         }
         placed
-    }
-
-    /// Moves the strongest by static score to the last of the places that are shown, where they would not be among them.
-    fn keep_in_view(&self, placed: &mut Vec<Placed>, strongest: &[usize]) {
-        let places = self.settings.places.min(placed.len());
-        let is_out = |at: &usize| strongest.contains(&placed[*at].index);
-        let out: Vec<usize> = (places..placed.len()).filter(is_out).collect();
-        let kept: Vec<Placed> = out.iter().rev().map(|at| placed.remove(*at)).collect();
-        let first = places.saturating_sub(kept.len());
-        for (at, one) in kept.into_iter().rev().enumerate() {
-            placed.insert(first + at, Placed { is_kept_in_view: true, ..one });
-        }
     }
 
     fn probabilities(&self, suggestions: &[Seen], placed: &[Placed]) -> Vec<f64> {
@@ -253,9 +245,29 @@ impl Ranking {
         &self.state.courses[answers - self.state.gone]
     }
 
-    /// Goes on through the answers, once the scale stays as it is.
+    /// Goes on through answers that are still to be gone through, some at a time: a withdrawal can leave thousands, at some
+    /// 50 ms each. Returns whether there are more. What is not gone through yet does not take part yet.
+    pub fn catch_up(&mut self) -> bool {
+        if !self.is_behind() {
+            return false;
+        }
+        self.take_in();
+        if self.state.before_today() != self.state.in_force {
+            self.put_in_force();
+        }
+        self.is_behind()
+    }
+
+    fn is_behind(&self) -> bool {
+        self.state.level.is_fixed() && self.state.courses.len() <= self.state.answers.len()
+    }
+
+    /// Goes on through the answers, so many at most, once the scale stays as it is.
     fn take_in(&mut self) {
-        while self.state.level.is_fixed() && self.state.courses.len() <= self.state.answers.len() {
+        for _ in 0..TAKEN_IN_MAX {
+            if !self.is_behind() {
+                break;
+            }
             let at = self.taken_in();
             let answer = &self.state.answers[at - self.state.gone];
             let point = self.point(&answer.seen, answer.height);
@@ -295,10 +307,19 @@ impl Ranking {
     /// Returns experts that know the answers before `end`; none where there is none.
     fn fit(&self, end: usize) -> Option<Arc<Fitted>> {
         let weights = self.weights();
-        let begin = self.course_at(end).first.max(end.saturating_sub(OBSERVATIONS_MAX)).max(self.state.gone);
+        let changed = self.course_at(end).first.clamp(self.state.gone, end);
+        let since: BTreeSet<u32> = self.state.answers[changed - self.state.gone..end - self.state.gone]
+            .iter()
+            .map(|answer| answer.person)
+            .collect();
+        let begin = end.saturating_sub(OBSERVATIONS_MAX).max(self.state.gone);
         let mut rows = Vec::new();
         for at in begin..end {
             let Labelled { seen, height, says, person, .. } = &self.state.answers[at - self.state.gone];
+            // Who answered before a change of mind and not since has not changed it.
+            if at < changed && since.contains(person) {
+                continue;
+            }
             let point = self.point(seen, *height);
             rows.extend(says.iter().map(|(questions, reward)| Observation {
                 point: point.clone(),
@@ -344,6 +365,18 @@ impl Ranking {
         let placed: Vec<Placed> = suggestions.iter().enumerate().map(place).collect();
         let probabilities = self.probabilities(suggestions, &placed);
         placed.iter().zip(probabilities).map(|(one, learned)| (course.null(one.height), learned)).collect()
+    }
+}
+
+/// Moves the strongest by static score to the last of the places that are shown, where they would not be among them.
+fn keep_in_view(placed: &mut Vec<Placed>, places: usize, strongest: &[usize]) {
+    let places = places.min(placed.len());
+    let is_out = |at: &usize| strongest.contains(&placed[*at].index);
+    let out: Vec<usize> = (places..placed.len()).filter(is_out).collect();
+    let kept: Vec<Placed> = out.iter().rev().map(|at| placed.remove(*at)).collect();
+    let first = places.saturating_sub(kept.len());
+    for (at, one) in kept.into_iter().rev().enumerate() {
+        placed.insert(first + at, Placed { is_kept_in_view: true, ..one });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{LABELLED_MAX, TURNS_MAX};
 use crate::feedback::course::{Course, Turn};
-use crate::feedback::level::{Level, Seen};
+use crate::feedback::level::{HEIGHT_MAX, Level, Seen};
 use crate::feedback::point::Questions;
 use serde::{Deserialize, Serialize};
 
@@ -103,15 +103,14 @@ impl RankingState {
     }
 
     /// Returns whether its parts fit together.
-    pub(super) fn is_sound(&self) -> bool {
+    pub(super) fn is_sound(&self, features: usize) -> bool {
         let Self { level, gone, answers, courses, issued, turns, today_ns: _, in_force } = self;
         let taken_in = courses.len().wrapping_sub(1);
         let finite = |answer: &Labelled| {
             let Labelled { seen, height, reward, says, .. } = answer;
-            seen.static_score.is_finite()
-                && seen.features.iter().all(|value| value.is_finite())
-                && level.fits(seen)
-                && height.is_finite()
+            seen.is_finite()
+                && seen.features.len() == features
+                && height.abs() <= HEIGHT_MAX
                 && (0.0..=1.0).contains(reward)
                 && says.iter().all(|(_, reward)| (0.0..=1.0).contains(reward))
         };
@@ -121,8 +120,9 @@ impl RankingState {
             && answers.len() <= LABELLED_MAX + 1
             && turns.len() <= TURNS_MAX
             && turns.iter().all(|turn| turn.evidence.is_finite())
-            && (*gone..=gone + taken_in).contains(in_force)
-            && level.is_sound()
+            && gone.checked_add(taken_in).is_some_and(|known| (*gone..=known).contains(in_force))
+            && courses.iter().all(|course| course.knows_at_most(gone.saturating_add(taken_in)))
+            && level.is_sound(features)
             && courses.iter().all(Course::is_sound)
             && issued.iter().all(|probability| (0.0..=1.0).contains(probability))
             && answers.iter().all(finite)

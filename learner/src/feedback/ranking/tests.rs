@@ -56,7 +56,7 @@ fn answer_days(
     for number in 0..days {
         ranking.begin_day(number * 10);
         let seen = day(rng);
-        for (at, placed) in ranking.rank(&seen).iter().take(10).enumerate() {
+        for (at, placed) in ranking.rank(&seen, 10, |_| true).iter().take(10).enumerate() {
             let seen = &seen[placed.index];
             let yes = says(seen, rng);
             ranking.learn(labelled(ranking, number * 10 + at as u64, seen, yes));
@@ -67,7 +67,11 @@ fn answer_days(
 }
 
 fn bits(ranking: &Ranking, seen: &[Seen]) -> Vec<(usize, u64)> {
-    ranking.rank(seen).iter().map(|placed| (placed.index, placed.confidence.to_bits())).collect()
+    ranking
+        .rank(seen, 10, |_| true)
+        .iter()
+        .map(|placed| (placed.index, placed.confidence.to_bits()))
+        .collect()
 }
 
 fn static_order(seen: &[Seen]) -> Vec<usize> {
@@ -77,7 +81,7 @@ fn static_order(seen: &[Seen]) -> Vec<usize> {
 }
 
 fn order(ranking: &Ranking, seen: &[Seen]) -> Vec<usize> {
-    ranking.rank(seen).iter().map(|placed| placed.index).collect()
+    ranking.rank(seen, 10, |_| true).iter().map(|placed| placed.index).collect()
 }
 
 #[test]
@@ -159,6 +163,8 @@ fn an_answer_that_is_withdrawn_leaves_no_trace() {
     for withdrawn in [0, 31, 59] {
         let mut ranking = run(None);
         ranking.retract(withdrawn as u64);
+        assert!(ranking.in_force() < 60);
+        while ranking.catch_up() {}
         let never = run(Some(withdrawn));
         assert!(ranking == never, "answer {withdrawn}");
         assert_eq!(bits(&ranking, &seen), bits(&never, &seen), "answer {withdrawn}");
@@ -176,11 +182,14 @@ fn a_checkpoint_goes_on_bit_by_bit_and_a_crooked_one_starts_anew() {
     let late = suggestion(&mut rng);
     ranking.learn(labelled(&ranking, 500, &late, true));
     let text = serde_json::to_string(ranking.state()).unwrap();
-    let again = Ranking::restore(RankingSettings::default(), serde_json::from_str(&text).unwrap());
+    let again =
+        Ranking::restore(RankingSettings::default(), serde_json::from_str(&text).unwrap(), 3).unwrap();
     let seen = day(&mut rng);
     assert!(again == ranking);
     assert_eq!(bits(&again, &seen), bits(&ranking, &seen));
-    let crooked: [fn(&mut RankingState); 5] = [
+    let crooked: [fn(&mut RankingState); 7] = [
+        |state| state.answers[1].height = 1e300,
+        |state| state.courses[2].first = usize::MAX,
         |state| state.in_force = 9_999,
         |state| state.courses.clear(),
         |state| state.answers[0].seen.features.push(1.0),
@@ -190,7 +199,7 @@ fn a_checkpoint_goes_on_bit_by_bit_and_a_crooked_one_starts_anew() {
     for (at, spoil) in crooked.into_iter().enumerate() {
         let mut state = ranking.state().clone();
         spoil(&mut state);
-        assert!(Ranking::restore(RankingSettings::default(), state) == Ranking::default(), "{at}");
+        assert!(Ranking::restore(RankingSettings::default(), state, 3).is_none(), "{at}");
     }
 }
 
@@ -234,10 +243,13 @@ fn what_is_far_more_unusual_than_all_else_stays_in_view() {
     let mut seen = day(&mut rng);
     let planted = Seen { static_score: 3.0, features: vec![0.5, 0.0, 0.5], entities: [3, 100, 1_000, 0] };
     seen.push(planted);
-    let placed = ranking.rank(&seen);
+    let placed = ranking.rank(&seen, 10, |_| true);
     let place = placed.iter().position(|placed| placed.index == seen.len() - 1).unwrap();
-    assert!(place < ranking.settings().places, "place {place}");
-    assert!(placed[place].is_kept_in_view);
+    assert!(place < 10 && placed[place].is_kept_in_view, "place {place}");
+    // Also where there is room for one alone, and not where it is no alarm.
+    assert_eq!(ranking.rank(&seen, 1, |_| true)[0].index, seen.len() - 1);
+    let last = ranking.rank(&seen, 10, |at| at + 1 < seen.len());
+    assert!(last.iter().position(|placed| placed.index == seen.len() - 1) >= Some(10));
 }
 
 #[test]
@@ -253,6 +265,34 @@ fn answers_wait_for_the_scale_and_are_bounded() {
     for _ in 0..SCALED_AFTER {
         ranking.observe(&[suggestion(&mut rng)]);
     }
+    assert!(ranking.state.level.is_fixed());
     ranking.begin_day(u64::MAX);
-    assert_eq!(ranking.taken_in(), 3);
+    assert_eq!((ranking.taken_in(), ranking.catch_up()), (3, false));
+}
+
+#[test]
+fn who_changes_his_mind_does_not_take_away_what_others_said() {
+    let mut rng = Rng::new(9);
+    let mut ranking = scaled(&mut rng);
+    let mut number = 0;
+    let mut say = |ranking: &mut Ranking, person, turned: bool, rng: &mut Rng| {
+        let seen = suggestion(rng);
+        number += 1;
+        let answer = labelled(ranking, number, &seen, is_right(&seen) != turned);
+        ranking.learn(Labelled { person, ..answer });
+    };
+    for _ in 0..60 {
+        say(&mut ranking, 1, false, &mut rng);
+        say(&mut ranking, 2, false, &mut rng);
+    }
+    for _ in 0..60 {
+        say(&mut ranking, 2, true, &mut rng);
+    }
+    assert!(ranking.course().first > 100, "the second person changed their mind: {:?}", ranking.course());
+    let experts = ranking.experts().unwrap();
+    assert!(
+        experts.observations.len() >= 60 + 40,
+        "what the first said stays: {}",
+        experts.observations.len()
+    );
 }
