@@ -169,10 +169,11 @@ impl Feedback {
     }
 
     /// Goes on through answers that a withdrawal left to be gone through again, some at a time.
-    pub fn catch_up(&mut self) {
-        if self.ranking.catch_up() {
-            self.is_report_due = true;
-        }
+    /// Returns whether there are more.
+    pub fn catch_up(&mut self) -> bool {
+        let is_behind = self.ranking.catch_up();
+        self.is_report_due |= is_behind;
+        is_behind
     }
 
     /// Returns the ranking.
@@ -407,6 +408,7 @@ mod tests {
             }
         }
         feedback.pass_time(seconds(days));
+        while feedback.catch_up() {}
         feedback
     }
 

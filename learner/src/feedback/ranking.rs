@@ -368,15 +368,17 @@ impl Ranking {
     }
 }
 
-/// Moves the strongest by static score to the last of the places that are shown, where they would not be among them.
+/// Moves the strongest, which are in order, to the last of the places that are shown, where they would not be among them.
 fn keep_in_view(placed: &mut Vec<Placed>, places: usize, strongest: &[usize]) {
     let places = places.min(placed.len());
-    let is_out = |at: &usize| strongest.contains(&placed[*at].index);
-    let out: Vec<usize> = (places..placed.len()).filter(is_out).collect();
-    let kept: Vec<Placed> = out.iter().rev().map(|at| placed.remove(*at)).collect();
-    let first = places.saturating_sub(kept.len());
-    for (at, one) in kept.into_iter().rev().enumerate() {
-        placed.insert(first + at, Placed { is_kept_in_view: true, ..one });
+    let is_out = |index: &&usize| placed[places..].iter().any(|placed| placed.index == **index);
+    let out: Vec<usize> = strongest.iter().filter(is_out).copied().take(places).collect();
+    let first = places - out.len();
+    for (at, index) in out.into_iter().enumerate() {
+        if let Some(from) = placed.iter().position(|placed| placed.index == index) {
+            let kept = Placed { is_kept_in_view: true, ..placed.remove(from) };
+            placed.insert(first + at, kept);
+        }
     }
 }
 

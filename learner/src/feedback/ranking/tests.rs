@@ -113,13 +113,18 @@ fn answers_with_a_pattern_open_the_gate_and_put_what_is_right_first() {
 
 #[test]
 fn coin_flips_leave_the_static_order() {
-    for seed in 0..4 {
+    // One start in e^4 may seem to have found something.
+    let is_fooled = |seed: &u64| {
         let mut rng = Rng::new(100 + seed);
         let mut ranking = scaled(&mut rng);
         answer_days(&mut ranking, 15, &mut rng, |_, rng| rng.chance(50));
         let seen = day(&mut rng);
-        assert_eq!(order(&ranking, &seen), static_order(&seen), "seed {seed}");
-    }
+        let is_static = order(&ranking, &seen) == static_order(&seen);
+        assert_eq!(is_static, !ranking.is_in_force(), "seed {seed}");
+        !is_static
+    };
+    let fooled: Vec<u64> = (0..20).filter(is_fooled).collect();
+    assert!(fooled.len() <= 1, "{fooled:?}");
 }
 
 #[test]
