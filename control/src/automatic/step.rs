@@ -55,7 +55,7 @@ pub fn next_step(run: &AutomaticRun, facts: &RunFacts) -> Option<NextStep> {
         return None;
     }
     if facts.standing == Standing::Changed {
-        let words = format!("relationship {} was changed or removed by people", run.relationship);
+        let words = format!("rule {} was changed or removed by people", run.relationship);
         return Some(NextStep::Yield(words));
     }
     let elapsed_ns = facts.now_ns.saturating_sub(run.since_ns);
@@ -236,7 +236,7 @@ mod tests {
             let facts = RunFacts { standing: Standing::Changed, ..facts(30, decided(1_000_000)) };
             next_step(&run(stage), &facts)
         };
-        let words = "relationship 4 was changed or removed by people".to_owned();
+        let words = "rule 4 was changed or removed by people".to_owned();
         assert_eq!(changed_by_people(RunStage::Shadow), Some(NextStep::Yield(words.clone())));
         assert_eq!(changed_by_people(RunStage::Enforced), Some(NextStep::Yield(words)));
         let off = RunFacts { is_on: false, ..facts(3, changed(0)) };

@@ -171,7 +171,7 @@ pub enum RunStage {
     RolledBack,
     /// A person withdrew it.
     Withdrawn,
-    /// A person changed or removed its relationship, which is theirs since.
+    /// A person changed or removed its rule, which is theirs since.
     TakenOver,
 }
 words!(
@@ -229,7 +229,7 @@ pub struct AutomaticRun {
     pub decision: u64,
     /// Kind of the suggestion.
     pub kind: AutomaticKind,
-    /// The relationship that it made.
+    /// Number of the rule or relationship that it made.
     pub relationship: RuleId,
     /// Where it stands.
     pub stage: RunStage,
