@@ -4,7 +4,8 @@
 //! 2. For each, `draft::generate_policy` writes a draft: a steady, answered exchange an allow, an anomaly a deny. A draft
 //!    that conflicts with the policy (`placing::policy_conflicts`) is dropped, as is one that repeats what was suggested
 //!    before. Each drop is counted by its reason.
-//! 3. `rank_policies` orders the rest by confidence times relevance.
+//! 3. `rank_policies` orders the rest by confidence times relevance; `learned_order` changes that order by what people
+//!    answered, once that has proven itself, and tells how sure to be of each.
 //! 4. The best of them get their width (`widths`): groups, addresses, networks, whatever their addresses speak for; the other
 //!    widths are their alternatives.
 //! 5. They become suggestions, with their reasons in words.
@@ -15,6 +16,7 @@ mod barring;
 mod desk;
 mod draft;
 mod grounds;
+mod learned_order;
 mod merging;
 mod names;
 mod placing;
@@ -32,6 +34,8 @@ pub(crate) use weighing::{UNANSWERED_CONFIDENCE_MAX, is_mostly_unanswered};
 use crate::detector::Anomaly;
 use crate::draft_key::DraftKey;
 use crate::draft_log::DraftLog;
+use crate::feedback::level::Seen;
+use crate::feedback::ranking::Ranking;
 use crate::justification;
 use crate::profile::{Profile, SteadyPattern};
 use crate::series::Parties;
@@ -62,6 +66,8 @@ pub struct AdviserInput<'a> {
     pub anomalies: &'a [Anomaly],
     /// What was suggested before.
     pub draft_log: &'a DraftLog,
+    /// What was learned from answers.
+    pub ranking: &'a Ranking,
     /// Settings.
     pub settings: &'a AdviserSettings,
     /// End of the window that closed, seconds since 1970.
@@ -77,6 +83,8 @@ pub struct Advice {
     pub suggestions: Vec<Suggestion>,
     /// How many drafts were dropped for which reason.
     pub dropped: BTreeMap<DropReason, u64>,
+    /// The drafts that were ranked, as the ranking saw them.
+    pub weighed: Vec<Seen>,
 }
 
 /// Why a draft was dropped.
@@ -173,6 +181,7 @@ pub fn suggest_policy(input: &AdviserInput<'_>) -> Advice {
     let merged = merging::merged_patterns(&desk, &potential_policies);
     merging::replace_parts(&desk, (&bars, &denied), &merged, &mut potential_policies);
     let ranked = rank_policies(potential_policies, &mut advice);
+    let ranked = learned_order::reorder(&desk, ranked, &mut advice.weighed);
     let today = input.draft_log.opened_within_a_day(input.window_end_s);
     let left_today = input.settings.suggestions_per_day_max.saturating_sub(today);
     let top = input.settings.suggestions_max.min(left_today);
@@ -313,7 +322,7 @@ fn suggestion(desk: &Desk<'_>, draft: &Draft<'_>, rank: u32) -> Result<Suggestio
         narrows: draft.narrows.clone(),
         shadows: placing::shadows(desk, &draft.rule),
         makes_explicit: draft.makes_explicit,
-        features: draft.features(),
+        features: draft.features.clone(),
         base_version: policy.version,
         model_version: model_version.to_owned(),
         window_end_ns: window_end_s.saturating_mul(1_000_000_000),

@@ -86,7 +86,7 @@ pub struct Analysis {
 
 impl Analysis {
     /// Returns an analysis that has not begun.
-    pub fn new(analyst: Analyst, wiring: Wiring, rhythm: Rhythm) -> Self {
+    pub fn new(mut analyst: Analyst, wiring: Wiring, rhythm: Rhythm) -> Self {
         wiring.status.set_analyst(analyst.status());
         Self { analyst, wiring, rhythm, budget: Duration::ZERO, kept_at: Instant::now() }
     }
@@ -135,7 +135,10 @@ impl Analysis {
 
     fn hear(&mut self, news: News) {
         match news {
-            News::Answered(answer) => self.analyst.answer(*answer),
+            News::Answered(answer) => {
+                let policy = lock(&self.wiring.policies).newest().cloned();
+                self.analyst.answer(*answer, policy.as_deref());
+            }
             News::Withdrawn { sequence, suggestion, time_ns } => {
                 self.analyst.retract(sequence, suggestion, time_ns);
             }

@@ -10,6 +10,7 @@ use crate::checkpoint::{self, Checkpoint, Section};
 use crate::detector::{Anomaly, Detector, DetectorConfig, DetectorStatus};
 use crate::draft_key::DraftKey;
 use crate::feature_memory::{FeatureMemory, MemoryError, MemoryState};
+use crate::feedback::overlap::overlap;
 use crate::feedback::{Answer, Feedback, FeedbackState};
 use crate::membership_advice::{Behaviours, BehavioursState, MembershipWatch, Round};
 use crate::profile::{Profile, ProfileState};
@@ -116,7 +117,7 @@ impl Analyst {
             detector: Detector::new(settings.detector.clone()),
             trainer: Trainer::new(settings.hyperparameters.clone()),
             profile: Profile::default(),
-            feedback: Feedback::default(),
+            feedback: Feedback::new(settings.adviser.ranking()),
             memberships: MembershipWatch::default(),
             windows: 0,
             suggestions: 0,
@@ -137,7 +138,7 @@ impl Analyst {
         Ok(Self {
             features: FeatureMemory::restore(memory, settings.window_s, parties.len())?,
             profile: Profile::restore(profile),
-            feedback: Feedback::restore(feedback),
+            feedback: Feedback::restore(settings.adviser.ranking(), feedback),
             memberships: MembershipWatch::new(Behaviours::restore(behaviours)),
             windows: part(&sections, WINDOWS)?,
             suggestions: 0,
@@ -172,6 +173,7 @@ impl Analyst {
         self.windows += 1;
         self.profile.observe(window);
         self.profile.note_anomalies(&anomalies);
+        self.feedback.pass_time(window.end_s());
         let model_version = self.detector.status().model_version.unwrap_or_default();
         let advice = suggest_policy(&AdviserInput {
             policy,
@@ -179,10 +181,12 @@ impl Analyst {
             profile: &self.profile,
             anomalies: &anomalies,
             draft_log: self.feedback.draft_log(),
+            ranking: self.feedback.ranking(),
             settings: &self.settings.adviser,
             window_end_s: window.end_s(),
             model_version: &model_version,
         });
+        self.feedback.weighed(advice.weighed);
         for (reason, drafts) in advice.dropped {
             *self.dropped.entry(reason).or_default() += drafts;
         }
@@ -216,8 +220,11 @@ impl Analyst {
         }
     }
 
-    /// Takes in what a person said.
-    pub fn answer(&mut self, answer: Answer) {
+    /// Takes in what a person said; of an edited draft, under the newest policy, how much of the draft is left in it.
+    pub fn answer(&mut self, mut answer: Answer, policy: Option<&Policy>) {
+        if let (Some(proposed), Some(edited), Some(policy)) = (&answer.proposed, &answer.edited, policy) {
+            answer.overlap = overlap(policy, proposed, edited);
+        }
         self.feedback.apply(answer);
     }
 
@@ -258,7 +265,7 @@ impl Analyst {
     }
 
     /// Returns figures for status.
-    pub fn status(&self) -> AnalystStatus {
+    pub fn status(&mut self) -> AnalystStatus {
         AnalystStatus {
             windows: self.windows,
             detector: self.detector.status(),
@@ -267,7 +274,7 @@ impl Analyst {
             suggestions: self.suggestions,
             dropped: self.dropped.clone(),
             decision_sequence: self.feedback.sequence(),
-            feedback: FeedbackReport::default(),
+            feedback: self.feedback.report().clone(),
         }
     }
 }

@@ -25,7 +25,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Format of the content. Any change of what is saved is a new one.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Bytes of the largest checkpoint that is read: rows, states and weights at their bounds take 80 MB.
 pub const CHECKPOINT_BYTES_MAX: u64 = 256 << 20;
 /// Sections of other parts.

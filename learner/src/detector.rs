@@ -8,10 +8,9 @@
 //! of them. The network, fed with the same rows, says how unlikely a row is after those before it. Each answer becomes a
 //! p-value by calibration on usual rows.
 //!
-//! **One answer.** With `w(p) = -log10 p`, the evidence of a row is the mean of `w(forest)` plus `0.2 w(model)`. On recorded flows
-//! counts carry the detection; a fifth of the network finds some attacks at low alarm rates that counts miss. What has been
-//! going on for hours counts less (`habits`). The parts are not independent, so the sum is no p-value: it is calibrated once
-//! more.
+//! **One answer.** With `w(p) = -log10 p`, the evidence of a row is the mean of `w(forest)` plus a share of `w(model)`: all of it
+//! where flows say what was in them, a fifth where they say no more than who spoke to whom (`voice`). What has been going on
+//! for hours counts less (`habits`). The parts are not independent, so the sum is no p-value: it is calibrated once more.
 //!
 //! **Enough to speak of.** One row in a thousand has a p-value below a thousandth, be everything ever so quiet. A row becomes
 //! an anomaly only if there is something to show as well: `flows_min` flows that the source spent of late on what the closed
@@ -20,7 +19,9 @@
 //!
 //! **Who vouches for whom.** Counts grow by rows that look usual (`learning`), whether others were reported or not:
 //! an attack must not become known. Forests and calibrations learn from all rows but anomalies: cutting off every row with a
-//! small p-value would shorten the tail that p-values are read from, a little more each time.
+//! small p-value would shorten the tail that p-values are read from, a little more each time. What the network finds usual is
+//! learned from rows that the forests do not find rare: a judge that chooses its own witnesses shortens its own tail, and one
+//! that takes every row learns an attack that is half found.
 
 mod baseline;
 mod calibrations;
@@ -36,6 +37,7 @@ mod paces;
 mod series_state;
 mod streams;
 mod study;
+mod voice;
 
 use crate::checkpoint::saved::saved;
 use crate::features::Row;
@@ -45,7 +47,7 @@ use crate::series::{Parties, PartyId, SeriesKey, SeriesSums, Window};
 use baseline::Baseline;
 use calibrations::{Calibrations, Sample};
 use comparison::Novelty;
-use counts::{Counts, Related};
+use counts::Related;
 use entities::{Entity, entities};
 use forests::Forests;
 use habits::Habits;
@@ -56,14 +58,12 @@ use serde::Deserialize;
 use series_state::{Seen, SeriesState};
 use std::collections::BTreeMap;
 use streams::{Step, Streams};
-pub use study::{Answer, Lesson, Study};
+pub use study::{Answer, Lesson};
 
 /// Series that are watched at once: 22 MB. A roll-up holds as many.
 pub const SERIES_MAX: usize = 65_536;
 /// Anomalies of one window, the strongest first. A flood of them is one incident.
 pub const ANOMALIES_MAX: usize = 256;
-/// Weight of the model's evidence.
-const MODEL_WEIGHT: f64 = 0.2;
 /// What a known series is allowed to do, as a multiple of the expected flows, before flows count as evidence: services
 /// that serve two of something double by chance.
 const KNOWN_FLOWS_FACTOR: f64 = 3.0;
@@ -271,21 +271,21 @@ impl Detector {
         self.remember(&seen, states, &judgements, &rows);
         self.windows += 1;
         if self.baseline.pass(window.end_s(), window.width_s) {
-            let alone = self.baseline.close(parties);
+            self.baseline.close(parties);
             // A world that has changed is to be seen as it is.
             let is_due = self.baseline.closed_windows() >= self.forests.due_windows();
             if is_due || self.calibrations.is_gate_open() {
-                self.grow(&alone, parties);
+                self.grow(parties);
             }
         }
         judgements
     }
 
     /// Grows the forests anew, and calibrates the score by their answers.
-    fn grow(&mut self, alone: &HashMap<u64, Counts>, parties: &Parties) {
+    fn grow(&mut self, parties: &Parties) {
         self.baseline.keep_scale();
         let counts = self.baseline.counts();
-        let scores = self.forests.grow(counts, alone, parties, self.baseline.span());
+        let scores = self.forests.grow(counts, &self.baseline.apart(parties), parties, self.baseline.span());
         self.calibrations.begin_scores(&scores);
     }
 
@@ -333,15 +333,15 @@ impl Detector {
         let mut seen = Vec::with_capacity(sound.len());
         for (((pair, sums), step), pacing) in sound.into_iter().zip(steps).zip(pacing) {
             let (key, row) = (pair.0, &mut pair.1);
-            comparison::compare(row, &key, &step.entities, &pacing, related);
-            let novelty = Novelty::of(&step.entities, related);
+            comparison::compare(row, &key, &step, &pacing, related);
+            let novelty = Novelty::of(step.new);
             seen.push(Seen {
                 key,
                 sums,
                 row: *row,
                 step,
                 pacing,
-                habituation: self.habits.of(&key, &step.entities, related, self.windows),
+                habituation: self.habits.of(&key, &step, related, self.windows),
                 novelty,
                 novelty_p_value: novelty.p_value(&step.entities, related),
                 strange_flows: 0.0,

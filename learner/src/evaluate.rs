@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod moment;
 pub mod reading;
 pub mod report;
+pub mod run_log;
 pub mod scorer;
 pub mod truth;
 
@@ -23,6 +24,7 @@ use metrics::{count_alerts, measure};
 use moment::{SpanEnd, minute_text};
 use reading::{Recording, read_flows};
 use report::{REPORT_MARK, Report, Row};
+use run_log::{RunLog, RunLogError};
 use scorer::{Counting, Forest, NewPair, Scorer, Scores};
 use std::path::PathBuf;
 use std::time::Instant;
@@ -57,6 +59,9 @@ pub struct EvaluateArguments {
     /// Runs of each method that draws random numbers.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
     pub seeds: u64,
+    /// Append a line on this run - commit, machine, command, seeds, figures - to this file, which is made if it is missing.
+    #[arg(long, value_name = "FILE")]
+    pub append: Option<PathBuf>,
     /// Leave the network out and measure the baselines alone.
     #[arg(long)]
     pub baselines_only: bool,
@@ -95,6 +100,9 @@ pub enum EvaluateError {
     /// The folder of the report cannot be used.
     #[error(transparent)]
     Report(#[from] ReportFault),
+    /// Nor the log of runs.
+    #[error(transparent)]
+    RunLog(#[from] RunLogError),
 }
 
 impl EvaluateArguments {
@@ -117,6 +125,7 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Report, EvaluateError> {
         return Err(EvaluateError::Order { train: arguments.train_until, test: arguments.test_until });
     }
     let folder = ReportFolder::open(&arguments.report, REPORT_MARK)?;
+    let run_log = arguments.append.as_deref().map(RunLog::open).transpose()?;
     let (train_until_s, test_until_s) = (arguments.train_until.second(), arguments.test_until.second());
     let recording = read_flows(&arguments.flows, train_until_s, test_until_s)?;
     check_spans(arguments, &recording)?;
@@ -142,6 +151,9 @@ pub fn run(arguments: &EvaluateArguments) -> Result<Report, EvaluateError> {
     }
     let report = Report::new(arguments.command_line(), &recording, rows, comparisons);
     report::write(&report, &folder)?;
+    if let Some(run_log) = run_log {
+        run_log.append(&report)?;
+    }
     Ok(report)
 }
 

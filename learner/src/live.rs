@@ -91,7 +91,7 @@ fn first_analyst(settings: AnalystSettings, path: Option<&Path>) -> Result<Analy
     let refused = match checkpoint::load(path, &settings.hyperparameters) {
         Ok(None) => return Ok(Analyst::new(settings)),
         Ok(Some(found)) => match Analyst::resume(settings.clone(), found) {
-            Ok(analyst) => {
+            Ok(mut analyst) => {
                 let (windows, steps) = (analyst.status().windows, analyst.status().training_steps);
                 tracing::info!(path = %path.display(), windows, steps, "goes on from the checkpoint");
                 return Ok(analyst);

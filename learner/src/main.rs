@@ -6,7 +6,9 @@ use meshgate_learner::blend::{self, BlendArguments};
 use meshgate_learner::config::Config;
 
 use meshgate_learner::evaluate::{self, EvaluateArguments};
+use meshgate_learner::evaluate_feedback::{self, EvaluateFeedbackArguments};
 use meshgate_learner::evaluate_rules::{self, EvaluateRulesArguments};
+use meshgate_learner::offline::{self, TrainArguments};
 use meshgate_learner::replay::{self, ReplayArguments};
 use meshgate_learner::{freed_memory, live};
 use std::error::Error;
@@ -22,6 +24,7 @@ use std::process::ExitCode;
   meshgate-learner --config /etc/meshgate/learner.toml
   meshgate-learner replay flows.csv.gz
   meshgate-learner evaluate --flows darpa98.csv.gz --train-until 1998-06-15 --test-until 1998-06-28 --report out
+  meshgate-learner evaluate-feedback --seeds 30 --report out
 
 Log lines go to standard error; MESHGATE_LOG sets their level (error, warn, info, debug, trace).")]
 struct Arguments {
@@ -46,12 +49,16 @@ struct LiveArguments {
 enum Command {
     /// Watch recorded flows or captures and print what would be suggested
     Replay(ReplayArguments),
+    /// Learn from recorded flows, and write a checkpoint that a daemon goes on from
+    Train(TrainArguments),
     /// Measure the detector on recorded flows with labels, beside the baselines
     Evaluate(EvaluateArguments),
     /// Make a labelled set of flows: recorded attacks in a benign recording
     Blend(BlendArguments),
     /// Measure rules: how much of later flows they cover, how much they permit that nobody used
     EvaluateRules(EvaluateRulesArguments),
+    /// Measure the ranking that learns from answers, by simulated administrators
+    EvaluateFeedback(EvaluateFeedbackArguments),
 }
 
 fn main() -> ExitCode {
@@ -82,9 +89,14 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
             evaluate::run(&arguments)?;
             Ok(writeln!(std::io::stdout(), "{}: the report is written", arguments.report.display())?)
         }
+        Some(Command::Train(arguments)) => Ok(write!(std::io::stdout(), "{}", offline::run(&arguments)?)?),
         Some(Command::Blend(arguments)) => Ok(write!(std::io::stdout(), "{}", blend::run(&arguments)?)?),
         Some(Command::EvaluateRules(arguments)) => {
             let text = evaluate_rules::run(&arguments)?;
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
+        }
+        Some(Command::EvaluateFeedback(arguments)) => {
+            let text = evaluate_feedback::run(&arguments)?;
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
         None => {

@@ -246,7 +246,10 @@ impl Model {
     pub fn predict(&self, hidden: &[Hidden], rows: &[Row]) -> Predictions {
         let mut outputs = Vec::with_capacity(rows.len() * OUTPUTS);
         for (hidden, rows) in hidden.chunks(PREDICTED_MAX).zip(rows.chunks(PREDICTED_MAX)) {
-            let context = |row: &Row| self.scale.standardise(row)[TARGETS..TARGETS + CONTEXT].to_vec();
+            let context = |row: &Row| -> [f32; CONTEXT] {
+                let row = self.scale.standardise(row);
+                std::array::from_fn(|at| row[TARGETS + at])
+            };
             let contexts = rows.iter().flat_map(context).collect();
             outputs.extend(self.network.outputs(hidden.as_flattened().to_vec(), contexts));
         }

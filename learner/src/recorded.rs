@@ -225,6 +225,11 @@ impl<F: Iterator<Item = Result<RecordedFlow, FlowFileError>>> RecordedWindows<F>
         }
     }
 
+    /// Goes on numbering where another recording, or a daemon, ended: the first parties are these.
+    pub fn following(self, parties: Parties) -> Self {
+        Self { parties, ..self }
+    }
+
     /// Returns the parties so far: all that the windows returned so far name.
     pub fn parties(&self) -> &Parties {
         &self.parties

@@ -3,7 +3,8 @@
 //! The same analyst as in the daemon, with the recording's own time. Nobody answers, so each draft is made once.
 
 use crate::adviser::AdviserSettings;
-use crate::analyst::{Analyst, AnalystSettings};
+use crate::analyst::{Analyst, AnalystSettings, ResumeError};
+use crate::checkpoint::{self, CheckpointError};
 use crate::detector::DetectorConfig;
 use crate::history::{History, WidthError};
 use crate::recorded::{Grouping, PolicyFileError, RecordedWindows};
@@ -25,6 +26,7 @@ const SHOWN: usize = 20;
   meshgate-learner replay flows.csv.gz
   meshgate-learner replay --policy policy.toml --window 10 monday.pcap tuesday.pcap
   meshgate-learner replay flows.csv.gz --output json
+  meshgate-learner replay --policy policy.toml --model learner.checkpoint june.csv.gz
 
 Flow files are CSV, plain or gzip, with the columns ts, src, dst, proto, sport, dport, bytes_out, bytes_in, pkts_out,
 pkts_in, dur, state, service; captures are pcap or pcapng. Without a policy, private networks are the groups.")]
@@ -35,6 +37,9 @@ pub struct ReplayArguments {
     /// Groups of this policy file (TOML) instead of private networks
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// Go on from this checkpoint, which was made with groups of this policy, windows of this width and the default seed
+    #[arg(long, value_name = "CHECKPOINT", requires = "policy")]
+    model: Option<PathBuf>,
     /// Width of a window in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     window: u32,
@@ -79,6 +84,15 @@ pub enum ReplayError {
     /// Numbers of parties that do not fit together: our own fault.
     #[error(transparent)]
     Parties(#[from] PartiesError),
+    /// The checkpoint.
+    #[error("--model: {0}")]
+    Model(#[from] CheckpointError),
+    /// What it holds.
+    #[error("--model: {0}")]
+    Resume(#[from] ResumeError),
+    /// It is missing.
+    #[error("--model {0}: there is no such file")]
+    NoModel(PathBuf),
 }
 
 /// What a replay found.
@@ -110,10 +124,11 @@ pub fn replay(arguments: &ReplayArguments) -> Result<Replayed, ReplayError> {
         None => Grouping::by_networks(),
     };
     let history = History::new(arguments.window)?;
-    let mut recorded = RecordedWindows::new(MergedFlows::open(&arguments.files)?, grouping, history);
-    let mut analyst = Analyst::new(arguments.settings());
+    let mut analyst = arguments.analyst()?;
+    let recorded = RecordedWindows::new(MergedFlows::open(&arguments.files)?, grouping, history);
+    let mut recorded = recorded.following(analyst.parties().clone());
     let mut replayed = Replayed::default();
-    let mut parties_told = 0;
+    let mut parties_told = analyst.parties().len();
     while let Some(window) = recorded.next_window()? {
         let parties = recorded.parties().since(parties_told).to_vec();
         let closed = ClosedWindow { window, first_party: parties_told, parties };
@@ -133,6 +148,14 @@ pub fn replay(arguments: &ReplayArguments) -> Result<Replayed, ReplayError> {
 }
 
 impl ReplayArguments {
+    /// Returns the analyst of the checkpoint, or a new one.
+    fn analyst(&self) -> Result<Analyst, ReplayError> {
+        let settings = self.settings();
+        let Some(path) = &self.model else { return Ok(Analyst::new(settings)) };
+        let found = checkpoint::load(path, &settings.hyperparameters)?;
+        Ok(Analyst::resume(settings, found.ok_or_else(|| ReplayError::NoModel(path.clone()))?)?)
+    }
+
     fn settings(&self) -> AnalystSettings {
         let adviser = AdviserSettings {
             steady_windows: self.steady_windows,

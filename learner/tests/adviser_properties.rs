@@ -12,6 +12,7 @@ use meshgate_learner::detector::{Anomaly, Surprise};
 use meshgate_learner::draft_key::DraftKey;
 use meshgate_learner::draft_log::DraftLog;
 use meshgate_learner::feedback::Verdict;
+use meshgate_learner::feedback::ranking::Ranking;
 use meshgate_learner::justification::check_numbers;
 use meshgate_learner::profile::Profile;
 use meshgate_learner::series::{Parties, Party, SeriesKey, SeriesSums, Window};
@@ -248,6 +249,7 @@ impl History {
             profile: &self.profile,
             anomalies: &self.anomalies,
             draft_log,
+            ranking: &Ranking::default(),
             settings: &self.settings,
             window_end_s: self.end_s,
             model_version: "",

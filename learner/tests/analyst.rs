@@ -172,7 +172,9 @@ fn answer(sequence: u64, draft: DraftKey, verdict: Verdict, reason: Option<Reaso
         confidence: 0.5,
         verdict,
         reason,
+        proposed: None,
         edited: None,
+        overlap: 1.0,
         actor: "alice".into(),
         time_ns: START_S * 1_000_000_000,
     }
@@ -190,7 +192,7 @@ fn what_is_open_or_rejected_does_not_come_back_and_what_reached_nobody_does() {
     assert!(again(&watch(&mut analyst, &mut world, 10, 0)).is_empty());
     let mut keys = keys.into_iter();
     let (rejected, lost) = (keys.next().unwrap(), keys.next().unwrap());
-    analyst.answer(answer(1, rejected.clone(), Verdict::Rejected, Some(Reason::TooBroad)));
+    analyst.answer(answer(1, rejected.clone(), Verdict::Rejected, Some(Reason::TooBroad)), None);
     analyst.withdraw(&lost);
     analyst.withdraw(&rejected);
     assert_eq!(again(&watch(&mut analyst, &mut world, 10, 0)), BTreeSet::from([lost.clone()]));
@@ -204,7 +206,7 @@ fn a_checkpoint_goes_on_as_if_nothing_had_happened() {
     let (mut analyst, mut world) = (Analyst::new(settings(2)), World::new(2));
     let first = watch(&mut analyst, &mut world, 30, 0);
     let rejected = DraftKey::of(&first[0].draft);
-    analyst.answer(answer(7, rejected, Verdict::Rejected, Some(Reason::WrongRule)));
+    analyst.answer(answer(7, rejected, Verdict::Rejected, Some(Reason::WrongRule)), None);
     let found = checkpoint::decode(&analyst.checkpoint(), &settings(2).hyperparameters).unwrap();
     let mut resumed = Analyst::resume(settings(2), found).unwrap();
     assert_eq!(resumed.feedback().sequence(), 7);

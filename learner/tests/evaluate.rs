@@ -36,6 +36,7 @@ impl Ground {
             test_until: "2024-05-04".parse().unwrap(),
             report: self.0.join("report"),
             seeds: 1,
+            append: None,
             baselines_only: true,
         }
     }
@@ -216,4 +217,27 @@ fn the_baselines_reach_their_anchors_on_the_darpa_lists() {
         assert!(is_near(found.roc_auc, roc_auc) && is_near(found.pr_auc, pr_auc), "{method}: {found:?}");
         assert_eq!(found.at_benign_rate[0].attack_days, 45);
     }
+}
+
+#[test]
+fn every_run_leaves_a_line_and_a_file_of_something_else_is_refused_before_the_run() {
+    let ground = Ground::new("log");
+    let log = ground.0.join("runs.md");
+    let arguments = EvaluateArguments {
+        append: Some(log.clone()),
+        ..ground.arguments(ground.file("flows.csv", &flows(1, "scan")))
+    };
+    run(&arguments).unwrap();
+    run(&arguments).unwrap();
+    let text = fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> =
+        text.lines().filter(|line| line.contains("meshgate-learner evaluate --flows")).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    for part in ["isolation forest: ROC-AUC 0.", "attack-days 1 of 1", "--train-until 2024-05-03"] {
+        assert!(lines.iter().all(|line| line.contains(part)), "{part}: {text}");
+    }
+    fs::write(&log, "# My diary\n").unwrap();
+    let refused = run(&arguments).unwrap_err().to_string();
+    assert!(refused.contains("not a log of evaluations"), "{refused}");
+    assert_eq!(fs::read_to_string(&log).unwrap(), "# My diary\n");
 }

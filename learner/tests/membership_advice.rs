@@ -262,20 +262,25 @@ fn an_answer_ends_it_and_a_checkpoint_keeps_what_was_seen() {
     let mut resumed = Analyst::resume(settings(), found).unwrap();
     let suggestions = memberships(&mut resumed, &mut shop, 1);
     assert_eq!(suggestions.len(), 1, "what was seen before the restart counts");
-    resumed.answer(Answer {
-        sequence: 1,
-        suggestion: 1,
-        draft: DraftKey::of(&suggestions[0].draft),
-        features: Vec::new(),
-        rank: 1,
-        propensity: 1.0,
-        confidence: 0.5,
-        verdict: Verdict::Rejected,
-        reason: Some(Reason::WrongRule),
-        edited: None,
-        actor: "alice".into(),
-        time_ns: START_S * 1_000_000_000,
-    });
+    resumed.answer(
+        Answer {
+            sequence: 1,
+            suggestion: 1,
+            draft: DraftKey::of(&suggestions[0].draft),
+            features: Vec::new(),
+            rank: 1,
+            propensity: 1.0,
+            confidence: 0.5,
+            verdict: Verdict::Rejected,
+            reason: Some(Reason::WrongRule),
+            proposed: None,
+            edited: None,
+            overlap: 1.0,
+            actor: "alice".into(),
+            time_ns: START_S * 1_000_000_000,
+        },
+        None,
+    );
     assert_eq!(memberships(&mut resumed, &mut shop, 90), []);
 }
 

@@ -9,7 +9,7 @@ use crate::detector::Anomaly;
 use crate::draft_key::DraftKey;
 use crate::profile::{Exchange, PatternPorts, SteadyPattern};
 use crate::series::SeriesKey;
-use meshgate_policy::suggestion::{Alternative, Origin, Proposal};
+use meshgate_policy::suggestion::{Alternative, Feature, Origin, Proposal};
 use meshgate_policy::{
     Action, AuthoredRelationship, EffectCounts, GroupId, Mode, PortRange, PortSet, Priority, Protocol,
     ProtocolMatch, Rule, RuleId, Side, limits,
@@ -61,6 +61,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) effect: EffectCounts,
     pub(crate) confidence: f64,
     pub(crate) over_permissiveness: f64,
+    /// What the ranking saw of it.
+    pub(crate) features: Vec<Feature>,
     pub(crate) alternatives: Vec<Alternative>,
 }
 
@@ -127,6 +129,7 @@ pub(super) fn generate_policy<'a>(desk: &Desk<'_>, cause: Cause<'a>) -> Result<D
         effect: EffectCounts::default(),
         confidence: 0.0,
         over_permissiveness: 0.0,
+        features: Vec::new(),
         alternatives: Vec::new(),
     };
     draft.key = DraftKey::of(&draft.proposal(desk)?);

@@ -1,5 +1,6 @@
 //! What an administrator may set of the adviser.
 
+use crate::feedback::settings::RankingSettings;
 use serde::{Deserialize, Serialize};
 
 /// Settings of profile and adviser. Spans are counted in windows, so that they fit any width of window.
@@ -33,6 +34,13 @@ pub struct AdviserSettings {
     pub expiry_s: u64,
     /// Seconds for which a suggestion from an anomaly waits.
     pub anomaly_expiry_s: u64,
+}
+
+impl AdviserSettings {
+    /// Returns how the ranking learns from answers.
+    pub fn ranking(&self) -> RankingSettings {
+        RankingSettings { places: self.suggestions_max.max(1), ..RankingSettings::default() }
+    }
 }
 
 impl Default for AdviserSettings {

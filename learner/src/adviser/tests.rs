@@ -11,6 +11,7 @@ use meshgate_policy::{
     SegmentId, Side,
 };
 
+mod learned;
 mod widths;
 
 const NOW: u64 = 1_700_000_000;
@@ -47,6 +48,7 @@ struct Round {
     anomalies: Vec<Anomaly>,
     draft_log: DraftLog,
     settings: AdviserSettings,
+    ranking: Ranking,
     now_s: u64,
 }
 
@@ -107,6 +109,7 @@ impl Round {
             anomalies: Vec::new(),
             draft_log: DraftLog::default(),
             settings: AdviserSettings { steady_windows: 10, steady_span_windows: 10, ..Default::default() },
+            ranking: Ranking::default(),
             now_s: NOW,
         }
     }
@@ -138,6 +141,7 @@ impl Round {
 
     fn advise(&self) -> Advice {
         let advice = suggest_policy(&AdviserInput {
+            ranking: &self.ranking,
             policy: &self.policy,
             parties: &self.parties,
             profile: &self.profile,

@@ -6,13 +6,14 @@ use super::draft::{Cause, Draft};
 use super::grounds::Grounds;
 use super::widths;
 use crate::detector::Anomaly;
+use crate::feedback::standpoint::{STATIC_SCORE, entity_features};
 use crate::profile::Exchange;
 use crate::proportion::{real, saturation, share, share_at_least};
 use meshgate_policy::Rule;
 use meshgate_policy::suggestion::Feature;
 
 /// No draft is surer than this: there is always what was not seen.
-const CONFIDENCE_MAX: f64 = 0.99;
+pub(super) const CONFIDENCE_MAX: f64 = 0.99;
 /// Confidence that an allow does not exceed whose attempts were refused or not answered.
 pub(crate) const UNANSWERED_CONFIDENCE_MAX: f64 = 0.5;
 /// Answered flows at which the flows count half.
@@ -122,6 +123,10 @@ impl Draft<'_> {
                 ("answered_share", share(anomaly.sums.answered, anomaly.sums.flows)),
             ]);
         }
-        features.into_iter().map(|(name, value)| Feature { name: name.to_owned(), value }).collect()
+        features.push((STATIC_SCORE, self.score()));
+        let mut features: Vec<Feature> =
+            features.into_iter().map(|(name, value)| Feature { name: name.to_owned(), value }).collect();
+        features.extend(entity_features(&self.key));
+        features
     }
 }

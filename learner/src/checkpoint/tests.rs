@@ -106,8 +106,8 @@ fn every_other_file_is_refused_by_name() {
     };
     assert!(matches!(refusal(&Vec::clear), CheckpointError::Foreign));
     assert!(matches!(refusal(&|bytes| bytes[0] = b'P'), CheckpointError::Foreign));
-    assert!(matches!(refusal(&|bytes| bytes[8] = 0), CheckpointError::Older(0)));
-    assert!(matches!(refusal(&|bytes| bytes[8] = 2), CheckpointError::Newer(2)));
+    assert!(matches!(refusal(&|bytes| bytes[8] = 1), CheckpointError::Older(1)));
+    assert!(matches!(refusal(&|bytes| bytes[8] = 3), CheckpointError::Newer(3)));
     assert!(matches!(refusal(&|bytes| bytes[12] ^= 1), CheckpointError::OtherFeatures));
     assert!(matches!(refusal(&|bytes| bytes[40] ^= 1), CheckpointError::Damaged));
     assert!(matches!(refusal(&|bytes| bytes[5_000] ^= 1), CheckpointError::Damaged));

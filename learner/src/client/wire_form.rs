@@ -94,7 +94,9 @@ fn decision_told(suggestion: Suggestion, decision: Decision) -> Result<(u64, New
         confidence: suggestion.confidence,
         verdict,
         reason,
+        proposed: edited.is_some().then_some(suggestion.draft),
         edited,
+        overlap: 1.0,
         actor,
         time_ns,
     };

@@ -77,6 +77,28 @@ pub(super) enum Standing {
     Reported,
 }
 
+/// The closed epochs, each alone: what a row of one has to be described without. Their counts are made when they are asked
+/// for, since those of all at once take a gigabyte after two weeks of floods.
+pub(super) struct Apart<'a> {
+    baseline: &'a Baseline,
+    parties: &'a Parties,
+    held: HashSet<SeriesKey>,
+}
+
+impl Apart<'_> {
+    /// Returns the counts of an epoch; none if it has not closed, or does not count any more.
+    pub(super) fn epoch(&self, number: u64) -> Option<Counts> {
+        let epoch = self.baseline.epochs.iter().find(|epoch| epoch.number == number)?;
+        let mut own = epoch.counts(&self.held, self.parties);
+        for (key, tally) in epoch.usual(&self.held) {
+            let entities = entities(key, self.parties);
+            let novelty = Related { all: &self.baseline.counts, own: Some(&own) }.novelty(&entities);
+            own.note(&entities, novelty, f64::from(tally.windows));
+        }
+        Some(own)
+    }
+}
+
 /// A closed span of time.
 #[derive(Clone, Debug, PartialEq)]
 struct Epoch {
@@ -246,9 +268,8 @@ impl Baseline {
         day > self.open_day || open_windows > self.day_windows
     }
 
-    /// Closes the open epoch: what it held counts from here on. Returns the counts of each closed epoch alone, by number:
-    /// what a row of that epoch has to be described without.
-    pub(super) fn close(&mut self, parties: &Parties) -> HashMap<u64, Counts> {
+    /// Closes the open epoch: what it held counts from here on.
+    pub(super) fn close(&mut self, parties: &Parties) {
         let mut series: Vec<(SeriesKey, Tally)> = self.open.drain().collect();
         series.sort_unstable_by_key(|(key, _)| *key);
         self.epochs.push_back(Epoch { number: self.number, series });
@@ -257,32 +278,32 @@ impl Baseline {
         }
         self.number = self.number.saturating_add(1);
         self.closed_windows = self.windows;
-        self.count(parties)
+        self.count(parties);
     }
 
-    /// Makes the counts of all closed epochs anew, and returns those of each alone.
-    pub(super) fn count(&mut self, parties: &Parties) -> HashMap<u64, Counts> {
+    /// Makes the counts of all closed epochs anew. What was seen in one epoch only changes with every other that closes or
+    /// fades, so nothing of it can be kept; but only one epoch is held beside all of them.
+    pub(super) fn count(&mut self, parties: &Parties) {
         let held = self.held();
         let mut all = Counts::default();
-        let mut alone = HashMap::new();
         for epoch in &self.epochs {
-            let mut own = Counts::default();
-            epoch.usual(&held).for_each(|(key, tally)| own.add(&entities(key, parties), tally));
-            all.merge(&own);
-            alone.insert(epoch.number, own);
+            epoch.usual(&held).for_each(|(key, tally)| all.add(&entities(key, parties), tally));
         }
         for epoch in &self.epochs {
-            let Some(own) = alone.get_mut(&epoch.number) else { continue };
+            let own = epoch.counts(&held, parties);
             for (key, tally) in epoch.usual(&held) {
                 let entities = entities(key, parties);
-                let novelty = Related { all: &all, own: Some(own) }.novelty(&entities);
-                own.note(&entities, novelty, f64::from(tally.windows));
+                let novelty = Related { all: &all, own: Some(&own) }.novelty(&entities);
                 all.note(&entities, novelty, f64::from(tally.windows));
             }
         }
         all.scale = if self.scale_rows > 0.0 { self.scale_rows / all.rows.max(1.0) } else { 1.0 };
         self.counts = all;
-        alone
+    }
+
+    /// Returns the closed epochs, to be asked for one by one.
+    pub(super) fn apart<'a>(&'a self, parties: &'a Parties) -> Apart<'a> {
+        Apart { baseline: self, parties, held: self.held() }
     }
 
     /// Makes counts mean what they mean today for as long as this is not called again: with every day everything is seen
@@ -322,6 +343,13 @@ impl Tally {
 }
 
 impl Epoch {
+    /// Returns what its usual series add up to, but for what was new in them.
+    fn counts(&self, held: &HashSet<SeriesKey>, parties: &Parties) -> Counts {
+        let mut own = Counts::default();
+        self.usual(held).for_each(|(key, tally)| own.add(&entities(key, parties), tally));
+        own
+    }
+
     /// Returns the series that count as usual.
     fn usual<'a>(
         &'a self,
@@ -339,6 +367,7 @@ impl Epoch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::counts::Known;
     use super::super::entities::{Entity, Kind, of_kind};
     use super::*;
     use crate::series::PartyId;
@@ -349,17 +378,13 @@ mod tests {
     }
 
     /// Lives through a day of one-minute windows in which these series are seen as often, all of them alike.
-    fn day(
-        baseline: &mut Baseline,
-        number: u64,
-        series: &[(SeriesKey, u32, Standing)],
-    ) -> HashMap<u64, Counts> {
+    fn day(baseline: &mut Baseline, number: u64, series: &[(SeriesKey, u32, Standing)]) {
         for (key, windows, standing) in series {
             (0..*windows).for_each(|_| baseline.add(*key, 1.0, *standing));
         }
         let ends = (1..=1_440).filter(|minute| baseline.pass(number * DAY_S + minute * 60, 60)).count();
         assert_eq!(ends, 1, "a day ends once");
-        baseline.close(&Parties::default())
+        baseline.close(&Parties::default());
     }
 
     fn rows(baseline: &Baseline, key: &SeriesKey, kind: Kind, own: Option<&Counts>) -> f64 {
@@ -371,16 +396,19 @@ mod tests {
     fn a_row_is_described_without_its_own_day() {
         let mut baseline = Baseline::new(1_440);
         day(&mut baseline, 0, &[(key(1, 2), 5, Standing::Usual), (key(1, 3), 1, Standing::Usual)]);
-        let alone =
-            day(&mut baseline, 1, &[(key(1, 2), 7, Standing::Usual), (key(4, 2), 2, Standing::Usual)]);
+        day(&mut baseline, 1, &[(key(1, 2), 7, Standing::Usual), (key(4, 2), 2, Standing::Usual)]);
+        let (parties, strangers) = (Parties::default(), |known: Known| known.strangers);
+        let apart = baseline.apart(&parties);
+        let alone = [apart.epoch(0), apart.epoch(1)];
+        assert!(apart.epoch(2).is_none(), "the open one");
         assert_eq!(rows(&baseline, &key(1, 2), Kind::Pair, None), 12.0);
-        assert_eq!(rows(&baseline, &key(1, 2), Kind::Pair, alone.get(&1)), 5.0);
-        assert_eq!(rows(&baseline, &key(1, 2), Kind::Destination, alone.get(&0)), 9.0);
+        assert_eq!(rows(&baseline, &key(1, 2), Kind::Pair, alone[1].as_ref()), 5.0);
+        assert_eq!(rows(&baseline, &key(1, 2), Kind::Destination, alone[0].as_ref()), 9.0);
         // On day 0 destination 3 was a stranger, and so was source 4 on day 1: seen on no other day.
         let known = |entity, own| Related { all: baseline.counts(), own }.known(entity);
-        assert_eq!(known(Entity::source(PartyId(1)), None).strangers, 1.0);
-        assert_eq!(known(Entity::destination(PartyId(2)), None).strangers, 2.0);
-        assert_eq!(known(Entity::source(PartyId(1)), alone.get(&0)).strangers, 0.0);
+        assert_eq!(strangers(known(Entity::source(PartyId(1)), None)), 1.0);
+        assert_eq!(strangers(known(Entity::destination(PartyId(2)), None)), 2.0);
+        assert_eq!(strangers(known(Entity::source(PartyId(1)), alone[0].as_ref())), 0.0);
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! What a recording does not say is unknown and not new: without ports there are no services to know, and what is the same
 //! for all rows tells none apart.
 
-use super::counts::{Known, Related};
+use super::counts::{Known, New, Related};
 use super::entities::{ALL, COUNTED, Entities, Kind, of_kind};
-use super::streams::Pacing;
+use super::streams::{Pacing, Step};
 use crate::features::{ASIDE, COMPARED, Row};
 use crate::model::single;
 use crate::series::SeriesKey;
@@ -23,13 +23,8 @@ const SHARED_PACES: f64 = 2.0;
 const VARIANCE_FLOOR: f64 = 0.1;
 
 /// Fills in what compares a row with the days before.
-pub(super) fn compare(
-    row: &mut Row,
-    key: &SeriesKey,
-    entities: &Entities,
-    pacing: &Pacing,
-    related: Related<'_>,
-) {
+pub(super) fn compare(row: &mut Row, key: &SeriesKey, step: &Step, pacing: &Pacing, related: Related<'_>) {
+    let Step { entities, new, stranger_surprise, .. } = step;
     let knows_ports = key.protocol != 0;
     let values = &mut row[COMPARED];
     for (value, kind) in values.iter_mut().zip(&ALL[..COUNTED]) {
@@ -37,9 +32,8 @@ pub(super) fn compare(
         let rows = related.known(of_kind(entities, *kind)).rows * related.all.scale;
         *value = if is_said { single(rows.ln_1p()) } else { 0.0 };
     }
-    values[COUNTED] = single(stranger_surprise(entities, related));
+    values[COUNTED] = single(*stranger_surprise);
     values[COUNTED + 1] = single(pair_pace(entities, pacing.pair, related));
-    let new = related.novelty(entities);
     let (source, destination) = (Kind::Source, Kind::Destination);
     let [source, destination] = [source, destination].map(|kind| related.known(of_kind(entities, kind)));
     let meetings = related.share(related.all.first_meetings);
@@ -55,10 +49,10 @@ pub(super) fn compare(
 }
 
 /// Returns how surprising it is that the destination is a stranger, or that it is none, from this source.
-pub(super) fn stranger_surprise(entities: &Entities, related: Related<'_>) -> f64 {
+pub(super) fn stranger_surprise(entities: &Entities, new: New, related: Related<'_>) -> f64 {
     let source = related.known(of_kind(entities, Kind::Source));
     let strangers = related.share(related.all.strangers[0]);
-    surprise(related.novelty(entities).destination, source.strangers, source.rows, strangers)
+    surprise(new.destination, source.strangers, source.rows, strangers)
 }
 
 /// Returns how surprising it is that something is new, or that it is not, where so many of so many rows had it new: `-ln` of
@@ -96,9 +90,8 @@ pub(super) enum Novelty {
 }
 
 impl Novelty {
-    /// Returns what is new about a row with these entities.
-    pub(super) fn of(entities: &Entities, related: Related<'_>) -> Self {
-        let new = related.novelty(entities);
+    /// Returns the most that is new about a row.
+    pub(super) fn of(new: New) -> Self {
         match (new.source, new.pair, new.series) {
             (true, ..) => Self::Source,
             (_, true, _) => Self::Pair,
@@ -120,5 +113,119 @@ impl Novelty {
             Self::Pair => own(source.first_meetings, shared(all.first_meetings)),
             Self::Source => shared(all.strangers[1]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::baseline::{Baseline, Standing};
+    use super::super::entities::entities;
+    use super::*;
+    use crate::features::{FEATURES, places};
+    use crate::series::{Parties, PartyId};
+
+    fn key(source: u32, destination: u32, service_port: u16) -> SeriesKey {
+        let (source, destination) = (PartyId(source), PartyId(destination));
+        SeriesKey { source, destination, segment: 1, protocol: 6, service_port }
+    }
+
+    /// Three days: 1 asks 10 every minute and nobody else; 2 asks another destination each day.
+    fn days() -> Baseline {
+        let mut baseline = Baseline::new(1_440);
+        for day in 0..3_u32 {
+            (0..400).for_each(|_| baseline.add(key(1, 10, 443), 2.0, Standing::Usual));
+            (0..400).for_each(|_| baseline.add(key(2, 20 + day, 443), 4.0, Standing::Usual));
+            let minutes = u64::from(day) * 1_440 + 1..=(u64::from(day) + 1) * 1_440;
+            assert_eq!(minutes.filter(|minute| baseline.pass(minute * 60, 60)).count(), 1);
+            baseline.close(&Parties::default());
+        }
+        baseline
+    }
+
+    fn described(baseline: &Baseline, key: SeriesKey, pacing: Pacing) -> Row {
+        let related = Related { all: baseline.counts(), own: None };
+        let step = Step::of(entities(&key, &Parties::default()), 1, related);
+        let mut row = [0.0; FEATURES];
+        compare(&mut row, &key, &step, &pacing, related);
+        row
+    }
+
+    fn values<const N: usize>(row: &Row, names: [&str; N]) -> [f32; N] {
+        places(names).map(|place| row[place])
+    }
+
+    #[test]
+    fn what_was_seen_on_the_closed_days_is_known_as_often() {
+        let row = described(&days(), key(1, 10, 443), Pacing::default());
+        let known = ["series_known", "pair_known", "source_known", "destination_known", "service_known"];
+        let expected = single(1_201_f64.ln());
+        assert!(values(&row, known).iter().all(|value| (value - expected).abs() < 1e-5), "{row:?}");
+        // Another port: the parties are as known as before, the service is not.
+        let other = described(&days(), key(1, 10, 22), Pacing::default());
+        let [series, pair, service] = values(&other, ["series_known", "pair_known", "service_known"]);
+        assert!(series == 0.0 && service == 0.0 && (pair - expected).abs() < 1e-5);
+    }
+
+    #[test]
+    fn without_ports_there_is_no_service_to_know() {
+        let row = described(&days(), SeriesKey { protocol: 0, ..key(1, 10, 443) }, Pacing::default());
+        assert_eq!(values(&row, ["series_known", "service_known"]), [0.0; 2]);
+        assert!(values(&row, ["pair_known", "source_known"]).iter().all(|value| *value > 5.0));
+    }
+
+    #[test]
+    fn a_stranger_surprises_from_who_never_meets_any_and_not_from_who_always_does() {
+        let baseline = days();
+        let surprise = |source, destination| {
+            let row = described(&baseline, key(source, destination, 443), Pacing::default());
+            values(&row, ["stranger_surprise", "source_meeting_surprise"])
+        };
+        let (steady, restless) = (surprise(1, 99), surprise(2, 99));
+        assert!(
+            steady.iter().zip(restless).all(|(steady, restless)| *steady > restless + 3.0),
+            "{steady:?} {restless:?}"
+        );
+        // And whom it knows surprises nobody.
+        assert!(surprise(1, 10).iter().all(|value| *value < 0.1));
+    }
+
+    #[test]
+    fn a_surprise_is_finite_and_grows_with_rarity() {
+        assert!(surprise(true, 0.0, 1e9, 0.0) < 14.0 && surprise(false, 1e9, 1e9, 1.0) < 14.0);
+        let rates = [0.5, 0.1, 0.01, 0.001].map(|rate| surprise(true, 1_000.0 * rate, 1_000.0, rate));
+        assert!(rates.is_sorted_by(|one, next| one < next), "{rates:?}");
+        // Without a past of its own it is that of all.
+        assert!((surprise(true, 0.0, 0.0, 0.05) - -(0.05_f64.ln())).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_pace_is_held_against_that_of_the_pair() {
+        let pace = |source, pair| {
+            let row = described(
+                &days(),
+                key(source, if source == 1 { 10 } else { 20 }, 443),
+                Pacing { pair, ..Pacing::default() },
+            );
+            values(&row, ["pair_pace"])[0]
+        };
+        assert!(pace(1, 2.0).abs() < 0.2 && pace(2, 4.0).abs() < 0.2);
+        assert!(pace(1, 4.0) > 3.0 && pace(2, 2.0) < -3.0);
+    }
+
+    #[test]
+    fn the_most_that_is_new_is_told_with_how_often_its_source_meets_such() {
+        let baseline = days();
+        let related = Related { all: baseline.counts(), own: None };
+        let told = |key: SeriesKey| {
+            let entities = entities(&key, &Parties::default());
+            let novelty = Novelty::of(related.novelty(&entities));
+            (novelty, novelty.p_value(&entities, related))
+        };
+        assert_eq!(told(key(1, 10, 443)), (Novelty::None, 1.0));
+        assert_eq!(told(key(1, 10, 22)).0, Novelty::Series);
+        assert_eq!(told(key(9, 10, 443)).0, Novelty::Source);
+        let ((one, steady), (other, restless)) = (told(key(1, 99, 443)), told(key(2, 99, 443)));
+        assert_eq!((one, other), (Novelty::Pair, Novelty::Pair));
+        assert!(steady < 0.01 && restless > 0.9, "{steady} {restless}");
     }
 }

@@ -113,14 +113,6 @@ impl Known {
         self.paces.sum -= own.paces.sum;
         self.paces.squares -= own.paces.squares;
     }
-
-    fn add(&mut self, other: Self) {
-        self.rows += other.rows;
-        self.strangers += other.strangers;
-        self.first_meetings += other.first_meetings;
-        self.first_services += other.first_services;
-        self.paces.add(other.paces);
-    }
 }
 
 impl Counts {
@@ -152,13 +144,5 @@ impl Counts {
         }
         self.first_meetings += share(new.pair);
         self.first_services += share(new.series);
-    }
-
-    pub(super) fn merge(&mut self, other: &Self) {
-        for (entity, known) in &other.known {
-            self.known.entry(*entity).or_default().add(*known);
-        }
-        self.paces.add(other.paces);
-        self.rows += other.rows;
     }
 }

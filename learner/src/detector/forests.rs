@@ -11,24 +11,24 @@
 //! source. Likewise one that is ten times as loud as the loudest. One row does not make such rows usual, and it makes room
 //! for a cut.
 
-use super::MODEL_WEIGHT;
-use super::baseline::Span;
+use super::baseline::{Apart, Span};
 use super::comparison::compare;
 use super::counts::{Counts, Related};
 use super::entities::entities;
-use super::streams::Pacing;
+use super::streams::{Pacing, Step};
+use super::voice;
 use crate::calibration::{Calibration, weight_of_evidence};
 use crate::checkpoint::saved::saved;
 use crate::features::{FEATURES, Row, places};
 use crate::isolation_forest::{ForestSettings, IsolationForest};
 use crate::series::{Parties, SeriesKey};
-use hashbrown::HashMap;
 use meshgate_policy::generate::Rng;
 
 /// Rows that are kept to learn from: 13 MB.
 const ROWS_MAX: usize = 65_536;
-/// Trees of each forest.
-const TREES: usize = 100;
+/// Trees of each forest. The four cut mostly the same: together they are as many as one forest needs. A hundred each, or
+/// fifty, found no more on recorded flows, and every row goes down all of them.
+const TREES: usize = 32;
 /// Rows that a tree sees.
 const SAMPLES: usize = 8_192;
 /// Scores without which a calibration says nothing.
@@ -68,6 +68,9 @@ const BESIDE: [&[&str]; FORESTS] = [
 ];
 /// Forests.
 const FORESTS: usize = 4;
+
+/// p-value of the forests' evidence, as if it were one, from which on a row is not rare: it may vouch for the network.
+const RARE_P_VALUE: f64 = 0.05;
 
 /// Largest weight of evidence of one forest: beyond it one forest would decide for all.
 const EVIDENCE_MAX: f64 = 12.0;
@@ -118,16 +121,20 @@ pub(super) struct Forests {
     rows: u64,
     rng: Rng,
     judges: Vec<Judge>,
+    /// Weight of the network's evidence, by the rows that the forests were grown from.
+    model_weight: f64,
     /// Windows of closed epochs at which the forests are grown the next time.
     due_windows: u64,
 }
 
-saved!(Forests { samples, rows, rng, judges, due_windows } if is_sound);
+saved!(Forests { samples, rows, rng, judges, model_weight, due_windows } if is_sound);
 
 impl Forests {
     /// Returns no forest, and nothing to grow one from.
     pub(super) fn new(seed: u64) -> Self {
-        Self { samples: Vec::new(), rows: 0, rng: Rng::new(seed), judges: Vec::new(), due_windows: 0 }
+        let (samples, judges) = (Vec::new(), Vec::new());
+        let model_weight = voice::of_network(&[]);
+        Self { samples, rows: 0, rng: Rng::new(seed), judges, model_weight, due_windows: 0 }
     }
 
     /// Takes a usual row in.
@@ -153,17 +160,27 @@ impl Forests {
     pub(super) fn grow(
         &mut self,
         all: &Counts,
-        alone: &HashMap<u64, Counts>,
+        apart: &Apart<'_>,
         parties: &Parties,
         span: Span,
     ) -> Vec<f64> {
         let before = self.samples.len().max(1) as u64;
-        self.samples.retain_mut(|sample| {
-            let Some(own) = alone.get(&sample.epoch) else { return false };
-            let Sample { key, row, pacing, .. } = sample;
-            compare(row, key, &entities(key, parties), pacing, Related { all, own: Some(own) });
-            true
-        });
+        let mut epochs: Vec<u64> = self.samples.iter().map(|sample| sample.epoch).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        for epoch in epochs {
+            let Some(own) = apart.epoch(epoch) else {
+                self.samples.retain(|sample| sample.epoch != epoch);
+                continue;
+            };
+            for Sample { key, row, pacing, .. } in
+                self.samples.iter_mut().filter(|sample| sample.epoch == epoch)
+            {
+                let related = Related { all, own: Some(&own) };
+                let step = Step::of(entities(key, parties), 0, related);
+                compare(row, key, &step, pacing, related);
+            }
+        }
         // Of the rows that count, as many are behind those that are kept: the next ones have their fair chance.
         self.rows =
             (self.rows / before).saturating_mul(self.samples.len() as u64).max(self.samples.len() as u64);
@@ -172,6 +189,7 @@ impl Forests {
             return Vec::new();
         }
         self.due_windows = span.twice();
+        self.model_weight = voice::of_network(&rows);
         let made_up = made_up(&rows, &mut self.rng);
         rows.extend_from_slice(&made_up);
         let usual_rows = rows.len() - made_up.len();
@@ -190,7 +208,7 @@ impl Forests {
         rows.truncate(usual_rows);
         let forests = self.evidence(&rows).unwrap_or_default();
         let model = self.samples.iter().map(|sample| sample.model);
-        forests.into_iter().zip(model).map(|(forests, model)| forests + MODEL_WEIGHT * model).collect()
+        forests.into_iter().zip(model).map(|(forests, model)| forests + self.model_weight * model).collect()
     }
 
     /// Returns how unusual each row is: the mean over the forests of `-log10` of a p-value; none before there are enough
@@ -209,9 +227,21 @@ impl Forests {
         Some(evidence)
     }
 
-    fn is_sound(&self) -> bool {
-        self.samples.len() <= ROWS_MAX && self.samples.len() as u64 <= self.rows
+    /// Returns the evidence against a row: that of the forests and a share of the network's.
+    pub(super) fn evidence_with(&self, forests: Option<f64>, model_p_value: Option<f64>) -> f64 {
+        forests.unwrap_or(0.0) + self.model_weight * model_p_value.map_or(0.0, weight_of_evidence)
     }
+
+    fn is_sound(&self) -> bool {
+        self.samples.len() <= ROWS_MAX
+            && self.samples.len() as u64 <= self.rows
+            && (0.0..=1.0).contains(&self.model_weight)
+    }
+}
+
+/// Returns whether a row with this evidence may say what the network finds usual.
+pub(super) fn may_vouch(forests: Option<f64>) -> bool {
+    forests.is_none_or(|evidence| evidence < weight_of_evidence(RARE_P_VALUE))
 }
 
 /// Returns a row of each novelty that none of these rows has, and a loud one.

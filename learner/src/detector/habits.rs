@@ -11,6 +11,7 @@
 
 use super::counts::{New, Related};
 use super::entities::{Entities, Entity, Kind, of_kind};
+use super::streams::Step;
 use crate::checkpoint::saved::saved;
 use crate::recent::Recent;
 use crate::series::SeriesKey;
@@ -122,13 +123,13 @@ impl Habits {
     pub(super) fn of(
         &mut self,
         key: &SeriesKey,
-        entities: &Entities,
+        step: &Step,
         related: Related<'_>,
         window: u64,
     ) -> Habituation {
-        let New { source, pair, .. } = related.novelty(entities);
+        let Step { entities, new: New { source, pair, .. }, .. } = *step;
         let quarter = window / QUARTER_WINDOWS;
-        let entity = of_kind(entities, Kind::Pair);
+        let entity = of_kind(&entities, Kind::Pair);
         let found = if pair { &mut self.unknown } else { &mut self.loud };
         let Some(habit) = found.touch(&entity, window).filter(|_| !source) else { return Habituation::News };
         habit.advance(quarter);
@@ -182,12 +183,12 @@ mod tests {
     fn told(key: SeriesKey, windows: u64, rows: usize, score: f64) -> Habituation {
         let (baseline, mut habits) = (known(), Habits::default());
         let related = Related { all: baseline.counts(), own: None };
-        let entities = entities(&key, &Parties::default());
+        let step = Step::of(entities(&key, &Parties::default()), 1, related);
         for window in 0..windows {
-            habits.of(&key, &entities, related, window);
-            (0..rows).for_each(|_| habits.add(&entities, related.novelty(&entities), score, window));
+            habits.of(&key, &step, related, window);
+            (0..rows).for_each(|_| habits.add(&step.entities, step.new, score, window));
         }
-        habits.of(&key, &entities, related, windows)
+        habits.of(&key, &step, related, windows)
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::calibrations::Sample;
 use super::comparison::Novelty;
 use super::flow_baseline::log1p;
 use super::series_state::{Seen, SeriesState};
-use super::{Anomaly, Detector, KNOWN_FLOWS_FACTOR, MODEL_ALONE_P_VALUE, MODEL_WEIGHT, Surprise};
+use super::{Anomaly, Detector, KNOWN_FLOWS_FACTOR, MODEL_ALONE_P_VALUE, Surprise, forests};
 use crate::calibration::weight_of_evidence;
 use crate::features::NAMES;
 use crate::model::{Contribution, Predictions};
@@ -96,7 +96,7 @@ impl Detector {
         };
         let density_score = prediction.map(|(predictions, at)| -predictions.log_likelihood(at, &row));
         let model_p_value = density_score.and_then(|score| calibrations.densities.p_value(score));
-        let evidence = evidence(forest, model_p_value);
+        let evidence = self.forests.evidence_with(forest, model_p_value);
         let score = seen.habituation.left(evidence);
 
         let is_complete = forest.is_some() && density_score.is_some() == model_p_value.is_some();
@@ -117,7 +117,7 @@ impl Detector {
                 is_strange,
                 count: count_score,
                 flows: log1p(sums.flows),
-                density: density_score,
+                density: density_score.filter(|_| forests::may_vouch(forest)),
                 score: is_complete.then_some(score),
             },
             flows,
@@ -131,11 +131,6 @@ impl Detector {
         judgement.p_value.is_some_and(|p_value| p_value <= self.config.p_value_max)
             && (judgement.flows >= self.config.flows_min as f64 || is_unlikely)
     }
-}
-
-/// Returns the evidence against a row: that of the forests and a share of the network's.
-pub(super) fn evidence(forest: Option<f64>, model_p_value: Option<f64>) -> f64 {
-    forest.unwrap_or(0.0) + MODEL_WEIGHT * model_p_value.map_or(0.0, weight_of_evidence)
 }
 
 /// Gives the anomalies their surprises.

@@ -4,9 +4,11 @@ use super::baseline::Standing;
 use super::calibrations::Sample;
 use super::judgement::Judgement;
 use super::series_state::{Seen, SeriesState};
-use super::{Detector, forests};
+use super::{Detector, calibrations, forests};
 use crate::features::Row;
 use crate::model::Hidden;
+use crate::series::{PartyId, SeriesKey};
+use hashbrown::HashMap;
 
 /// Rows with a smaller p-value do not count as known on later days: a row in twenty that is usual is seen again soon enough,
 /// and an attack that is half found is not learned.
@@ -17,7 +19,22 @@ impl Detector {
     pub(super) fn learn(&mut self, seen: &[Seen], judgements: &[Judgement], is_warm: bool) {
         let anomalies = judgements.iter().filter(|judgement| judgement.is_anomalous).count();
         self.anomalies += anomalies as u64;
-        self.calibrations.watch(anomalies, judgements.len());
+        let of_parties = |party: fn(&SeriesKey) -> PartyId| {
+            let mut parties: HashMap<PartyId, bool> = HashMap::new();
+            for Judgement { key, is_anomalous, .. } in judgements {
+                *parties.entry(party(key)).or_default() |= is_anomalous;
+            }
+            let anomalous = parties.values().filter(|is_anomalous| **is_anomalous).count();
+            calibrations::Seen { all: parties.len(), anomalous }
+        };
+        let rows = calibrations::Seen { all: judgements.len(), anomalous: anomalies };
+        // Without an anomaly all shares are zero, whoever was there.
+        let [sources, destinations] = if anomalies == 0 {
+            [rows; 2]
+        } else {
+            [of_parties(|key| key.source), of_parties(|key| key.destination)]
+        };
+        self.calibrations.watch(rows, sources, destinations);
         let is_gate_open = self.calibrations.is_gate_open();
         let epoch = self.baseline.open_epoch();
         let mut usual: Vec<Sample> = Vec::with_capacity(judgements.len());

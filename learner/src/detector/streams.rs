@@ -114,7 +114,93 @@ impl Sums {
 impl Step {
     /// Returns the step of a row.
     pub(super) fn of(entities: Entities, flows: u64, related: Related<'_>) -> Self {
-        let stranger_surprise = super::comparison::stranger_surprise(&entities, related);
-        Self { entities, flows, new: related.novelty(&entities), stranger_surprise }
+        let new = related.novelty(&entities);
+        let stranger_surprise = super::comparison::stranger_surprise(&entities, new, related);
+        Self { entities, flows, new, stranger_surprise }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entities::entities;
+    use super::*;
+    use crate::series::{Parties, PartyId, SeriesKey};
+
+    /// A row of these parties.
+    fn step(source: u32, destination: u32, flows: u64, new: New, stranger_surprise: f64) -> Step {
+        let (source, destination) = (PartyId(source), PartyId(destination));
+        let key = SeriesKey { source, destination, segment: 1, protocol: 6, service_port: 80 };
+        Step { entities: entities(&key, &Parties::default()), flows, new, stranger_surprise }
+    }
+
+    const KNOWN: New = New { source: false, destination: false, pair: false, series: false };
+    const STRANGER: New = New { source: true, destination: false, pair: true, series: true };
+
+    fn is_near(one: f64, other: f64) -> bool {
+        (one - other).abs() < 1e-9
+    }
+
+    #[test]
+    fn rows_of_a_pair_count_together_and_half_after_an_hour() {
+        let mut streams = Streams::default();
+        let pacing = streams.advance(&[step(1, 2, 10, KNOWN, 0.0), step(1, 2, 20, KNOWN, 0.0)], 0);
+        assert!(pacing.iter().all(|pacing| is_near(pacing.pair, 31_f64.ln())), "{pacing:?}");
+        let later = streams.advance(&[step(1, 2, 5, KNOWN, 0.0), step(2, 1, 5, KNOWN, 0.0)], 60);
+        assert!(
+            is_near(later[0].pair, 21_f64.ln()) && is_near(later[1].pair, 6_f64.ln()),
+            "the way back is another pair"
+        );
+    }
+
+    #[test]
+    fn only_unknown_sources_are_visitors_and_all_of_them_together() {
+        let mut streams = Streams::default();
+        let steps: Vec<Step> = (10..15).map(|source| step(source, 2, 1, STRANGER, 0.0)).collect();
+        let visited = streams.advance(&steps, 0);
+        assert!(visited.iter().all(|pacing| is_near(pacing.visitors, 6_f64.ln())), "{visited:?}");
+        // Who is known is told of the others, and is none.
+        let known = streams.advance(&[step(1, 2, 1, KNOWN, 0.0)], 0)[0];
+        assert!(is_near(known.visitors, 6_f64.ln()) && is_near(known.sweep, 0.0));
+        assert!(is_near(streams.advance(&[step(1, 3, 1, KNOWN, 0.0)], 0)[0].visitors, 0.0));
+    }
+
+    #[test]
+    fn a_sweep_is_of_one_source_over_alike_destinations() {
+        let mut parties = Parties::default();
+        for last in [[10, 0, 0, 9], [10, 0, 1, 1], [10, 0, 1, 2], [10, 0, 2, 1]] {
+            parties.number(&crate::series::Party::Address(last.into())).unwrap();
+        }
+        let row = |destination| {
+            let (source, destination) = (PartyId(0), PartyId(destination));
+            let key = SeriesKey { source, destination, segment: 1, protocol: 6, service_port: 80 };
+            Step { entities: entities(&key, &parties), flows: 1, new: STRANGER, stranger_surprise: 0.0 }
+        };
+        let sweeps = Streams::default().advance(&[row(1), row(2), row(3)], 0);
+        let expected = [3_f64.ln(), 3_f64.ln(), 2_f64.ln()];
+        assert!(
+            sweeps.iter().zip(expected).all(|(pacing, expected)| is_near(pacing.sweep, expected)),
+            "{sweeps:?}"
+        );
+    }
+
+    #[test]
+    fn a_trend_is_that_of_the_windows_before() {
+        let mut streams = Streams::default();
+        let odd = [step(1, 2, 1, KNOWN, 6.0), step(1, 3, 1, KNOWN, 2.0)];
+        assert!(streams.advance(&odd, 0).iter().all(|pacing| is_near(pacing.trend, 0.0)));
+        let trend = streams.advance(&odd, 1)[0].trend;
+        assert!((trend - 4.0).abs() < 0.01, "the mean of both: {trend}");
+        assert!(is_near(streams.advance(&[step(5, 2, 1, KNOWN, 6.0)], 2)[0].trend, 0.0), "of its own source");
+    }
+
+    #[test]
+    fn the_same_rows_give_the_same_bits() {
+        let steps: Vec<Step> =
+            (0..50).map(|at| step(at % 7, at % 11, u64::from(at), STRANGER, 0.1 * f64::from(at))).collect();
+        let run = || {
+            let mut streams = Streams::default();
+            (0..5).map(|window| streams.advance(&steps, window)).collect::<Vec<_>>()
+        };
+        assert_eq!(run(), run());
     }
 }

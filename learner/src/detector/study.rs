@@ -7,15 +7,13 @@
 
 use super::baseline::Standing;
 use super::comparison::compare;
-use super::counts::{Counts, Related};
+use super::counts::Related;
 use super::entities::entities;
-use super::judgement::evidence;
 use super::streams::{Step, Streams};
 use super::{Detector, forests};
 use crate::features::Row;
 use crate::model::Hidden;
 use crate::series::{Parties, SeriesKey, Window};
-use hashbrown::HashMap;
 
 /// A window of a recording, with the rows of its series.
 #[derive(Clone, Debug)]
@@ -55,34 +53,34 @@ pub struct Answer {
     pub p_value: Option<f64>,
 }
 
-/// What a study leaves for the calibration: the counts of each day alone.
-#[derive(Debug, Default)]
-pub struct Study(HashMap<u64, Counts>);
-
 impl Detector {
     /// Learns who is usual from the windows of a recording, and compares their rows with all days but their own. Everything
     /// in them counts as usual. To be followed by [`Detector::calibrate`].
-    pub fn study(&mut self, lessons: &mut [Lesson], parties: &Parties) -> Study {
-        let (epochs, alone) = self.count(lessons, parties);
+    pub fn study(&mut self, lessons: &mut [Lesson], parties: &Parties) {
+        let epochs = self.count(lessons, parties);
         self.streams = Streams::default();
+        let apart = self.baseline.apart(parties);
+        let mut own = None;
         for (number, (lesson, epoch)) in (0..).zip(lessons.iter_mut().zip(epochs)) {
+            if own.as_ref().is_none_or(|(number, _)| *number != epoch) {
+                own = apart.epoch(epoch).map(|counts| (epoch, counts));
+            }
             lesson.epoch = epoch;
-            let related = Related { all: self.baseline.counts(), own: alone.get(&epoch) };
+            let related =
+                Related { all: self.baseline.counts(), own: own.as_ref().map(|(_, counts)| counts) };
             let steps = lesson.steps(parties, related);
             let pacing = self.streams.advance(&steps, number);
             for (((key, row), step), pacing) in lesson.rows.iter_mut().zip(&steps).zip(pacing) {
-                compare(row, key, &step.entities, &pacing, related);
+                compare(row, key, step, &pacing, related);
                 self.forests.push(forests::Sample { key: *key, epoch, row: *row, pacing, model: 0.0 });
             }
         }
-        self.grow(&alone, parties);
-        Study(alone)
+        self.grow(parties);
     }
 
-    /// Counts the rows of all lessons, and returns the epoch of each lesson and the counts of each epoch alone.
-    fn count(&mut self, lessons: &[Lesson], parties: &Parties) -> (Vec<u64>, HashMap<u64, Counts>) {
+    /// Counts the rows of all lessons, and returns the epoch of each lesson.
+    fn count(&mut self, lessons: &[Lesson], parties: &Parties) -> Vec<u64> {
         let mut epochs = Vec::with_capacity(lessons.len());
-        let mut alone = HashMap::new();
         for (at, lesson) in lessons.iter().enumerate() {
             // Only flows matter here, which no count changes.
             let related = Related { all: self.baseline.counts(), own: None };
@@ -95,15 +93,15 @@ impl Detector {
             self.windows += 1;
             let Window { width_s, .. } = lesson.window;
             if self.baseline.pass(lesson.window.end_s(), width_s) || at + 1 == lessons.len() {
-                alone = self.baseline.close(parties);
+                self.baseline.close(parties);
             }
         }
-        (epochs, alone)
+        epochs
     }
 
     /// Learns what the answers of the forests and of the network look like for usual rows, and returns what is
     /// thought of each row. The lessons are those that were studied.
-    pub fn calibrate(&mut self, lessons: &[Lesson], study: &Study, parties: &Parties) -> Vec<Answer> {
+    pub fn calibrate(&mut self, lessons: &[Lesson], parties: &Parties) -> Vec<Answer> {
         self.calibrations = super::Calibrations::default();
         let mut answers = Vec::new();
         for (number, Lesson { window, rows, .. }) in (0..).zip(lessons) {
@@ -121,6 +119,7 @@ impl Detector {
                 let count = state.baseline.score(flows);
                 state.baseline.add(flows, false);
                 let flows = super::flow_baseline::log1p(flows);
+                let density = density.filter(|_| forests::may_vouch(forest));
                 usual.push(super::Sample { is_strange: false, count, flows, density, score: None });
             }
             self.calibrations.learn(&usual, number, false);
@@ -128,10 +127,10 @@ impl Detector {
         self.calibrations.densities.settle();
         let evidence = |answer: &Answer| {
             let model = answer.density.and_then(|density| self.calibrations.densities.p_value(density));
-            evidence(answer.forest, model)
+            self.forests.evidence_with(answer.forest, model)
         };
         let evidence: Vec<f64> = answers.iter().map(evidence).collect();
-        let scores = self.habituated(lessons, study, parties, &evidence);
+        let scores = self.habituated(lessons, parties, &evidence);
         self.calibrations.begin_scores(&scores);
         for (answer, score) in answers.iter_mut().zip(scores) {
             answer.p_value = self.calibrations.scores.p_value(score);
@@ -140,30 +139,27 @@ impl Detector {
     }
 
     /// Returns what is left of the evidence of each row after what its pair did before.
-    fn habituated(
-        &mut self,
-        lessons: &[Lesson],
-        Study(alone): &Study,
-        parties: &Parties,
-        evidence: &[f64],
-    ) -> Vec<f64> {
+    fn habituated(&mut self, lessons: &[Lesson], parties: &Parties, evidence: &[f64]) -> Vec<f64> {
         let mut scores = Vec::with_capacity(evidence.len());
+        let apart = self.baseline.apart(parties);
         let mut epoch = 0;
+        let mut own = apart.epoch(epoch);
         for (number, lesson) in (0..).zip(lessons) {
             if lesson.epoch != epoch {
                 // The novelty of a row that is compared without its own day lasts for that day.
                 self.habits.forget_unknown();
                 epoch = lesson.epoch;
+                own = apart.epoch(epoch);
             }
-            let related = Related { all: self.baseline.counts(), own: alone.get(&epoch) };
+            let related = Related { all: self.baseline.counts(), own: own.as_ref() };
             let first = scores.len();
-            for (key, _) in &lesson.rows {
-                let habituation = self.habits.of(key, &entities(key, parties), related, number);
+            let steps = lesson.steps(parties, related);
+            for ((key, _), step) in lesson.rows.iter().zip(&steps) {
+                let habituation = self.habits.of(key, step, related, number);
                 scores.push(habituation.left(evidence[scores.len()]));
             }
-            for ((key, _), evidence) in lesson.rows.iter().zip(&evidence[first..]) {
-                let entities = entities(key, parties);
-                self.habits.add(&entities, related.novelty(&entities), *evidence, number);
+            for (step, evidence) in steps.iter().zip(&evidence[first..]) {
+                self.habits.add(&step.entities, step.new, *evidence, number);
             }
         }
         self.habits.forget_unknown();

@@ -250,25 +250,33 @@ fn a_scan_of_one_attempt_each_counts_as_one_thing() {
 
 #[test]
 fn an_attack_does_not_make_itself_usual_but_a_world_that_changed_is_accepted() {
-    let mut world = World::new(16, false);
-    // Some new pairs each window, as a worm would have.
-    let mut after = |windows: u32, pairs: u32| {
+    // Some new pairs each window: of one source, as a worm would have, or of everybody.
+    let after = |world: &mut World, windows: u32, pairs: u32, sources: &[u32]| {
         let mut alarms = 0;
         for _ in 0..windows {
             let mut series = world.steady();
             let first = 10_000 + u32::try_from(world.number).unwrap() * 32;
-            (0..pairs).for_each(|pair| {
-                series.insert(key(DEV, first + pair, SSH), attempts(20));
-            });
+            for (pair, source) in (first..).take(usize::try_from(pairs).unwrap()).zip(sources.iter().cycle())
+            {
+                series.insert(key(*source, pair, SSH), attempts(20));
+            }
             alarms += world.live(&series).len();
         }
         alarms
     };
-    assert_eq!(after(100, 0), 0);
-    assert!(after(200, 1) >= 195);
-    // From more than half of all rows being alarms for ten minutes of seconds on, they are what is usual.
-    after(1_000, 24);
-    let later = after(200, 24);
+    let mut world = World::new(16, false);
+    assert_eq!(after(&mut world, 100, 0, &[DEV]), 0);
+    assert!(after(&mut world, 200, 1, &[DEV]) >= 195);
+    // Most of the rows, and for as long as one likes: still it is one source.
+    after(&mut world, 1_000, 24, &[DEV]);
+    let attack = after(&mut world, 200, 24, &[DEV]);
+    assert!(attack > 4_500, "{attack}");
+    // From more than half of everybody being alarms for ten minutes of seconds on, they are what is usual.
+    let everybody = [WEB, DATABASE, DEV, PRODUCTION];
+    let mut changed = World::new(16, false);
+    assert_eq!(after(&mut changed, 100, 0, &[DEV]), 0);
+    after(&mut changed, 1_000, 24, &everybody);
+    let later = after(&mut changed, 200, 24, &everybody);
     assert!(later < 500, "{later}");
 }
 

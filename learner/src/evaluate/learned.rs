@@ -13,7 +13,7 @@ use super::EvaluateError;
 use super::scorer::{Scorer, Scores};
 use crate::baselines::edges::{Edges, MINUTE_S};
 use crate::calibration::weight_of_evidence;
-use crate::detector::{Detector, DetectorConfig, Lesson};
+use crate::detector::{Answer, Detector, DetectorConfig, Judgement, Lesson};
 use crate::feature_memory::FeatureMemory;
 use crate::features::Row;
 use crate::history::History;
@@ -51,7 +51,7 @@ const EPOCHS_MIN: u64 = 4;
 const EPOCHS: u64 = 8;
 
 /// Rows of a series that are learned in one piece: half an hour of a busy one.
-const CHUNK_ROWS: usize = 32;
+pub const CHUNK_ROWS: usize = 32;
 
 /// The detector, with the windows that it judges.
 pub struct Learned {
@@ -62,6 +62,23 @@ pub struct Learned {
     training: usize,
     parties: Parties,
     edges: usize,
+}
+
+/// What is thought of a row of an edge.
+#[derive(Clone, Copy, Debug)]
+pub struct RowJudgement<'a> {
+    /// The edge.
+    pub place: usize,
+    /// The series.
+    pub key: &'a SeriesKey,
+    /// The row, with how it compares with other days.
+    pub row: &'a Row,
+    /// The weight of evidence of the forests; none before there is one.
+    pub forest: Option<f64>,
+    /// Negative log likelihood by the network, in nats; none without one.
+    pub density: Option<f64>,
+    /// The calibrated answer.
+    pub p_value: Option<f64>,
 }
 
 /// Scores of all edges by one way of judging.
@@ -104,6 +121,15 @@ impl Learned {
 
     /// Returns the scores with a network that remembers `chunk_rows` rows of a series, 1 for none.
     fn judge(&self, seed: u64, chunk_rows: usize) -> Judged {
+        let mut judged = Judged::nothing(self.edges);
+        self.judge_rows(seed, chunk_rows, |row| {
+            judged.raise(row.place, row.forest, row.density, row.p_value);
+        });
+        judged
+    }
+
+    /// Hands out what is thought of each row, in order of time, by a network that remembers `chunk_rows` rows of a series.
+    pub fn judge_rows(&self, seed: u64, chunk_rows: usize, mut take: impl FnMut(RowJudgement<'_>)) {
         let config = DetectorConfig {
             warm_up_windows: self.training as u64,
             // Four spans at least, each of which the others can vouch for; days where there are so many.
@@ -113,24 +139,27 @@ impl Learned {
         };
         let mut detector = Detector::new(config);
         let mut lessons = self.lessons[..self.training].to_vec();
-        let study = detector.study(&mut lessons, &self.parties);
+        detector.study(&mut lessons, &self.parties);
         detector.adopt(train(&lessons, seed, chunk_rows));
         detector.forget_between(chunk_rows == 1);
-        let mut judged = Judged::nothing(self.edges);
-        let answers = detector.calibrate(&lessons, &study, &self.parties);
-        for (place, answer) in self.places.iter().flatten().zip(answers) {
-            judged.raise(*place, answer.forest, answer.density, answer.p_value);
+        let answers = detector.calibrate(&lessons, &self.parties);
+        let rows = lessons.iter().flat_map(|lesson| &lesson.rows);
+        for ((place, (key, row)), answer) in self.places.iter().flatten().zip(rows).zip(answers) {
+            let Answer { forest, density, p_value } = answer;
+            take(RowJudgement { place: *place, key, row, forest, density, p_value });
         }
         for (lesson, places) in self.lessons.iter().zip(&self.places).skip(self.training) {
             let mut rows = lesson.rows.clone();
             let places: HashMap<SeriesKey, usize> =
                 rows.iter().map(|(key, _)| *key).zip(places.iter().copied()).collect();
-            for judgement in detector.judge(&lesson.window, &self.parties, &mut rows) {
+            let judgements = detector.judge(&lesson.window, &self.parties, &mut rows);
+            let described: HashMap<SeriesKey, Row> = rows.into_iter().collect();
+            for judgement in judgements {
                 let place = places[&judgement.key];
-                judged.raise(place, judgement.forest, judgement.density, judgement.p_value);
+                let Judgement { key, forest, density, p_value, .. } = judgement;
+                take(RowJudgement { place, key: &key, row: &described[&key], forest, density, p_value });
             }
         }
-        judged
     }
 }
 

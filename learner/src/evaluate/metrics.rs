@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 /// Rates of false positives at which detectors are compared.
 pub const NOMINAL_RATES: [f64; 2] = [0.01, 0.001];
 
+/// Rates of false positives at which the calibration is shown: two a decade, about.
+pub const CALIBRATION_RATES: [f64; 8] = [0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.000_3, 0.000_1];
+
 /// Lengths of the head of the ranking whose precision is reported.
 pub const HEADS: [usize; 2] = [100, 1_000];
 
@@ -30,11 +33,22 @@ pub struct Metrics {
     pub at_benign_rate: Vec<OperatingPoint>,
     /// At thresholds fixed on the training span, without labels, or p-values: one for each of [`NOMINAL_RATES`].
     pub at_training_rate: Vec<OperatingPoint>,
+    /// What alerts of benign edges come to at thresholds fixed like these, from [`CALIBRATION_RATES`].
+    pub calibration: Vec<CalibrationPoint>,
     /// Share of attacks among the highest scores, for each of [`HEADS`].
     pub precision_in_head: Vec<f64>,
     /// For plots; left out of the JSON.
     #[serde(skip)]
     pub curves: Curves,
+}
+
+/// A rate that was asked for beforehand, and what it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CalibrationPoint {
+    /// Rate of false positives that was asked for.
+    pub nominal_rate: f64,
+    /// Share of the benign test edges that are alerts.
+    pub realised_rate: f64,
 }
 
 /// A threshold and what it finds.
@@ -93,9 +107,21 @@ pub fn measure(truth: &Truth<'_>, scores: &[f64], says_p_values: bool) -> Option
         pr_auc: ranking.average_precision(),
         at_benign_rate: at(&|rate| benign.threshold(rate)),
         at_training_rate: at(&fixed),
+        calibration: calibration(&benign, fixed),
         precision_in_head: HEADS.map(|head| ranking.precision_in_head(head)).into(),
         curves: ranking.curves(),
     })
+}
+
+/// Returns the shares of these benign scores above the thresholds of [`CALIBRATION_RATES`].
+fn calibration(benign: &Sorted, threshold: impl Fn(f64) -> f64) -> Vec<CalibrationPoint> {
+    let point = |nominal_rate| {
+        let Sorted(scores) = benign;
+        let threshold = threshold(nominal_rate);
+        let alerts = scores.len() - scores.partition_point(|score| *score <= threshold);
+        CalibrationPoint { nominal_rate, realised_rate: share(alerts, scores.len()) }
+    };
+    CALIBRATION_RATES.map(point).into()
 }
 
 /// Returns the largest number below this one, so that a score which reaches it is an alert.
@@ -321,6 +347,35 @@ mod tests {
 
     fn is_near(one: f64, other: f64) -> bool {
         (one - other).abs() < 1e-12
+    }
+
+    #[test]
+    fn the_calibration_counts_benign_edges_above_what_was_fixed() {
+        let (edges, attacks) = edges("-----1----1");
+        let truth = Truth { test: &edges, attacks: &attacks };
+        // p-values: of nine benign edges one has 0.05, one 0.01 exactly, one 0.0002.
+        let scores = [0.1, 0.2, 0.3, 1.301, 0.1, 9.0, 2.0, 0.0, 3.699, 0.1, 9.0];
+        let realised = |says_p_values| -> Vec<f64> {
+            let metrics = measure(&truth, &scores, says_p_values).unwrap();
+            assert!(
+                metrics
+                    .calibration
+                    .iter()
+                    .zip(CALIBRATION_RATES)
+                    .all(|(point, rate)| point.nominal_rate == rate)
+            );
+            metrics.calibration.iter().map(|point| point.realised_rate * 9.0).collect()
+        };
+        let expected = [3.0, 3.0, 2.0, 2.0, 1.0, 1.0, 1.0, 0.0];
+        assert!(
+            realised(true).iter().zip(expected).all(|(one, other)| is_near(*one, other)),
+            "{:?}",
+            realised(true)
+        );
+        assert!(
+            realised(false).iter().all(|alerts| is_near(*alerts, 0.0)),
+            "nothing exceeds what no training set"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const REPORT_MARK: &str = "meshgate-learner evaluate";
 
 /// Version of the JSON.
-const REPORT_VERSION: u32 = 1;
+const REPORT_VERSION: u32 = 2;
 
 /// An evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,9 +97,12 @@ pub(super) fn write(report: &Report, folder: &ReportFolder) -> Result<(), Report
             |plot: Result<String, plots::PlotError>| plot.map_err(|error| folder.fault(error.to_string()));
         plots.push((plots::ROC, drawn(plots::roc(&report.methods))?));
         plots.push((plots::PRECISION_RECALL, drawn(plots::precision_recall(&report.methods))?));
+        plots.push((plots::CALIBRATION, drawn(plots::calibration(&report.methods))?));
     } else {
         // Of an earlier report, whose flows had labels.
-        [plots::ROC, plots::PRECISION_RECALL].into_iter().for_each(|plot| folder.remove(plot));
+        [plots::ROC, plots::PRECISION_RECALL, plots::CALIBRATION]
+            .into_iter()
+            .for_each(|plot| folder.remove(plot));
     }
     let mut files: Vec<(&str, &str)> = plots.iter().map(|(name, svg)| (*name, svg.as_str())).collect();
     let page = page("Evaluation", &text, &files);

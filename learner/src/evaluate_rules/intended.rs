@@ -4,6 +4,7 @@ use super::traffic::{Traffic, WINDOW_S, make};
 use super::{EvaluateRulesArguments, EvaluateRulesError};
 use crate::adviser::{AdviserInput, AdviserSettings, suggest_policy};
 use crate::draft_log::DraftLog;
+use crate::feedback::ranking::Ranking;
 use crate::history::History;
 use crate::profile::Profile;
 use crate::proportion::share;
@@ -146,6 +147,7 @@ fn drafts(
         profile.observe(&window);
     }
     let advice = suggest_policy(&AdviserInput {
+        ranking: &Ranking::default(),
         policy: windows.policy(),
         parties: windows.parties(),
         profile: &profile,

@@ -7,17 +7,15 @@
 //! h'   = (1 - z) n + z h
 //! ```
 //! Everything of one time - a few hundred kilobytes - is done while it is in the cache: products with the inputs and with the
-//! state, one pass over the gates, and on the way back what this time adds to the slopes of the weights. `product` multiplies
+//! state, one pass over the gates, and on the way back what this time adds to the slopes of the weights. `matrix_product` multiplies
 //! slices; tensors are at the border only.
 //!
 //! `exp` and `tanh` of the C library work on one number at a time and would take most of a step. A quotient of polynomials
 //! agrees with tanh to the last bits of a 32-bit float and is computed for many numbers at once.
 
-mod product;
-
 use super::vector;
+use crate::matrix_product::{Panels, Strips, add_product};
 use burn::tensor::Tensor;
-use product::{Panels, Strips, add_product};
 
 /// The weights of the recurrence.
 #[derive(Clone, Debug)]

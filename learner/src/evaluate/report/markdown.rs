@@ -2,7 +2,7 @@
 
 use super::{Report, Row, Span, plots};
 use crate::evaluate::bootstrap::{Comparison, FIGURES, Gain};
-use crate::evaluate::metrics::{HEADS, Metrics, NOMINAL_RATES, OperatingPoint};
+use crate::evaluate::metrics::{CALIBRATION_RATES, HEADS, Metrics, NOMINAL_RATES, OperatingPoint};
 use crate::evaluate::reading::FlowFile;
 use std::fmt::Write;
 
@@ -25,6 +25,13 @@ p-values, as the detector does, alerts at a p-value of the nominal rate. The del
 its first alert.
 ";
 
+/// What stands above the table of the calibration.
+const CALIBRATION_NOTE: &str = "
+## Calibration
+
+Share of the benign test edges above thresholds that were fixed beforehand, for each nominal rate.
+";
+
 /// Returns the report as Markdown.
 pub fn text(report: &Report) -> String {
     let mut text = format!("# Evaluation\n\n```\n{}\n```\n", report.command_line);
@@ -33,12 +40,14 @@ pub fn text(report: &Report) -> String {
         attacks(&mut text, report);
         methods(&mut text, report);
         fixed_thresholds(&mut text, report);
+        calibration(&mut text, report);
         comparisons(&mut text, report);
         let _ = write!(
             text,
-            "\n![ROC]({})\n\n![Precision and recall]({})\n",
+            "\n![ROC]({})\n\n![Precision and recall]({})\n\n![Calibration]({})\n",
             plots::ROC,
-            plots::PRECISION_RECALL
+            plots::PRECISION_RECALL,
+            plots::CALIBRATION
         );
     } else {
         text.push_str(
@@ -97,7 +106,8 @@ fn attacks(text: &mut String, report: &Report) {
 
 /// Returns the name of a rate, such as `1 %`.
 fn rate_text(rate: f64) -> String {
-    format!("{} %", rate * 100.0)
+    // Floating point writes a hundred times 0.003 with seventeen digits.
+    format!("{} %", (rate * 1e6).round() / 1e4)
 }
 
 fn percent(part: usize, all: usize) -> String {
@@ -201,6 +211,21 @@ fn fixed_threshold(row: &Row, point: &OperatingPoint) -> Vec<String> {
         number(point.p90_delay_minutes),
         number(point.longest_delay_minutes),
     ]
+}
+
+/// Writes what nominal rates came to.
+fn calibration(text: &mut String, report: &Report) {
+    text.push_str(CALIBRATION_NOTE);
+    let mut head = words(["method", "seed"]);
+    head.extend(CALIBRATION_RATES.map(rate_text));
+    let row = |row: &Row| {
+        let points = &row.metrics.as_ref()?.calibration;
+        let seed = row.seed.map_or_else(|| "-".into(), |seed| seed.to_string());
+        let mut cells = vec![row.method.clone(), seed];
+        cells.extend(points.iter().map(|point| format!("{:.3} %", point.realised_rate * 100.0)));
+        Some(cells)
+    };
+    table(text, &head, report.methods.iter().filter_map(row));
 }
 
 /// Writes what methods gain over others.

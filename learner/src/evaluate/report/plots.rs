@@ -10,6 +10,9 @@ pub const ROC: &str = "roc.svg";
 /// Name of the file with the precision-recall curves.
 pub const PRECISION_RECALL: &str = "precision_recall.svg";
 
+/// Name of the file with what nominal rates came to.
+pub const CALIBRATION: &str = "calibration.svg";
+
 /// Size in pixels.
 const SIZE: (u32, u32) = (800, 560);
 
@@ -86,6 +89,52 @@ pub fn precision_recall(rows: &[Row]) -> Result<String, PlotError> {
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], stroke(place)));
         }
         let corner = SeriesLabelPosition::LowerLeft;
+        chart
+            .configure_series_labels()
+            .position(corner)
+            .background_style(WHITE)
+            .border_style(BLACK)
+            .draw()?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+/// Returns realised rates of false positives over nominal ones, both logarithmic, and the diagonal on which they agree. A
+/// rate of zero has no logarithm: it lies on the lower edge.
+pub fn calibration(rows: &[Row]) -> Result<String, PlotError> {
+    let runs = rows.chunk_by(|one, next| one.method == next.method);
+    let line = |runs: &[Row]| {
+        let points = runs.first()?.metrics.as_ref()?.calibration.iter();
+        let points = points.map(|point| (point.nominal_rate, point.realised_rate.max(RATE_MIN))).collect();
+        Some(Line { legend: runs[0].method.clone(), points })
+    };
+    let lines: Vec<Line> = runs.filter_map(line).collect();
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
+        let mut chart = ChartBuilder::on(&area)
+            .caption("Thresholds fixed beforehand", ("sans-serif", 20))
+            .margin(12)
+            .x_label_area_size(40)
+            .y_label_area_size(60)
+            .build_cartesian_2d((RATE_MIN..1.0).log_scale(), (RATE_MIN..1.0).log_scale())?;
+        chart
+            .configure_mesh()
+            .x_desc("nominal false positive rate")
+            .y_desc("realised false positive rate")
+            .x_label_formatter(&|rate| format!("{rate}"))
+            .y_label_formatter(&|rate| format!("{rate}"))
+            .draw()?;
+        chart.draw_series(LineSeries::new([(RATE_MIN, RATE_MIN), (1.0, 1.0)], BLACK.stroke_width(1)))?;
+        for (place, line) in lines.iter().enumerate() {
+            chart
+                .draw_series(LineSeries::new(line.points.iter().copied(), stroke(place)).point_size(3))?
+                .label(&line.legend)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], stroke(place)));
+        }
+        let corner = SeriesLabelPosition::UpperLeft;
         chart
             .configure_series_labels()
             .position(corner)

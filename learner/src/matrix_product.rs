@@ -19,7 +19,7 @@ const ROWS: usize = 6;
 
 /// A right factor. [depth, columns]
 #[derive(Clone, Debug, Default)]
-pub(super) struct Panels {
+pub(crate) struct Panels {
     /// Panel after panel, each from row to row.
     values: Vec<[f32; COLUMNS]>,
     depth: usize,
@@ -51,7 +51,7 @@ impl Panels {
 
 /// A left factor. [rows, depth]
 #[derive(Clone, Debug, Default)]
-pub(super) struct Strips {
+pub(crate) struct Strips {
     /// Strip after strip, each from column to column.
     values: Vec<[f32; ROWS]>,
     depth: usize,
@@ -90,7 +90,7 @@ impl Strips {
 }
 
 /// Adds the product of two matrices to a third. [rows, depth], [depth, columns] -> [rows, columns]
-pub(super) fn add_product(out: &mut [f32], left: &Strips, right: &Panels) {
+pub(crate) fn add_product(out: &mut [f32], left: &Strips, right: &Panels) {
     let (depth, columns) = (left.depth, right.columns);
     debug_assert_eq!((depth, out.len()), (right.depth, left.rows * columns));
     if depth == 0 || columns == 0 {
