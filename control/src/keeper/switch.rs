@@ -69,7 +69,12 @@ impl Keeper {
             return Ok(None);
         };
         if !self.store.never_answered(kind, CANDIDATES_MAX).await?.contains(&filed.id) {
-            return Ok(Some("it was accepted or rejected before".to_owned()));
+            return Ok(Some("its draft was answered before".to_owned()));
+        }
+        if let Some(expected) = self.expected(&filed.suggestion.draft, &newest, now_ns()).await?
+            && let Some(objection) = Objection::of_replay(&filed.suggestion.draft, &settings, &expected)
+        {
+            return Ok(Some(objection.to_string()));
         }
         let suggestion = filed.suggestion.clone();
         let asked = settings.clone();
@@ -79,17 +84,21 @@ impl Keeper {
         if let Some(objection) = objection.await.map_err(|_| KeeperFault::Stopping)? {
             return Ok(Some(objection.to_string()));
         }
-        let said = self.store.people_said(kind, settings.confidence, settings.answers).await?;
-        let unearned = !earned(&said, &settings).is_earned;
+        let unearned = !self.earned_of(filed.learner.as_str(), kind, &settings).await?.is_earned;
         Ok(unearned.then(|| format!("the confidence of {kind} suggestions is not earned yet")))
     }
 
     async fn automatic_line(&self, kept: Kind, now_ns: u64) -> Result<AutomaticLine, KeeperFault> {
         let Kind { kind, state, since_ns, actor, comment, settings } = kept;
-        let said = self.store.people_said(kind, settings.confidence, settings.answers).await?;
+        let earned_by = self.earned_by(kind, &settings).await?;
+        // Of several learners the one that is furthest.
+        let furthest = earned_by.into_values().max_by(|a, b| {
+            let by_answers = a.is_earned.cmp(&b.is_earned).then(a.answers.cmp(&b.answers));
+            by_answers.then(a.lower.total_cmp(&b.lower))
+        });
         let live = self.store.live_runs().await?;
         Ok(AutomaticLine {
-            earned: earned(&said, &settings),
+            earned: furthest.unwrap_or_else(|| earned(&[], &settings)),
             accepted_today: self.store.runs_begun(kind, now_ns.saturating_sub(DAY_NS)).await?,
             live: live.into_iter().filter(|run| run.kind == kind).collect(),
             kind,

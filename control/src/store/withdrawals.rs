@@ -126,10 +126,13 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Told>, StoreError> {
         let Ok(after) = i64::try_from(after_sequence) else { return Ok(Vec::new()) };
+        // Each list is a look of its own: what is committed between them would come without what went before it.
+        let newest = self.newest_decision().await?;
         let decided = self.decided(learner, after_sequence, limit).await?;
         let withdrawn = self.withdrawn(learner, after, limit).await?;
         let decided = decided.into_iter().map(|filed| Told::Decided(Box::new(filed)));
         let mut told: Vec<Told> = decided.chain(withdrawn.into_iter().map(Told::Withdrawn)).collect();
+        told.retain(|one| one.sequence() <= newest);
         told.sort_by_key(Told::sequence);
         // Each list holds the first of its kind, so the first of both together are among them.
         told.truncate(usize::try_from(limit).unwrap_or(usize::MAX));

@@ -410,7 +410,7 @@ async fn only_what_can_be_in_shadow_begins(url: String) {
     assert_eq!((world.state(of_rule).await, mode(&world)), (State::Open, None));
     // What people say of memberships says nothing of rules.
     world.accept(of_rule + 2).await;
-    let said = world.keeper.store().people_said(AutomaticKind::Anomaly, 0.5, 100).await.unwrap();
+    let said = world.keeper.store().people_said("l1", AutomaticKind::Anomaly, 0.5, 100).await.unwrap();
     assert_eq!(said.len(), usize::from(ANSWERED));
 }
 
