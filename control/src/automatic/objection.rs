@@ -1,8 +1,8 @@
 //! What speaks against accepting a draft without a person, beyond what speaks against it at all.
 
+use super::real;
 use crate::inbox::{Judge, Obstacle, drafted_rule};
 use crate::words::rule_in_words;
-use super::real;
 use meshgate_policy::automatic::{AutomaticSettings, Expected};
 use meshgate_policy::suggestion::{Proposal, Suggestion};
 use meshgate_policy::{Rule, RuleId};
@@ -222,7 +222,11 @@ prefixes = ['10.0.1.0/24']
         assert_eq!(shown(&doubtful, &[]), "its confidence is 0.949, 0.950 is asked for");
         let own = |value| vec![Feature { name: "confidence".into(), value }];
         let trusted = Suggestion { confidence: 0.99, features: own(0.6), ..suggestion() };
-        assert_eq!(shown(&trusted, &[]), "its confidence is 0.600, 0.950 is asked for", "learned trust alone");
+        assert_eq!(
+            shown(&trusted, &[]),
+            "its confidence is 0.600, 0.950 is asked for",
+            "learned trust alone"
+        );
         let distrusted = Suggestion { confidence: 0.6, features: own(0.99), ..suggestion() };
         assert_eq!(shown(&distrusted, &[]), "its confidence is 0.600, 0.950 is asked for");
         assert_eq!(shown(&Suggestion { features: own(0.96), ..suggestion() }, &[]), "");
@@ -256,7 +260,10 @@ prefixes = ['10.0.1.0/24']
         };
         let deny = suggestion().draft;
         assert_eq!(said(&deny, 140), "");
-        assert_eq!(said(&deny, 141), "it would refuse 20 flows in 24 h that pass now, at most 20 are let pass");
+        assert_eq!(
+            said(&deny, 141),
+            "it would refuse 20 flows in 24 h that pass now, at most 20 are let pass"
+        );
         let busy = said(&deny, 70_000);
         assert_eq!(busy, "it would refuse 10000 flows in 24 h that pass now, at most 20 are let pass");
         let allow = relationship("port_range = '22'\naction = 'allow'").into();

@@ -94,8 +94,9 @@ fn in_shadow(run: &AutomaticRun, facts: &RunFacts, elapsed_ns: u64) -> Option<Ne
         return None;
     }
     let silence = || {
-        (expected >= EXPECTED_MIN && real(changed) * SEEN_ONE_OF < expected)
-            .then(|| format!("it would have changed the verdict of {changed} flows, {expected:.0} were expected"))
+        (expected >= EXPECTED_MIN && real(changed) * SEEN_ONE_OF < expected).then(|| {
+            format!("it would have changed the verdict of {changed} flows, {expected:.0} were expected")
+        })
     };
     if let Some(gap) = gap(&facts.watched).or_else(silence) {
         let is_over = elapsed_ns >= period_ns.saturating_mul(2);
@@ -196,7 +197,14 @@ mod tests {
     fn facts(hours: u64, watched: Watched) -> RunFacts {
         let now_ns = BEGUN_NS + hours * NS_PER_HOUR;
         let watched = Watched { seen: 1_000, hours, hours_seen: hours, ..watched };
-        RunFacts { standing: Standing::AsWritten, denies: false, is_on: true, objection: None, watched, now_ns }
+        RunFacts {
+            standing: Standing::AsWritten,
+            denies: false,
+            is_on: true,
+            objection: None,
+            watched,
+            now_ns,
+        }
     }
 
     fn changed(changed: u64) -> Watched {
@@ -246,7 +254,10 @@ mod tests {
         assert!(matches!(next_step(&run, &facts(30, changed(3))), Some(NextStep::Enforce(_))));
         let words = "too little was seen of it in shadow: it would have changed the verdict of 3 flows, 34 were expected";
         assert_eq!(next_step(&run, &facts(48, changed(3))), Some(NextStep::Drop(words.into())));
-        assert!(matches!(next_step(&run, &facts(28, changed(0))), Some(NextStep::Enforce(_))), "20 say little");
+        assert!(
+            matches!(next_step(&run, &facts(28, changed(0))), Some(NextStep::Enforce(_))),
+            "20 say little"
+        );
     }
 
     #[test]

@@ -208,7 +208,9 @@ impl Keeper {
             // What one learner earned, another does not spend.
             let earned = earned_by.get(filed.learner.as_str()).filter(|earned| earned.is_earned);
             let Some(earned) = earned.copied() else { continue };
-            let Some(expected) = self.expected(&filed.suggestion.draft, &newest, now_ns).await? else { return Ok(()) };
+            let Some(expected) = self.expected(&filed.suggestion.draft, &newest, now_ns).await? else {
+                return Ok(());
+            };
             // Less than a shadow period of past says too little of what it would do.
             if expected.replayed_s < u64::from(kind.settings.shadow_hours) * 3_600 {
                 return Ok(());

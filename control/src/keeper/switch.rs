@@ -18,7 +18,9 @@ const DAY_NS: u64 = 86_400_000_000_000;
 pub struct Switching {
     /// The kind.
     pub kind: AutomaticKind,
-    /// What is asked from here on; none switches it off.
+    /// Whether it is switched on.
+    pub is_on: bool,
+    /// What is asked from here on; none asks what was asked before.
     pub settings: Option<AutomaticSettings>,
     /// Who switches.
     pub actor: String,
@@ -111,13 +113,13 @@ impl Keeper {
     }
 
     async fn switch(&self, switching: Switching) -> Result<Kind, KeeperFault> {
-        let Switching { kind, settings, actor, comment } = switching;
+        let Switching { kind, is_on, settings, actor, comment } = switching;
         check_comment(&comment)?;
         let mut head = self.writing.lock().await;
         let known = self.store.automatic_kinds().await?.into_iter().find(|known| known.kind == kind);
         let before = known.unwrap_or_else(|| Kind::off(kind));
         let since_ns = now_ns();
-        let state = if settings.is_some() { AutomaticState::On } else { AutomaticState::Off };
+        let state = if is_on { AutomaticState::On } else { AutomaticState::Off };
         let settings = settings.unwrap_or_else(|| before.settings.clone());
         let kept = Kind { kind, state, since_ns, actor: actor.clone(), comment, settings };
         let detail = switch_words(&kept, before.state);

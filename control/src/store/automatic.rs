@@ -49,7 +49,8 @@ impl Store {
 
     /// Returns the learners that ever suggested something of a kind.
     pub async fn learners_of(&self, kind: AutomaticKind) -> Result<Vec<String>, StoreError> {
-        let select = "SELECT DISTINCT learner FROM suggestions WHERE tenant = $1 AND origin = $2 ORDER BY learner";
+        let select =
+            "SELECT DISTINCT learner FROM suggestions WHERE tenant = $1 AND origin = $2 ORDER BY learner";
         let rows = sqlx::query(select).bind(TENANT).bind(kind.word()).fetch_all(&self.reads).await;
         rows.map_err(failed("reading who suggested"))?.iter().map(|row| text(row, "learner")).collect()
     }

@@ -9,7 +9,7 @@ use sqlx::{Any, Transaction};
 
 const COLUMNS: &str = "w.sequence, w.suggestion_id, w.decision, w.comment, w.actor, w.time_ns, w.version";
 
-/// Keeps a withdrawal, marks its decision, and opens the suggestion again, within a transaction.
+/// Keeps a withdrawal, marks its decision, and opens the suggestion again unless its draft is suggested anew, within a transaction.
 pub(super) async fn insert_withdrawal(
     transaction: &mut Transaction<'_, Any>,
     withdrawal: &Withdrawal,
@@ -46,7 +46,11 @@ pub(super) async fn insert_withdrawal(
         return Err(StoreError::Conflict);
     }
     // Who took the answer back wants to give another one: the time that the draft had is not to end that.
-    sqlx::query("UPDATE suggestions SET state = 'open', expires_ns = 0 WHERE tenant = $1 AND id = $2")
+    // A draft that was suggested anew has its answer there: open twice it would be answered twice.
+    let open = "UPDATE suggestions SET state = 'open', expires_ns = 0 WHERE tenant = $1 AND id = $2 AND NOT EXISTS \
+        (SELECT 1 FROM suggestions n WHERE n.tenant = suggestions.tenant AND n.draft_key = suggestions.draft_key \
+        AND n.id > suggestions.id)";
+    sqlx::query(open)
         .bind(TENANT)
         .bind(stored("id", *suggestion)?)
         .execute(&mut **transaction)
