@@ -52,7 +52,7 @@ pub fn line_text(line: &AutomaticLine) -> String {
         (
             "in shadow",
             format!(
-                "{shadow_hours} h; dropped beyond {} times what its replay said and {} flows",
+                "{shadow_hours} h; dropped beyond {} times what its replay said and {} flows, a deny beyond these alone",
                 shadow.factor, shadow.flows
             ),
         ),
@@ -160,7 +160,7 @@ state:     on since 2026-01-31 11:46:40Z, by alice (root)
 asks for:  a confidence of 95.0%, and of the last 100 answers to such at least 90.0% surely accepted
 earned:    no: 60 of 63 accepted as they were, surely 86.9% (at most 98.4%); 37 answers missing
 at most:   3 a day (1 in the last 24 h), 10.0% of what it permits never seen
-in shadow: 24 h; dropped beyond 2 times what its replay said and 20 flows
+in shadow: 24 h; dropped beyond 2 times what its replay said and 20 flows, a deny beyond these alone
 in force:  watched for 24 h; taken back beyond 10 times what was expected and 50 flows
 watches:   suggestion 12 as rule 7, shadow since 2026-01-31 12:00:00Z
 ";

@@ -169,6 +169,7 @@ impl Accept {
 
 impl Edit {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
+        self.flags.given()?;
         let client = session.connect().await?;
         let edited = self.flags.edited(client.suggestion(self.id).await?.filed.suggestion.draft)?;
         let accepted = client.accept(self.id, Form::Edited(&edited), &self.write.comment_or("")).await?;

@@ -521,7 +521,7 @@ pub async fn everything_holds(url: &impl AsyncFn(&str) -> String) {
     what_is_not_earned_or_touches_people_is_left(url("unearned").await).await;
     only_what_can_be_in_shadow_begins(url("kinds").await).await;
     what_is_suggested_anew_is_for_people(url("anew").await).await;
-    each_learner_earns_for_itself_and_what_is_busy_is_left(url("learners").await).await;
+    each_learner_earns_for_itself_and_what_is_busy_is_left(url("of_learners").await).await;
     of_two_controls_one_acts(url("two").await).await;
 }
 
