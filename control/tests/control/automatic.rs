@@ -11,9 +11,10 @@ use meshgate_control::keeper::{Acceptance, Keeper, Rejection, Retraction, Switch
 use meshgate_control::policy_book::Change;
 use meshgate_control::store::{Store, Told};
 use meshgate_policy::automatic::{AutomaticKind, AutomaticRun, AutomaticSettings, AutomaticState, RunStage};
+use meshgate_policy::feedback_report::GateStep;
 use meshgate_policy::suggestion::{Feature, FiledSuggestion, Origin, Reason, State, Suggestion, Verdict};
 use meshgate_policy::{
-    Action, AuthoredRelationship, EffectCounts, GroupId, Mode, Name, PolicyVersion, RuleId,
+    Action, AuthoredRelationship, EffectCounts, FeedbackReport, GroupId, Mode, Name, PolicyVersion, RuleId,
 };
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -512,6 +513,54 @@ async fn of_two_controls_one_acts(url: String) {
     assert_eq!(world.stage(FIRST).await, Some(RunStage::Enforced));
 }
 
+/// A gate step that meets a write of another control is noted with the next report: a later one would hide it.
+async fn a_gate_step_waits_for_the_one_before(url: String) {
+    let world = World::new(url).await;
+    let other = Keeper::open(Store::open(&world.url).await.unwrap()).await.unwrap();
+    let now_ns = world.begun_s * 1_000_000_000;
+    let step = |open, time_ns| GateStep { answers: 90, open, evidence_nats: 4.25, time_ns };
+    let gate_steps = vec![step(true, now_ns - 20), step(false, now_ns - 10)];
+    let report = FeedbackReport { gate_steps, evidence_needed_nats: 4.0, ..FeedbackReport::default() };
+    let learner = Name::new("l1").unwrap();
+    // The other one has not seen this yet.
+    world.commit(Change::DeleteRelationship(RuleId(1))).await;
+    let noted = async || {
+        let trail = world.keeper.store().audit(u64::MAX, 1_000).await.unwrap();
+        let gates = trail.into_iter().rev().filter(|entry| entry.event == "learner-gate");
+        gates.map(|entry| entry.detail).collect::<Vec<_>>()
+    };
+    other.note_gate(&learner, &report, now_ns).await.unwrap();
+    assert_eq!(noted().await, Vec::<String>::new());
+    other.note_gate(&learner, &report, now_ns).await.unwrap();
+    let noted = noted().await;
+    assert_eq!(noted.len(), 2, "{noted:?}");
+    assert!(noted[0].starts_with("gate opened") && noted[1].starts_with("gate closed"), "{noted:?}");
+    other.store().close().await;
+}
+
+/// Whoever follows the sequence while it grows finds every place of it.
+async fn no_place_of_the_sequence_is_skipped(url: String) {
+    let world = World::new(url).await;
+    let (keeper, store) = (Arc::clone(&world.keeper), world.keeper.store());
+    let writer = tokio::spawn(async move {
+        for _ in 0..40 {
+            let (actor, comment) = ("alice".to_owned(), String::new());
+            let rejection = Rejection { id: FIRST, reason: Reason::TooBroad, actor, comment };
+            keeper.reject(rejection).await.unwrap();
+            let (actor, comment) = ("alice".to_owned(), String::new());
+            keeper.withdraw(Retraction { id: FIRST, answer_only: false, actor, comment }).await.unwrap();
+        }
+    });
+    let mut seen = u64::from(ANSWERED);
+    while !writer.is_finished() || seen < u64::from(ANSWERED) + 80 {
+        for told in store.told("l1", seen, 100).await.unwrap() {
+            assert_eq!(told.sequence(), seen + 1);
+            seen += 1;
+        }
+    }
+    writer.await.unwrap();
+}
+
 /// Runs all of it, each in a store of its own.
 pub async fn everything_holds(url: &impl AsyncFn(&str) -> String) {
     what_does_as_expected_is_promoted_and_kept(url("promoted").await).await;
@@ -522,6 +571,8 @@ pub async fn everything_holds(url: &impl AsyncFn(&str) -> String) {
     only_what_can_be_in_shadow_begins(url("kinds").await).await;
     what_is_suggested_anew_is_for_people(url("anew").await).await;
     each_learner_earns_for_itself_and_what_is_busy_is_left(url("of_learners").await).await;
+    a_gate_step_waits_for_the_one_before(url("gate_steps").await).await;
+    no_place_of_the_sequence_is_skipped(url("sequence").await).await;
     of_two_controls_one_acts(url("two").await).await;
 }
 

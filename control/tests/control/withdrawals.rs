@@ -150,11 +150,21 @@ pub async fn refused_withdrawals_say_why(store: &str) {
     let expected = "suggestion 2: its draft was suggested anew as suggestion 4; answer that one, or withdraw the answer \
                     only (`--answer-only`), and the policy stays as it is";
     assert_eq!(status.message(), expected);
+    only_the_answer_is_taken_back(&mut client).await;
+    made[0].mode = "enforce".into();
+    let back = vec![wire::change::Change::PutRelationship(made[0].clone())];
+    program.policy().await.commit(commit(back)).await.unwrap();
+    client.withdraw_answer(withdraw(1)).await.unwrap();
+    assert!(policy(&program).await.policy.unwrap().relationships.is_empty());
+}
+
+/// An answer whose draft came anew is taken back, and stays closed.
+async fn only_the_answer_is_taken_back(client: &mut Suggestions) {
     let only = || wire::WithdrawAnswerRequest { answer_only: true, ..withdraw(2) };
     let answer = client.withdraw_answer(only()).await.unwrap().into_inner();
     let withdrawal = answer.withdrawal.unwrap();
     assert_eq!((withdrawal.decision, withdrawal.version, answer.digest.len()), (2, 0, 0));
-    let page = get(&mut client, 2).await;
+    let page = get(client, 2).await;
     let shown = page.suggestion.unwrap();
     assert_eq!(
         (shown.state.as_str(), page.withdrawals.len()),
@@ -166,12 +176,7 @@ pub async fn refused_withdrawals_say_why(store: &str) {
     assert_eq!(status.message(), "suggestion 2: its answer was withdrawn already");
     let status = client.accept_suggestion(accept(2)).await.unwrap_err();
     assert!(status.message().starts_with("suggestion 2: was accepted by "), "{}", status.message());
-    assert_eq!(next(&mut watch(&mut client, 2).await, 1).await, [(3, "withdrawn 2".to_owned())]);
-    made[0].mode = "enforce".into();
-    let back = vec![wire::change::Change::PutRelationship(made[0].clone())];
-    program.policy().await.commit(commit(back)).await.unwrap();
-    client.withdraw_answer(withdraw(1)).await.unwrap();
-    assert!(policy(&program).await.policy.unwrap().relationships.is_empty());
+    assert_eq!(next(&mut watch(client, 2).await, 1).await, [(3, "withdrawn 2".to_owned())]);
 }
 
 /// Killed while answers are taken back: nothing acknowledged is lost, and nothing is there by half.
