@@ -14,7 +14,7 @@ mod objection;
 mod step;
 
 pub use earned::earned;
-pub use objection::Objection;
+pub use objection::{Objection, denies};
 pub use step::{NextStep, RunFacts, Standing, next_step};
 
 use meshgate_policy::automatic::{AutomaticKind, AutomaticSettings, AutomaticState};

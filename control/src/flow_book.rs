@@ -123,6 +123,8 @@ pub struct ZoneSum {
 pub struct ZoneAnswer {
     /// The sums, the largest in bytes first.
     pub sums: Vec<ZoneSum>,
+    /// Smaller sums that were not read.
+    pub left_out: u64,
     /// Records that never reached a collector in the span.
     pub records_lost: u64,
 }

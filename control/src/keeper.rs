@@ -8,6 +8,7 @@ mod automatic;
 mod costs;
 mod expiry;
 mod gate;
+mod grounds;
 mod leases;
 mod made;
 mod suggestions;

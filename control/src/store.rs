@@ -18,6 +18,7 @@ mod versions;
 mod watched_flows;
 mod withdrawals;
 
+pub use costs::ZONE_SUMS_READ_MAX;
 pub use gate_steps::GateMemory;
 pub use hosts::StoredHost;
 pub use suggestions::SuggestionPage;

@@ -23,7 +23,8 @@ pub enum AutomaticCommand {
 
 What is accepted first only reports for the shadow period. It decides after that if it did what its
 replay said, and is taken back if it then decides much more than expected; the kind is then
-suspended until it is enabled again. A draft that touches rules of people is never accepted.")]
+suspended until it is enabled again. A draft that touches rules of people, and a deny of busy
+traffic, is never accepted. What is not named stays as `show` says, also while the kind is off.")]
     Enable(Box<Enable>),
     /// Have people answer suggestions of a kind again
     #[command(after_help = "Examples:
@@ -52,39 +53,38 @@ pub struct Enable {
     #[command(flatten)]
     kind: Kind,
     /// Least confidence of what is accepted, 0.5 to 1
-    #[arg(long, value_name = "SHARE", default_value_t = AutomaticSettings::default().confidence)]
-    confidence: f64,
+    #[arg(long, value_name = "SHARE")]
+    confidence: Option<f64>,
     /// Answers of people to suggestions of that confidence that must be there; the last ones count
-    #[arg(long, value_name = "N", default_value_t = AutomaticSettings::default().answers)]
-    answers: u32,
+    #[arg(long, value_name = "N")]
+    answers: Option<u32>,
     /// How far the surely accepted share of them (95 % Wilson interval) may lie below the confidence
-    #[arg(long, value_name = "SHARE", default_value_t = AutomaticSettings::default().margin)]
-    margin: f64,
+    #[arg(long, value_name = "SHARE")]
+    margin: Option<f64>,
     /// Hours that a rule only reports before it decides
-    #[arg(long, value_name = "HOURS", default_value_t = AutomaticSettings::default().shadow_hours)]
-    shadow_hours: u32,
+    #[arg(long, value_name = "HOURS")]
+    shadow_hours: Option<u32>,
     /// Hours that a rule is watched once it decides
-    #[arg(long, value_name = "HOURS", default_value_t = AutomaticSettings::default().rollback_hours)]
-    rollback_hours: u32,
+    #[arg(long, value_name = "HOURS")]
+    rollback_hours: Option<u32>,
     /// Acceptances within a day
-    #[arg(long, value_name = "N", default_value_t = AutomaticSettings::default().per_day)]
-    per_day: u32,
+    #[arg(long, value_name = "N")]
+    per_day: Option<u32>,
     /// Largest share of what an allow permits that was never seen
     #[arg(long, value_name = "SHARE")]
-    #[arg(default_value_t = AutomaticSettings::default().over_permissiveness_max)]
-    over_permissiveness: f64,
+    over_permissiveness: Option<f64>,
     /// In shadow: times what the replay said that a rule may change ...
-    #[arg(long, value_name = "TIMES", default_value_t = AutomaticSettings::default().shadow.factor)]
-    shadow_factor: f64,
+    #[arg(long, value_name = "TIMES")]
+    shadow_factor: Option<f64>,
     /// ... and flows beyond that
-    #[arg(long, value_name = "FLOWS", default_value_t = AutomaticSettings::default().shadow.flows)]
-    shadow_flows: u32,
+    #[arg(long, value_name = "FLOWS")]
+    shadow_flows: Option<u32>,
     /// In force: times what was expected that a rule may decide ...
-    #[arg(long, value_name = "TIMES", default_value_t = AutomaticSettings::default().rollback.factor)]
-    rollback_factor: f64,
+    #[arg(long, value_name = "TIMES")]
+    rollback_factor: Option<f64>,
     /// ... and flows beyond that
-    #[arg(long, value_name = "FLOWS", default_value_t = AutomaticSettings::default().rollback.flows)]
-    rollback_flows: u32,
+    #[arg(long, value_name = "FLOWS")]
+    rollback_flows: Option<u32>,
     /// Kept in the audit trail
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
     comment: String,
@@ -115,7 +115,9 @@ pub async fn run(command: AutomaticCommand, session: &Session) -> Result<Reply, 
             Ok(session.show(&kinds, |kinds| lines_text(&kinds.kinds))?.into())
         }
         AutomaticCommand::Enable(enable) => {
-            let settings = enable.settings();
+            let kinds = client.automatic().await?;
+            let now = kinds.iter().find(|line| line.kind.to_string() == enable.kind.kind);
+            let settings = now.and_then(|line| enable.over(&line.settings));
             let line = client.enable_automatic(&enable.kind.kind, settings, &enable.comment).await?;
             Ok(session.show(&line, line_text)?.into())
         }
@@ -127,17 +129,25 @@ pub async fn run(command: AutomaticCommand, session: &Session) -> Result<Reply, 
 }
 
 impl Enable {
-    fn settings(&self) -> AutomaticSettings {
-        AutomaticSettings {
-            confidence: self.confidence,
-            answers: self.answers,
-            margin: self.margin,
-            shadow_hours: self.shadow_hours,
-            rollback_hours: self.rollback_hours,
-            per_day: self.per_day,
-            over_permissiveness_max: self.over_permissiveness,
-            shadow: Tolerance { factor: self.shadow_factor, flows: self.shadow_flows },
-            rollback: Tolerance { factor: self.rollback_factor, flows: self.rollback_flows },
-        }
+    /// Returns the settings with what was typed in place of what is asked now; none if nothing was.
+    fn over(&self, now: &AutomaticSettings) -> Option<AutomaticSettings> {
+        let wanted = AutomaticSettings {
+            confidence: self.confidence.unwrap_or(now.confidence),
+            answers: self.answers.unwrap_or(now.answers),
+            margin: self.margin.unwrap_or(now.margin),
+            shadow_hours: self.shadow_hours.unwrap_or(now.shadow_hours),
+            rollback_hours: self.rollback_hours.unwrap_or(now.rollback_hours),
+            per_day: self.per_day.unwrap_or(now.per_day),
+            over_permissiveness_max: self.over_permissiveness.unwrap_or(now.over_permissiveness_max),
+            shadow: Tolerance {
+                factor: self.shadow_factor.unwrap_or(now.shadow.factor),
+                flows: self.shadow_flows.unwrap_or(now.shadow.flows),
+            },
+            rollback: Tolerance {
+                factor: self.rollback_factor.unwrap_or(now.rollback.factor),
+                flows: self.rollback_flows.unwrap_or(now.rollback.flows),
+            },
+        };
+        (wanted != *now).then_some(wanted)
     }
 }

@@ -52,7 +52,7 @@ pub fn line_text(line: &AutomaticLine) -> String {
         (
             "in shadow",
             format!(
-                "{shadow_hours} h; dropped beyond {} times what its replay said and {} flows",
+                "{shadow_hours} h; dropped beyond {} times what its replay said and {} flows, a deny beyond these alone",
                 shadow.factor, shadow.flows
             ),
         ),
@@ -87,13 +87,13 @@ fn earned_text(earned: &Earned, asked: u32) -> String {
 
 fn live_text(run: &AutomaticRun) -> String {
     let AutomaticRun { suggestion, relationship, stage, since_ns, .. } = run;
-    format!("suggestion {suggestion} as relationship {relationship}, {stage} since {}", time(*since_ns))
+    format!("suggestion {suggestion} as rule {relationship}, {stage} since {}", time(*since_ns))
 }
 
 /// Returns the lines of an acceptance, for the page of its suggestion.
 pub fn run_lines(run: &AutomaticRun) -> Vec<String> {
     let AutomaticRun { suggestion: _, decision: _, kind: _, relationship, stage, expected, steps, .. } = run;
-    let mut lines = vec![format!("accepted automatically as relationship {relationship}: {stage}")];
+    let mut lines = vec![format!("accepted automatically as rule {relationship}: {stage}")];
     lines.extend(
         steps.iter().map(|RunStep { stage, time_ns, words }| format!("{}  {stage}: {words}", time(*time_ns))),
     );
@@ -160,9 +160,9 @@ state:     on since 2026-01-31 11:46:40Z, by alice (root)
 asks for:  a confidence of 95.0%, and of the last 100 answers to such at least 90.0% surely accepted
 earned:    no: 60 of 63 accepted as they were, surely 86.9% (at most 98.4%); 37 answers missing
 at most:   3 a day (1 in the last 24 h), 10.0% of what it permits never seen
-in shadow: 24 h; dropped beyond 2 times what its replay said and 20 flows
+in shadow: 24 h; dropped beyond 2 times what its replay said and 20 flows, a deny beyond these alone
 in force:  watched for 24 h; taken back beyond 10 times what was expected and 50 flows
-watches:   suggestion 12 as relationship 7, shadow since 2026-01-31 12:00:00Z
+watches:   suggestion 12 as rule 7, shadow since 2026-01-31 12:00:00Z
 ";
         assert_eq!(line_text(&line), expected);
         let off = AutomaticLine {
@@ -189,7 +189,7 @@ watches:   suggestion 12 as relationship 7, shadow since 2026-01-31 12:00:00Z
     #[test]
     fn an_acceptance_is_told_step_by_step() {
         let expected = [
-            "accepted automatically as relationship 7: shadow",
+            "accepted automatically as rule 7: shadow",
             "2026-01-31 12:00:00Z  shadow: people accepted 97 of the last 100 like it",
             "expected from 2 h of flows: 1,240 decided, 40 with another verdict than before",
         ];

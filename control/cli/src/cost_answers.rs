@@ -53,6 +53,8 @@ pub struct CostAdvice {
     pub until_s: u64,
     /// Records that never reached a collector.
     pub records_lost: u64,
+    /// The smallest sums, which are in neither lines nor totals.
+    pub sums_left_out: u64,
 }
 
 /// What one carrier brought from one zone to another.

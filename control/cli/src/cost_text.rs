@@ -21,7 +21,8 @@ pub fn table_text(CostTable { revision, currency, prices }: &CostTable) -> Strin
 
 /// Returns the advice: a table, a sentence for each of its rows, and what all of it adds up to.
 pub fn advice_text(advice: &CostAdvice, days: u32) -> String {
-    let CostAdvice { lines, left_out, totals, currency, table_revision, records_lost, .. } = advice;
+    let CostAdvice { lines, left_out, totals, currency, table_revision, records_lost, sums_left_out, .. } =
+        advice;
     if totals.bytes == 0 {
         return format!(
             "nothing was carried in {}; look further back with --days, or see with `meshgate flows` whether a \
@@ -53,7 +54,13 @@ pub fn advice_text(advice: &CostAdvice, days: u32) -> String {
         0 => String::new(),
         lost => format!("{} flow records were lost in this span: the sums are too small\n", count(*lost)),
     };
-    format!("{shown}{sentences}{more}{}{hint}{lost}", totals_text(totals, currency, days))
+    let unread = match sums_left_out {
+        0 => String::new(),
+        unread => {
+            format!("{} smaller sums were too many to be added up: all is without them\n", count(*unread))
+        }
+    };
+    format!("{shown}{sentences}{more}{}{hint}{lost}{unread}", totals_text(totals, currency, days))
 }
 
 fn sentence(number: usize, line: &CostLine) -> String {
@@ -177,6 +184,7 @@ revision 3
             currency: "EUR".into(),
             table_revision: 1,
             records_lost: 7,
+            sums_left_out: 1_200,
             ..CostAdvice::default()
         };
         let expected = "\
@@ -191,6 +199,7 @@ and 2 more; see them with --top
 in 7 days 1.2 TiB: 90.0 GiB within zones, 1.1 TiB between zones (512 B of that without a price), 10.0 GiB \
 where the zone of an end is unknown; 24.00 EUR in all
 7 flow records were lost in this span: the sums are too small
+1,200 smaller sums were too many to be added up: all is without them
 ";
         assert_eq!(advice_text(&advice, 7), expected);
         let nothing = advice_text(&CostAdvice::default(), 1);

@@ -42,11 +42,20 @@ impl ProposalFlags {
         if let Some((_, flag)) = strays.into_iter().find(|(is_stray, _)| *is_stray) {
             return Err(UsageError::Stray { flag, kind });
         }
-        if !between_groups && !to_addresses && sides.group.is_none() && endpoint.is_none() && rule.is_empty()
-        {
-            return Err(UsageError::NothingToChange);
+        self.given()?.set(draft)
+    }
+
+    /// Refuses flags of which none was given; what is proposed need not be known for that.
+    pub fn given(&self) -> Result<&Self, UsageError> {
+        let Self { groups: RelationshipFields { source, destination }, sides, endpoint, rule } = self;
+        let SideFlags { group, direction, peer } = sides;
+        let between_groups = source.is_some() || destination.is_some();
+        let to_addresses = direction.is_some() || !peer.is_empty();
+        if between_groups || to_addresses || group.is_some() || endpoint.is_some() || !rule.is_empty() {
+            Ok(self)
+        } else {
+            Err(UsageError::NothingToChange)
         }
-        self.set(draft)
     }
 
     fn set(&self, mut draft: Proposal) -> Result<Proposal, UsageError> {

@@ -93,7 +93,7 @@ pub struct Rejected {
 pub struct Withdrawn {
     /// The withdrawal.
     pub withdrawal: Withdrawal,
-    /// Digest of the version without the relationship; empty where a rejection was taken back.
+    /// Digest of the version without the relationship; empty where the policy stays as it is.
     pub digest: Digest,
 }
 

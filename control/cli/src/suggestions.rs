@@ -48,7 +48,11 @@ pub enum SuggestionsCommand {
     /// Take an answer back: the suggestion is open again, and what an acceptance made leaves the policy
     #[command(after_help = "Examples:
   meshgate suggestions withdraw 12 --wait
-  meshgate suggestions withdraw 12 --comment 'the wrong one'")]
+  meshgate suggestions withdraw 12 --comment 'the wrong one'
+  meshgate suggestions withdraw 12 --answer-only
+
+Where people changed, removed or use what was made, only the answer can be taken back; learners
+hear of it all the same.")]
     Withdraw(Withdraw),
 }
 
@@ -114,6 +118,9 @@ pub struct Reject {
 pub struct Withdraw {
     /// Number of the suggestion
     id: u64,
+    /// Leave the policy as it is, whatever became of what was accepted
+    #[arg(long)]
+    answer_only: bool,
     #[command(flatten)]
     write: WriteFlags,
 }
@@ -162,6 +169,7 @@ impl Accept {
 
 impl Edit {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
+        self.flags.given()?;
         let client = session.connect().await?;
         let edited = self.flags.edited(client.suggestion(self.id).await?.filed.suggestion.draft)?;
         let accepted = client.accept(self.id, Form::Edited(&edited), &self.write.comment_or("")).await?;
@@ -181,21 +189,25 @@ impl Reject {
 impl Withdraw {
     async fn run(self, session: &Session) -> Result<Reply, Failure> {
         let client = session.connect().await?;
-        let withdrawn = client.withdraw(self.id, &self.write.comment_or("")).await?;
-        let text = session.show(&withdrawn, |withdrawn| withdrawn_text(self.id, withdrawn))?;
+        let withdrawn = client.withdraw(self.id, self.answer_only, &self.write.comment_or("")).await?;
+        let text = session.show(&withdrawn, |withdrawn| self.text(withdrawn))?;
         let lacking = match withdrawn.withdrawal.version {
             None => None,
             Some(version) => session.wait_if(&client, version.0, self.write.wait).await?,
         };
         Ok(Reply { text, lacking })
     }
-}
 
-fn withdrawn_text(id: u64, withdrawn: &Withdrawn) -> String {
-    match withdrawn.withdrawal.version {
-        None => format!("suggestion {id} is open again\n"),
-        Some(version) => {
-            format!("suggestion {id} is open again, its relationship is gone (version {version})\n")
+    fn text(&self, withdrawn: &Withdrawn) -> String {
+        let id = self.id;
+        match withdrawn.withdrawal.version {
+            None if self.answer_only => {
+                format!("the answer to suggestion {id} is withdrawn, the policy is as it was\n")
+            }
+            None => format!("suggestion {id} is open again\n"),
+            Some(version) => {
+                format!("suggestion {id} is open again, its relationship is gone (version {version})\n")
+            }
         }
     }
 }

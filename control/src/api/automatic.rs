@@ -43,8 +43,8 @@ impl wire::automatic_service_server::AutomaticService for AutomaticApi {
         let wire::EnableAutomaticRequest { kind, settings, comment } = request.into_inner();
         let kind = kind_of(&kind)?;
         let settings = settings.map(AutomaticSettings::try_from).transpose();
-        let settings = settings.map_err(|fault| refused("settings", &fault))?.unwrap_or_default();
-        let switching = Switching { kind, settings: Some(settings), actor, comment };
+        let settings = settings.map_err(|fault| refused("settings", &fault))?;
+        let switching = Switching { kind, is_on: true, settings, actor, comment };
         let line = self.keeper.switch_automatic(switching).await?;
         Ok(Response::new(wire::EnableAutomaticResponse { kind: Some(line.into()) }))
     }
@@ -55,7 +55,7 @@ impl wire::automatic_service_server::AutomaticService for AutomaticApi {
     ) -> Result<Response<wire::DisableAutomaticResponse>, Status> {
         let actor = caller(&request)?;
         let wire::DisableAutomaticRequest { kind, comment } = request.into_inner();
-        let switching = Switching { kind: kind_of(&kind)?, settings: None, actor, comment };
+        let switching = Switching { kind: kind_of(&kind)?, is_on: false, settings: None, actor, comment };
         let line = self.keeper.switch_automatic(switching).await?;
         Ok(Response::new(wire::DisableAutomaticResponse { kind: Some(line.into()) }))
     }

@@ -91,7 +91,7 @@ fn cost_table(message: wire::CostTable) -> Result<CostTable, Status> {
 }
 
 fn advised_message(advised: CostsAdvised) -> wire::AdviseCostsResponse {
-    let CostsAdvised { advice, revised, from_s, until_s, records_lost } = advised;
+    let CostsAdvised { advice, revised, from_s, until_s, sums_left_out, records_lost } = advised;
     let Advice { lines, left_out, totals } = advice;
     let Totals { bytes, bytes_within, bytes_between, bytes_unknown, bytes_unpriced, cost_millionths } =
         totals;
@@ -111,6 +111,7 @@ fn advised_message(advised: CostsAdvised) -> wire::AdviseCostsResponse {
         from_s,
         until_s,
         records_lost,
+        sums_left_out,
     }
 }
 

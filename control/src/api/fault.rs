@@ -65,7 +65,9 @@ impl From<KeeperFault> for Status {
                 | AnswerFault::NotAnswered(_)
                 | AnswerFault::Expired(_)
                 | AnswerFault::Superseded { .. }
+                | AnswerFault::Withdrawn(_)
                 | AnswerFault::Removed { .. }
+                | AnswerFault::NotUndone(..)
                 | AnswerFault::Changed { .. } => Code::FailedPrecondition,
                 AnswerFault::Numbered(_) | AnswerFault::Alternative(..) | AnswerFault::Both(_) => {
                     Code::InvalidArgument

@@ -170,9 +170,9 @@ impl wire::suggestion_service_server::SuggestionService for SuggestionApi {
         request: Request<wire::WithdrawAnswerRequest>,
     ) -> Result<Response<wire::WithdrawAnswerResponse>, Status> {
         let actor = caller(&request)?;
-        let wire::WithdrawAnswerRequest { id, comment } = request.into_inner();
+        let wire::WithdrawAnswerRequest { id, comment, answer_only } = request.into_inner();
         let TakenBack { withdrawal, digest } =
-            self.keeper.withdraw(Retraction { id, actor, comment }).await?;
+            self.keeper.withdraw(Retraction { id, answer_only, actor, comment }).await?;
         let digest = digest.map_or_else(Vec::new, |digest| digest.0.to_vec());
         Ok(Response::new(wire::WithdrawAnswerResponse { withdrawal: Some(withdrawal.into()), digest }))
     }

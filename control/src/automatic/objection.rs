@@ -1,10 +1,14 @@
 //! What speaks against accepting a draft without a person, beyond what speaks against it at all.
 
+use super::real;
 use crate::inbox::{Judge, Obstacle, drafted_rule};
 use crate::words::rule_in_words;
-use meshgate_policy::automatic::AutomaticSettings;
+use meshgate_policy::automatic::{AutomaticSettings, Expected};
 use meshgate_policy::suggestion::{Proposal, Suggestion};
 use meshgate_policy::{Rule, RuleId};
+
+/// The feature with the confidence of the detector, before anything was learned from answers.
+const OWN_CONFIDENCE: &str = "confidence";
 
 /// Why a person has to decide.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -12,6 +16,9 @@ pub enum Objection {
     /// Too little confidence.
     #[error("its confidence is {0:.3}, {1:.3} is asked for")]
     Confidence(f64, f64),
+    /// Too much that passes now; holds the flows, the hours that these are of, and the most.
+    #[error("it would refuse {0:.0} flows in {1} h that pass now, at most {2} are let pass")]
+    Busy(f64, u32, u32),
     /// Too wide an allow.
     #[error("{0:.3} of what it permits was never seen, at most {1:.3} is asked for")]
     OverPermissiveness(f64, f64),
@@ -47,15 +54,16 @@ impl Objection {
         judge: &Judge<'_>,
         own: Option<RuleId>,
     ) -> Option<Self> {
-        let Suggestion { confidence, over_permissiveness, narrows, shadows, draft, .. } = suggestion;
+        let Suggestion { over_permissiveness, narrows, shadows, draft, .. } = suggestion;
         match draft {
             Proposal::Grouped { .. } => return Some(Self::Groups),
             Proposal::Membership { .. } => return Some(Self::Members),
             Proposal::Rule(rule) if !rule.peer.is_empty() => return Some(Self::Addresses),
             Proposal::Relationship(_) | Proposal::Rule(_) => {}
         }
-        if *confidence < settings.confidence {
-            return Some(Self::Confidence(*confidence, settings.confidence));
+        let confidence = confidence_of(suggestion);
+        if confidence < settings.confidence {
+            return Some(Self::Confidence(confidence, settings.confidence));
         }
         if *over_permissiveness > settings.over_permissiveness_max {
             return Some(Self::OverPermissiveness(*over_permissiveness, settings.over_permissiveness_max));
@@ -76,6 +84,19 @@ impl Objection {
         }
     }
 
+    /// Returns what speaks against the draft by its replay, if anything: a deny of busy traffic is for people, whatever the
+    /// rest of the traffic does.
+    pub fn of_replay(draft: &Proposal, settings: &AutomaticSettings, expected: &Expected) -> Option<Self> {
+        let AutomaticSettings { shadow_hours, shadow, .. } = settings;
+        let period_s = real(u64::from(*shadow_hours) * 3_600);
+        let refused = real(expected.changed) * period_s / real(expected.replayed_s.max(1));
+        (denies(draft) && refused > f64::from(shadow.flows)).then_some(Self::Busy(
+            refused,
+            *shadow_hours,
+            shadow.flows,
+        ))
+    }
+
     /// Control looks for itself: what a learner says may be of an older version.
     fn of_overlaps(draft: &Rule, judge: &Judge<'_>, own: Option<RuleId>) -> Option<Self> {
         let policy = judge.book().policy();
@@ -94,11 +115,29 @@ impl Objection {
     }
 }
 
+/// Returns the confidence that counts: what was learned from answers may lower that of the detector, and never lifts a
+/// doubtful draft over a threshold.
+fn confidence_of(suggestion: &Suggestion) -> f64 {
+    let own = suggestion.features.iter().filter(|feature| feature.name == OWN_CONFIDENCE);
+    own.fold(suggestion.confidence, |least, feature| least.min(feature.value))
+}
+
+/// Returns whether the draft refuses what it is about.
+pub fn denies(draft: &Proposal) -> bool {
+    match draft {
+        Proposal::Relationship(relationship) | Proposal::Grouped { relationship, .. } => {
+            !relationship.action.is_allow()
+        }
+        Proposal::Rule(rule) => !rule.action.is_allow(),
+        Proposal::Membership { .. } => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::policy_book::{Change, PolicyBook};
-    use meshgate_policy::suggestion::Origin;
+    use meshgate_policy::suggestion::{Feature, Origin};
     use meshgate_policy::{AuthoredRelationship, EffectCounts, PolicyVersion};
 
     const POLICY: &str = "
@@ -181,6 +220,16 @@ prefixes = ['10.0.1.0/24']
     fn doubt_and_width_are_for_people() {
         let doubtful = Suggestion { confidence: 0.949, ..suggestion() };
         assert_eq!(shown(&doubtful, &[]), "its confidence is 0.949, 0.950 is asked for");
+        let own = |value| vec![Feature { name: "confidence".into(), value }];
+        let trusted = Suggestion { confidence: 0.99, features: own(0.6), ..suggestion() };
+        assert_eq!(
+            shown(&trusted, &[]),
+            "its confidence is 0.600, 0.950 is asked for",
+            "learned trust alone"
+        );
+        let distrusted = Suggestion { confidence: 0.6, features: own(0.99), ..suggestion() };
+        assert_eq!(shown(&distrusted, &[]), "its confidence is 0.600, 0.950 is asked for");
+        assert_eq!(shown(&Suggestion { features: own(0.96), ..suggestion() }, &[]), "");
         let wide = Suggestion { over_permissiveness: 0.5, ..suggestion() };
         assert_eq!(shown(&wide, &[]), "0.500 of what it permits was never seen, at most 0.100 is asked for");
     }
@@ -199,6 +248,26 @@ prefixes = ['10.0.1.0/24']
             of("kind = 'grouped'\ngroups = [{ name = 'New', prefixes = ['10.0.0.7/32'] }]\n[relationship]\n\
                           source_group_name = 'New'\ndestination_group_name = 'Prod'\naction = 'deny'");
         assert_eq!(shown(&grouped, &[]), "it makes groups, which cannot be in shadow");
+    }
+
+    #[test]
+    fn a_deny_of_busy_traffic_is_for_people() {
+        let settings = AutomaticSettings::default();
+        let said = |draft: &Proposal, changed| {
+            let expected = Expected { replayed_s: 7 * 86_400, changed, ..Expected::default() };
+            let objection = Objection::of_replay(draft, &settings, &expected);
+            objection.map_or_else(String::new, |objection| objection.to_string())
+        };
+        let deny = suggestion().draft;
+        assert_eq!(said(&deny, 140), "");
+        assert_eq!(
+            said(&deny, 141),
+            "it would refuse 20 flows in 24 h that pass now, at most 20 are let pass"
+        );
+        let busy = said(&deny, 70_000);
+        assert_eq!(busy, "it would refuse 10000 flows in 24 h that pass now, at most 20 are let pass");
+        let allow = relationship("port_range = '22'\naction = 'allow'").into();
+        assert_eq!(said(&allow, 70_000), "");
     }
 
     #[test]

@@ -7,6 +7,10 @@ const NS_PER_HOUR: u64 = 3_600_000_000_000;
 const S_PER_HOUR: u64 = 3_600;
 /// Of ten hours of a period, nine must have been seen.
 const SEEN_OF_TEN_MIN: u64 = 9;
+/// Flows that must have been expected for their absence to say something.
+const EXPECTED_MIN: f64 = 20.0;
+/// Of ten flows that were expected, one must have been seen.
+const SEEN_ONE_OF: f64 = 10.0;
 /// Of ten records, fewer than one may have been lost.
 const LOST_ONE_OF_MAX: u64 = 10;
 
@@ -24,6 +28,8 @@ pub enum Standing {
 pub struct RunFacts {
     /// How its relationship stands.
     pub standing: Standing,
+    /// Whether it denies.
+    pub denies: bool,
     /// Whether its kind is switched on.
     pub is_on: bool,
     /// What speaks against it under the newest version.
@@ -43,7 +49,7 @@ pub enum NextStep {
     Drop(String),
     /// It decides from here on.
     Enforce(String),
-    /// It decided too much; it leaves the policy, a person decides, and its kind rests.
+    /// It decided too much, or nobody saw what; it leaves the policy, a person decides, and its kind rests.
     RollBack(String),
     /// It stays and is not watched any more.
     Keep(String),
@@ -55,7 +61,7 @@ pub fn next_step(run: &AutomaticRun, facts: &RunFacts) -> Option<NextStep> {
         return None;
     }
     if facts.standing == Standing::Changed {
-        let words = format!("relationship {} was changed or removed by people", run.relationship);
+        let words = format!("rule {} was changed or removed by people", run.relationship);
         return Some(NextStep::Yield(words));
     }
     let elapsed_ns = facts.now_ns.saturating_sub(run.since_ns);
@@ -74,7 +80,9 @@ fn in_shadow(run: &AutomaticRun, facts: &RunFacts, elapsed_ns: u64) -> Option<Ne
     }
     let Watched { changed, .. } = facts.watched;
     let expected = expected_in(run.expected.changed, run.expected.replayed_s, elapsed_ns);
-    let most = most(&run.settings.shadow, expected);
+    // What is refused must stay little however much there was before: a replay of busy traffic lets nothing pass.
+    let Tolerance { factor: _, flows } = run.settings.shadow;
+    let most = if facts.denies { f64::from(flows) } else { most(&run.settings.shadow, expected) };
     if real(changed) > most {
         return Some(NextStep::Drop(format!(
             "in shadow it would have changed the verdict of {changed} flows, where its replay spoke of {expected:.0} \
@@ -85,7 +93,12 @@ fn in_shadow(run: &AutomaticRun, facts: &RunFacts, elapsed_ns: u64) -> Option<Ne
     if elapsed_ns < period_ns {
         return None;
     }
-    if let Some(gap) = gap(&facts.watched) {
+    let silence = || {
+        (expected >= EXPECTED_MIN && real(changed) * SEEN_ONE_OF < expected).then(|| {
+            format!("it would have changed the verdict of {changed} flows, {expected:.0} were expected")
+        })
+    };
+    if let Some(gap) = gap(&facts.watched).or_else(silence) {
         let is_over = elapsed_ns >= period_ns.saturating_mul(2);
         return is_over.then(|| NextStep::Drop(format!("too little was seen of it in shadow: {gap}")));
     }
@@ -110,9 +123,13 @@ fn in_force(run: &AutomaticRun, facts: &RunFacts, elapsed_ns: u64) -> Option<Nex
         )));
     }
     let period_ns = u64::from(run.settings.rollback_hours).saturating_mul(NS_PER_HOUR);
-    // Unseen hours do not count as watched: it is watched for longer.
-    if elapsed_ns < period_ns || gap(&facts.watched).is_some() {
+    if elapsed_ns < period_ns {
         return None;
+    }
+    // Unseen hours do not count as watched: it is watched for longer, and not for ever.
+    if let Some(gap) = gap(&facts.watched) {
+        let is_over = elapsed_ns >= period_ns.saturating_mul(2);
+        return is_over.then(|| NextStep::RollBack(format!("too little was seen of it in force: {gap}")));
     }
     Some(NextStep::Keep(format!(
         "{} h in force: it decided {decided} flows, {expected:.0} were expected",
@@ -180,7 +197,14 @@ mod tests {
     fn facts(hours: u64, watched: Watched) -> RunFacts {
         let now_ns = BEGUN_NS + hours * NS_PER_HOUR;
         let watched = Watched { seen: 1_000, hours, hours_seen: hours, ..watched };
-        RunFacts { standing: Standing::AsWritten, is_on: true, objection: None, watched, now_ns }
+        RunFacts {
+            standing: Standing::AsWritten,
+            denies: false,
+            is_on: true,
+            objection: None,
+            watched,
+            now_ns,
+        }
     }
 
     fn changed(changed: u64) -> Watched {
@@ -212,6 +236,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_deny_would_refuse_is_bounded_whatever_its_replay_said() {
+        let run = run(RunStage::Shadow);
+        let denies = |changed_flows| RunFacts { denies: true, ..facts(24, changed(changed_flows)) };
+        assert!(matches!(next_step(&run, &denies(20)), Some(NextStep::Enforce(_))));
+        let words = "in shadow it would have changed the verdict of 21 flows, where its replay spoke of 17 for as long \
+                     and 20 are let pass";
+        assert_eq!(next_step(&run, &denies(21)), Some(NextStep::Drop(words.into())));
+        assert!(matches!(next_step(&run, &facts(24, changed(21))), Some(NextStep::Enforce(_))), "an allow");
+    }
+
+    #[test]
+    fn what_was_expected_and_not_seen_is_a_gap() {
+        let run = run(RunStage::Shadow);
+        // 0.7 an hour: 21 in thirty.
+        assert_eq!(next_step(&run, &facts(30, changed(2))), None, "its collector may be dead");
+        assert!(matches!(next_step(&run, &facts(30, changed(3))), Some(NextStep::Enforce(_))));
+        let words = "too little was seen of it in shadow: it would have changed the verdict of 3 flows, 34 were expected";
+        assert_eq!(next_step(&run, &facts(48, changed(3))), Some(NextStep::Drop(words.into())));
+        assert!(
+            matches!(next_step(&run, &facts(28, changed(0))), Some(NextStep::Enforce(_))),
+            "20 say little"
+        );
+    }
+
+    #[test]
     fn silence_is_no_witness() {
         let run = run(RunStage::Shadow);
         let unseen = |hours, hours_seen| {
@@ -223,7 +272,7 @@ mod tests {
         assert_eq!(next_step(&run, &unseen(47, 0)), None);
         let words = "too little was seen of it in shadow: roll-ups came in 0 of 48 hours";
         assert_eq!(next_step(&run, &unseen(48, 0)), Some(NextStep::Drop(words.into())));
-        let mut lossy = facts(48, Watched { lost: 112, ..Watched::default() });
+        let mut lossy = facts(48, Watched { lost: 112, ..changed(30) });
         let words = "too little was seen of it in shadow: 112 records were lost beside 1000 flows";
         assert_eq!(next_step(&run, &lossy), Some(NextStep::Drop(words.into())));
         lossy.watched.lost = 111;
@@ -236,7 +285,7 @@ mod tests {
             let facts = RunFacts { standing: Standing::Changed, ..facts(30, decided(1_000_000)) };
             next_step(&run(stage), &facts)
         };
-        let words = "relationship 4 was changed or removed by people".to_owned();
+        let words = "rule 4 was changed or removed by people".to_owned();
         assert_eq!(changed_by_people(RunStage::Shadow), Some(NextStep::Yield(words.clone())));
         assert_eq!(changed_by_people(RunStage::Enforced), Some(NextStep::Yield(words)));
         let off = RunFacts { is_on: false, ..facts(3, changed(0)) };
@@ -258,9 +307,13 @@ mod tests {
         assert_eq!(next_step(&run, &facts(10, decided(111))), Some(NextStep::RollBack(words.into())));
         let words = "24 h in force: it decided 40 flows, 48 were expected";
         assert_eq!(next_step(&run, &facts(24, decided(40))), Some(NextStep::Keep(words.into())));
-        let unseen = Watched { hours_seen: 0, hours: 500, ..Watched::default() };
-        let facts = RunFacts { watched: unseen, ..facts(500, decided(0)) };
-        assert_eq!(next_step(&run, &facts), None, "nobody looked: it is watched for longer");
+        let unseen = |hours| {
+            let watched = Watched { hours_seen: 0, hours, ..Watched::default() };
+            next_step(&run, &RunFacts { watched, ..facts(hours, decided(0)) })
+        };
+        assert_eq!(unseen(47), None, "nobody looked: it is watched for longer");
+        let words = "too little was seen of it in force: roll-ups came in 0 of 48 hours";
+        assert_eq!(unseen(48), Some(NextStep::RollBack(words.into())), "and not for ever");
     }
 
     #[test]

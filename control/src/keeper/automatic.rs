@@ -8,17 +8,16 @@ use super::withdrawal::{after, written};
 use super::{Event, Keeper, KeeperFault, Kept, audit_detail};
 use crate::audit::{Draft, Head};
 use crate::automatic::{
-    ACTOR, CANDIDATES_MAX, Kind, LIVE_RUNS_MAX, NextStep, Objection, RunFacts, Standing, earned, next_step,
+    ACTOR, CANDIDATES_MAX, Kind, LIVE_RUNS_MAX, NextStep, Objection, RunFacts, Standing, denies, next_step,
 };
-use crate::inbox::{Judge, Listing, accepted_form, drafted_rule};
+use crate::inbox::{Judge, Listing, accepted_form};
 use crate::policy_book::Change;
-use crate::replay::{Matchable, REPLAYED_S, Replay};
 use crate::store::{StoreError, Turn};
 use meshgate_policy::automatic::{
     AutomaticKind, AutomaticRun, AutomaticState, Earned, Expected, RunStage, RunStep,
 };
 use meshgate_policy::suggestion::{Decision, FiledSuggestion, Proposal, State, Verdict};
-use meshgate_policy::{EffectCounts, Mode, Withdrawal};
+use meshgate_policy::{Mode, Withdrawal};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -75,7 +74,8 @@ impl Keeper {
         let kinds = self.store.automatic_kinds().await?;
         let is_on = kinds.iter().any(|kind| kind.kind == run.kind && kind.state == AutomaticState::On);
         let standing = if is_own { Standing::AsWritten } else { Standing::Changed };
-        let mut facts = RunFacts { standing, is_on, objection: None, watched, now_ns };
+        let denies = denies(&filed.suggestion.draft);
+        let mut facts = RunFacts { standing, denies, is_on, objection: None, watched, now_ns };
         let mut step = next_step(&run, &facts);
         if matches!(step, Some(NextStep::Enforce(_))) {
             facts.objection = self.objection(&filed, &run, newest).await?;
@@ -198,18 +198,25 @@ impl Keeper {
     /// Begins as many acceptances of a kind as are due.
     async fn begin_due(&self, kind: Kind, now_ns: u64) -> Result<(), KeeperFault> {
         let settings = &kind.settings;
-        let said = self.store.people_said(kind.kind, settings.confidence, settings.answers).await?;
-        let earned = earned(&said, settings);
-        if !earned.is_earned || self.room(&kind, now_ns).await? == 0 {
+        let earned_by = self.earned_by(kind.kind, settings).await?;
+        if !earned_by.values().any(|earned| earned.is_earned) || self.room(&kind, now_ns).await? == 0 {
             return Ok(());
         }
         let newest = self.newest();
         for filed in self.unopposed(&kind, Arc::clone(&newest), now_ns).await? {
             let id = filed.id;
-            let Some(expected) = self.expected(&filed, &newest, now_ns).await? else { return Ok(()) };
+            // What one learner earned, another does not spend.
+            let earned = earned_by.get(filed.learner.as_str()).filter(|earned| earned.is_earned);
+            let Some(earned) = earned.copied() else { continue };
+            let Some(expected) = self.expected(&filed.suggestion.draft, &newest, now_ns).await? else {
+                return Ok(());
+            };
             // Less than a shadow period of past says too little of what it would do.
             if expected.replayed_s < u64::from(kind.settings.shadow_hours) * 3_600 {
                 return Ok(());
+            }
+            if Objection::of_replay(&filed.suggestion.draft, settings, &expected).is_some() {
+                continue;
             }
             let judged_by = Arc::clone(&newest);
             let candidate = Candidate { filed, kind: kind.clone(), earned, expected, judged_by };
@@ -249,6 +256,12 @@ impl Keeper {
             // What is overdue is about to be closed.
             wanted.contains(id) && is_of_kind && !suggestion.is_overdue(now_ns)
         });
+        // A list comes without features, and one of them counts.
+        let mut whole = Vec::new();
+        for filed in open {
+            whole.extend(self.store.suggestion(filed.id).await?);
+        }
+        let mut open = whole;
         let settings = kind.settings.clone();
         let judged = tokio::task::spawn_blocking(move || {
             let judge = Judge::new(&newest.book);
@@ -259,26 +272,6 @@ impl Keeper {
             open
         });
         judged.await.map_err(|_| KeeperFault::Stopping)
-    }
-
-    /// Returns what the draft would have done to the flows of the last days; none where there are no roll-ups.
-    async fn expected(
-        &self,
-        filed: &FiledSuggestion,
-        newest: &Kept,
-        now_ns: u64,
-    ) -> Result<Option<Expected>, StoreError> {
-        let now_s = now_ns / NS_PER_S;
-        let from_s = now_s.saturating_sub(REPLAYED_S);
-        let Some(oldest_s) = self.store.oldest_bucket(from_s).await? else { return Ok(None) };
-        let Ok(Some(rule)) = drafted_rule(&newest.book, &filed.suggestion.draft) else { return Ok(None) };
-        let replay = Replay::new(newest.book.policy(), &rule);
-        let counts = self.store.replay(from_s, Matchable::by(&rule), replay).await?;
-        let EffectCounts { newly_allowed, newly_denied, attributed, .. } = counts;
-        let changed = newly_allowed.saturating_add(newly_denied);
-        let decided = changed.saturating_add(attributed);
-        let replayed_s = now_s.saturating_sub(oldest_s);
-        Ok(Some(Expected { replayed_s, changed, decided, shadow_s: 0, shadow_changed: 0 }))
     }
 
     /// Accepts a candidate in shadow. Returns false, and does nothing, if what it rests on is over.

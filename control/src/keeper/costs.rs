@@ -5,7 +5,8 @@ use super::{Keeper, KeeperFault};
 use crate::audit::{Draft, Event};
 use crate::clock::now_ns;
 use crate::costs::{Advice, CostTable, Question, Revised, Zones};
-use crate::store::StoreError;
+use crate::flow_book::ZoneAnswer;
+use crate::store::{StoreError, ZONE_SUMS_READ_MAX};
 use std::sync::{Arc, PoisonError};
 
 /// Prices that an entry of the audit trail names; the rest is counted.
@@ -36,6 +37,8 @@ pub struct CostsAdvised {
     pub from_s: u64,
     /// When it was asked.
     pub until_s: u64,
+    /// Sums of the span, the smallest, that were too many to be added up.
+    pub sums_left_out: u64,
     /// Records that never reached a collector in the span.
     pub records_lost: u64,
 }
@@ -60,12 +63,13 @@ impl Keeper {
         let from_s = until_s.saturating_sub(u64::from(days) * DAY_S);
         let from_s = from_s - from_s % HOUR_S;
         let revised = self.store.cost_table().await?;
-        let answer = self.store.zone_sums(from_s).await?;
+        let answer = self.store.zone_sums(from_s, ZONE_SUMS_READ_MAX).await?;
         let (newest, zones) = (self.newest(), self.zones());
         let work = tokio::task::spawn_blocking(move || {
             let question = Question { table: &revised.table, book: &newest.book, zones: &zones, days, top };
             let advice = Advice::of(&answer.sums, question);
-            CostsAdvised { advice, revised, from_s, until_s, records_lost: answer.records_lost }
+            let ZoneAnswer { sums: _, left_out: sums_left_out, records_lost } = answer;
+            CostsAdvised { advice, revised, from_s, until_s, sums_left_out, records_lost }
         });
         work.await.map_err(|_| KeeperFault::Stopping)
     }

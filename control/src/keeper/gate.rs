@@ -31,19 +31,23 @@ impl Keeper {
                 tracing::warn!(%learner, "its gate moves more often than answers come; not audited");
                 return Ok(());
             }
-            self.note_step(learner, step, report.evidence_needed_nats, now_ns).await?;
+            // A later step would hide this one: what was noted is known by the newest time.
+            if !self.note_step(learner, step, report.evidence_needed_nats, now_ns).await? {
+                return Ok(());
+            }
             memory.today += 1;
         }
         Ok(())
     }
 
+    /// Returns false if another control wrote meanwhile, so that this step may not be noted.
     async fn note_step(
         &self,
         learner: &Name,
         step: GateStep,
         needed_nats: f64,
         now_ns: u64,
-    ) -> Result<(), KeeperFault> {
+    ) -> Result<bool, KeeperFault> {
         let GateStep { answers, open, evidence_nats, time_ns } = step;
         let verb = if open { "opened" } else { "closed" };
         let detail = format!(
@@ -54,16 +58,16 @@ impl Keeper {
         let audit = Draft { time_ns: now_ns, actor, event: Event::LearnerGate, detail };
         let mut head = self.writing.lock().await;
         match self.store.note_gate_step(learner.as_str(), time_ns, *head, audit).await {
-            Ok(next) => *head = next,
+            Ok(next) => {
+                *head = next;
+                Ok(true)
+            }
             Err(error) => {
                 self.reload(&mut head).await;
                 // Another control noted it, or wrote something else: the next report tells.
-                if !matches!(error, StoreError::Conflict) {
-                    return Err(error.into());
-                }
+                if matches!(error, StoreError::Conflict) { Ok(false) } else { Err(error.into()) }
             }
         }
-        Ok(())
     }
 }
 

@@ -40,8 +40,13 @@ pub enum AnswerFault {
     /// It is open: there is nothing to take back.
     #[error("suggestion {0}: is open, there is no answer to withdraw")]
     NotAnswered(u64),
+    /// It was taken back before.
+    #[error("suggestion {0}: its answer was withdrawn already")]
+    Withdrawn(u64),
     /// The same draft was suggested anew.
-    #[error("suggestion {id}: its draft was suggested anew as suggestion {newest}; answer that one")]
+    #[error(
+        "suggestion {id}: its draft was suggested anew as suggestion {newest}; answer that one, or {ANSWER_ONLY}"
+    )]
     Superseded {
         /// The suggestion.
         id: u64,
@@ -53,8 +58,7 @@ pub enum AnswerFault {
     Expired(u64),
     /// What an acceptance wrote is not in the policy any more.
     #[error(
-        "suggestion {id}: {what}, which it made, was removed since: nothing is left to take out, and the draft may be \
-         suggested anew"
+        "suggestion {id}: {what}, which it made, was removed since: nothing is left to take out; {ANSWER_ONLY}"
     )]
     Removed {
         /// The suggestion.
@@ -65,7 +69,7 @@ pub enum AnswerFault {
     /// What an acceptance wrote is another one by now.
     #[error(
         "suggestion {id}: {what}, which it made, was changed since and is {found}; set it back and withdraw again, or \
-         delete it yourself"
+         {ANSWER_ONLY}"
     )]
     Changed {
         /// The suggestion.
@@ -75,6 +79,9 @@ pub enum AnswerFault {
         /// What it is now.
         found: String,
     },
+    /// The policy refuses to be without what an acceptance wrote; holds the suggestion and why.
+    #[error("suggestion {0}: {1}; {ANSWER_ONLY}")]
+    NotUndone(u64, String),
     /// An edited form that brings a number along: it would replace that relationship.
     #[error("edited.id: {0} where none is possible: an accepted draft is a new rule")]
     Numbered(u32),
@@ -85,6 +92,9 @@ pub enum AnswerFault {
     #[error("alternative: {0} beside an edited form; only one of them can be accepted")]
     Both(u32),
 }
+
+/// What to do where an answer cannot be taken back together with what it made.
+const ANSWER_ONLY: &str = "withdraw the answer only (`--answer-only`), and the policy stays as it is";
 
 /// What a person says to accept a suggestion.
 #[derive(Clone, Debug)]

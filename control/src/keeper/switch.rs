@@ -18,7 +18,9 @@ const DAY_NS: u64 = 86_400_000_000_000;
 pub struct Switching {
     /// The kind.
     pub kind: AutomaticKind,
-    /// What is asked from here on; none switches it off.
+    /// Whether it is switched on.
+    pub is_on: bool,
+    /// What is asked from here on; none asks what was asked before.
     pub settings: Option<AutomaticSettings>,
     /// Who switches.
     pub actor: String,
@@ -69,7 +71,12 @@ impl Keeper {
             return Ok(None);
         };
         if !self.store.never_answered(kind, CANDIDATES_MAX).await?.contains(&filed.id) {
-            return Ok(Some("it was accepted or rejected before".to_owned()));
+            return Ok(Some("its draft was answered before".to_owned()));
+        }
+        if let Some(expected) = self.expected(&filed.suggestion.draft, &newest, now_ns()).await?
+            && let Some(objection) = Objection::of_replay(&filed.suggestion.draft, &settings, &expected)
+        {
+            return Ok(Some(objection.to_string()));
         }
         let suggestion = filed.suggestion.clone();
         let asked = settings.clone();
@@ -79,17 +86,21 @@ impl Keeper {
         if let Some(objection) = objection.await.map_err(|_| KeeperFault::Stopping)? {
             return Ok(Some(objection.to_string()));
         }
-        let said = self.store.people_said(kind, settings.confidence, settings.answers).await?;
-        let unearned = !earned(&said, &settings).is_earned;
+        let unearned = !self.earned_of(filed.learner.as_str(), kind, &settings).await?.is_earned;
         Ok(unearned.then(|| format!("the confidence of {kind} suggestions is not earned yet")))
     }
 
     async fn automatic_line(&self, kept: Kind, now_ns: u64) -> Result<AutomaticLine, KeeperFault> {
         let Kind { kind, state, since_ns, actor, comment, settings } = kept;
-        let said = self.store.people_said(kind, settings.confidence, settings.answers).await?;
+        let earned_by = self.earned_by(kind, &settings).await?;
+        // Of several learners the one that is furthest.
+        let furthest = earned_by.into_values().max_by(|a, b| {
+            let by_answers = a.is_earned.cmp(&b.is_earned).then(a.answers.cmp(&b.answers));
+            by_answers.then(a.lower.total_cmp(&b.lower))
+        });
         let live = self.store.live_runs().await?;
         Ok(AutomaticLine {
-            earned: earned(&said, &settings),
+            earned: furthest.unwrap_or_else(|| earned(&[], &settings)),
             accepted_today: self.store.runs_begun(kind, now_ns.saturating_sub(DAY_NS)).await?,
             live: live.into_iter().filter(|run| run.kind == kind).collect(),
             kind,
@@ -102,13 +113,13 @@ impl Keeper {
     }
 
     async fn switch(&self, switching: Switching) -> Result<Kind, KeeperFault> {
-        let Switching { kind, settings, actor, comment } = switching;
+        let Switching { kind, is_on, settings, actor, comment } = switching;
         check_comment(&comment)?;
         let mut head = self.writing.lock().await;
         let known = self.store.automatic_kinds().await?.into_iter().find(|known| known.kind == kind);
         let before = known.unwrap_or_else(|| Kind::off(kind));
         let since_ns = now_ns();
-        let state = if settings.is_some() { AutomaticState::On } else { AutomaticState::Off };
+        let state = if is_on { AutomaticState::On } else { AutomaticState::Off };
         let settings = settings.unwrap_or_else(|| before.settings.clone());
         let kept = Kind { kind, state, since_ns, actor: actor.clone(), comment, settings };
         let detail = switch_words(&kept, before.state);

@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub struct Retraction {
     /// The suggestion.
     pub id: u64,
+    /// Whether the policy stays as it is, whatever became of what was accepted.
+    pub answer_only: bool,
     /// Who takes it back.
     pub actor: String,
     /// What the person says.
@@ -30,7 +32,8 @@ pub struct Retraction {
 pub struct TakenBack {
     /// The withdrawal.
     pub withdrawal: Withdrawal,
-    /// Digest of the version without what was accepted; none where a rejection was taken back.
+    /// Digest of the version without what was accepted; none where it is as it was: a rejection was taken back, or
+    /// the answer only.
     pub digest: Option<Digest>,
 }
 
@@ -48,15 +51,21 @@ impl Keeper {
     }
 
     async fn take_back(&self, retraction: Retraction) -> Result<TakenBack, KeeperFault> {
-        let Retraction { id, actor, comment } = retraction;
+        let Retraction { id, answer_only, actor, comment } = retraction;
         check_comment(&comment)?;
         let mut head = self.writing.lock().await;
-        let (filed, decision) = self.answered_one(id).await?;
+        let (filed, decision) = self.answered_one(id, answer_only).await?;
         let run = self.store.run_of(id).await?.filter(|run| run.decision == decision.sequence);
         let time_ns = now_ns();
-        let kept = match removal(id, &decision, run.as_ref(), &self.newest())? {
+        let changes = match answer_only {
+            true => None,
+            false => removal(id, &decision, run.as_ref(), &self.newest())?,
+        };
+        let kept = match changes {
             None => None,
-            Some(changes) => Some(self.prepared(changes, time_ns).await?.0),
+            Some(changes) => {
+                Some(self.prepared(changes, time_ns).await.map_err(|fault| not_undone(id, fault))?.0)
+            }
         };
         let withdrawal = Withdrawal {
             sequence: *self.decided.borrow() + 1,
@@ -70,7 +79,8 @@ impl Keeper {
         let said = if comment.is_empty() { String::new() } else { format!(": {comment}") };
         let words = format!("suggestion {id} withdrawn{said}");
         let ended = run.filter(|run| run.stage != RunStage::TakenOver).map(|run| {
-            let words = format!("by {actor}{said}");
+            let only = if answer_only { ", the answer only" } else { "" };
+            let words = format!("by {actor}{only}{said}");
             (run.stage, after(run, RunStage::Withdrawn, time_ns, words))
         });
         let turn = Turn {
@@ -87,15 +97,34 @@ impl Keeper {
     }
 
     /// Returns the suggestion with the answer that stands, if it may be taken back; call it under the lock of writes.
-    async fn answered_one(&self, id: u64) -> Result<(FiledSuggestion, Decision), KeeperFault> {
+    async fn answered_one(
+        &self,
+        id: u64,
+        answer_only: bool,
+    ) -> Result<(FiledSuggestion, Decision), KeeperFault> {
         let filed = self.store.suggestion(id).await?.ok_or(AnswerFault::Unknown(id))?;
         let decision = filed.decision.clone().ok_or(AnswerFault::NotAnswered(id))?;
         if decision.verdict == Verdict::Expired {
             return Err(AnswerFault::Expired(id).into());
         }
+        // An answer that was taken back still closes a suggestion whose draft came anew.
+        if self.store.withdrawals(id).await?.iter().any(|taken| taken.decision == decision.sequence) {
+            return Err(AnswerFault::Withdrawn(id).into());
+        }
+        if answer_only {
+            return Ok((filed, decision));
+        }
         // What was put off may have been suggested anew; open twice it would be answered twice.
         let newest = self.store.newest_with_draft(&DraftKey::of(&filed.suggestion.draft)).await?;
         if newest == id { Ok((filed, decision)) } else { Err(AnswerFault::Superseded { id, newest }.into()) }
+    }
+}
+
+/// Says of a policy that cannot be without what was accepted what to do.
+fn not_undone(id: u64, fault: KeeperFault) -> KeeperFault {
+    match fault {
+        KeeperFault::Book(fault) => AnswerFault::NotUndone(id, fault.to_string()).into(),
+        fault => fault,
     }
 }
 

@@ -47,11 +47,20 @@ impl Store {
         Ok(u32::try_from(number(&row, "count")?).unwrap_or(u32::MAX))
     }
 
-    /// Returns the last answers by people to suggestions of a kind with at least this confidence, newest first: whether
-    /// the draft was accepted as it was. What was put off is no answer, nor is what was taken
+    /// Returns the learners that ever suggested something of a kind.
+    pub async fn learners_of(&self, kind: AutomaticKind) -> Result<Vec<String>, StoreError> {
+        let select =
+            "SELECT DISTINCT learner FROM suggestions WHERE tenant = $1 AND origin = $2 ORDER BY learner";
+        let rows = sqlx::query(select).bind(TENANT).bind(kind.word()).fetch_all(&self.reads).await;
+        rows.map_err(failed("reading who suggested"))?.iter().map(|row| text(row, "learner")).collect()
+    }
+
+    /// Returns the last answers by people to suggestions of one learner and kind with at least this confidence, newest
+    /// first: whether the draft was accepted as it was. What was put off is no answer, nor is what was taken
     /// back or expired; and what was said of a change of members says nothing of rules.
     pub async fn people_said(
         &self,
+        learner: &str,
         kind: AutomaticKind,
         confidence: f64,
         limit: u32,
@@ -59,19 +68,20 @@ impl Store {
         let select = "SELECT d.verdict FROM decisions d JOIN suggestions s ON s.tenant = d.tenant \
             AND s.id = d.suggestion_id WHERE d.tenant = $1 AND s.origin = $2 AND d.withdrawn_by = 0 \
             AND d.is_automatic = 0 AND d.reason <> 'later' AND d.verdict <> 'expired' \
-            AND s.draft NOT LIKE '{\"kind\":\"membership\"%' \
+            AND s.learner = $5 AND s.draft NOT LIKE '{\"kind\":\"membership\"%' \
             AND CAST(s.confidence AS DOUBLE PRECISION) >= $3 ORDER BY d.sequence DESC LIMIT $4";
         let rows = sqlx::query(select).bind(TENANT).bind(kind.word()).bind(confidence);
-        let rows = rows.bind(i64::from(limit)).fetch_all(&self.reads).await;
+        let rows = rows.bind(i64::from(limit)).bind(learner).fetch_all(&self.reads).await;
         let rows = rows.map_err(failed("reading answers"))?;
         rows.iter().map(|row| Ok(text(row, "verdict")? == "accepted")).collect()
     }
 
-    /// Returns the open suggestions of a kind that were never answered, nor accepted automatically, the most confident
-    /// first.
+    /// Returns the open suggestions of a kind whose draft was never answered, nor accepted automatically, under any number:
+    /// a draft that was put off, or whose rule was removed, is suggested anew. The most confident come first.
     pub async fn never_answered(&self, kind: AutomaticKind, limit: u32) -> Result<Vec<u64>, StoreError> {
         let select = "SELECT s.id FROM suggestions s WHERE s.tenant = $1 AND s.origin = $2 AND s.state = 'open' \
-            AND NOT EXISTS (SELECT 1 FROM decisions d WHERE d.tenant = s.tenant AND d.suggestion_id = s.id) \
+            AND NOT EXISTS (SELECT 1 FROM suggestions o JOIN decisions d ON d.tenant = o.tenant AND d.suggestion_id = o.id \
+            WHERE o.tenant = s.tenant AND o.draft_key = s.draft_key AND d.verdict <> 'expired') \
             ORDER BY CAST(s.confidence AS DOUBLE PRECISION) DESC, s.id LIMIT $3";
         let rows = sqlx::query(select).bind(TENANT).bind(kind.word()).bind(i64::from(limit));
         let rows = rows.fetch_all(&self.reads).await.map_err(failed("reading open suggestions"))?;

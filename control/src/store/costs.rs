@@ -14,7 +14,7 @@ const ROWS_PER_INSERT: usize = 200;
 /// Columns of a sum.
 const COLUMNS: usize = 12;
 /// Sums that advice reads: the largest. A fleet of 1,000 rules and 10 zones has a tenth of that.
-const ZONE_SUMS_READ_MAX: i64 = 200_000;
+pub const ZONE_SUMS_READ_MAX: u32 = 200_000;
 
 const KEY: &str = "source_groups, destination_groups, rule, source_zone, destination_zone";
 
@@ -66,8 +66,8 @@ impl Store {
     }
 
     /// Adds up what was carried in the hours that begin at `from_s` or later. A collector tells the hour that is open every
-    /// six minutes, so the answer is behind by as much.
-    pub async fn zone_sums(&self, from_s: u64) -> Result<ZoneAnswer, StoreError> {
+    /// six minutes, so the answer is behind by as much. Returns `most` sums at most, and says how many others there are.
+    pub async fn zone_sums(&self, from_s: u64, most: u32) -> Result<ZoneAnswer, StoreError> {
         let doing = failed("adding up what zones exchanged");
         let sums = format!(
             "SELECT {KEY}, CAST(SUM(bytes_forward) AS BIGINT) AS bytes_forward, \
@@ -75,14 +75,26 @@ impl Store {
              WHERE tenant = $1 AND width_s = $2 AND start_s >= $3 GROUP BY {KEY} \
              ORDER BY SUM(bytes_forward + bytes_reverse) DESC, {KEY} LIMIT $4"
         );
+        let count = format!(
+            "SELECT COUNT(*) AS count FROM (SELECT 1 AS one FROM zone_sums WHERE tenant = $1 AND width_s = $2 \
+             AND start_s >= $3 GROUP BY {KEY}) every_sum"
+        );
         let lost = "SELECT COALESCE(CAST(SUM(records_lost) AS BIGINT), 0) AS lost FROM flow_buckets \
             WHERE tenant = $1 AND width_s = $2 AND start_s >= $3";
         let (width_s, from_s) = (stored("width_s", Width::Hour.seconds())?, stored("from_s", from_s)?);
         let sums = sqlx::query(AssertSqlSafe(sums)).bind(TENANT).bind(width_s).bind(from_s);
-        let rows = sums.bind(ZONE_SUMS_READ_MAX).fetch_all(&self.reads).await.map_err(&doing)?;
+        let rows = sums.bind(i64::from(most)).fetch_all(&self.reads).await.map_err(&doing)?;
         let lost = sqlx::query(lost).bind(TENANT).bind(width_s).bind(from_s);
         let records_lost = number(&lost.fetch_one(&self.reads).await.map_err(&doing)?, "lost")?;
-        Ok(ZoneAnswer { sums: rows.iter().map(zone_sum).collect::<Result<_, _>>()?, records_lost })
+        let sums = rows.iter().map(zone_sum).collect::<Result<Vec<_>, _>>()?;
+        let read = u64::try_from(sums.len()).unwrap_or(u64::MAX);
+        let mut left_out = 0;
+        if read >= u64::from(most) {
+            let count = sqlx::query(AssertSqlSafe(count)).bind(TENANT).bind(width_s).bind(from_s);
+            let all = number(&count.fetch_one(&self.reads).await.map_err(&doing)?, "count")?;
+            left_out = all.saturating_sub(read);
+        }
+        Ok(ZoneAnswer { sums, left_out, records_lost })
     }
 }
 

@@ -30,9 +30,11 @@ const COLUMNS: &str = "s.id, s.learner, s.origin, s.draft, s.confidence, s.relev
     s.model_version, s.window_end_ns, s.submitted_ns, s.alternatives, s.expires_ns";
 const LISTS: &str = "s.evidence, s.features";
 const NO_LISTS: &str = "'' AS evidence, '' AS features";
-/// With the decision that stands, if one does.
+/// With the decision that stands, if one does; or that closed the suggestion, where it was taken back and the draft is
+/// suggested anew under another number.
 const JOIN: &str = "suggestions s LEFT JOIN decisions d ON d.tenant = s.tenant AND d.suggestion_id = s.id \
-    AND d.withdrawn_by = 0";
+    AND (d.withdrawn_by = 0 OR (s.state <> 'open' AND d.sequence = (SELECT MAX(x.sequence) FROM decisions x \
+    WHERE x.tenant = s.tenant AND x.suggestion_id = s.id)))";
 /// Open ones by rank, then the others, the newest decision first.
 const ORDER: &str = "CASE WHEN d.sequence IS NULL THEN 0 ELSE 1 END, \
     CASE WHEN d.sequence IS NULL THEN s.rank ELSE 0 END, COALESCE(d.sequence, 0) DESC, s.id";

@@ -4,7 +4,7 @@ use super::learners::LEARNERS_MAX;
 use super::*;
 use crate::audit::{Draft, Event, Head};
 use crate::config::sqlite_url;
-use crate::flow_book::{Bucket, Delivery, FlowKey, FlowQuery, FlowSum, Width};
+use crate::flow_book::{Bucket, Delivery, FlowKey, FlowQuery, FlowSum, Width, ZoneKey, ZoneSum};
 use crate::policy_book::PolicyBook;
 use crate::replay::{Matchable, Replay};
 use meshgate_policy::suggestion::Verdict;
@@ -391,4 +391,28 @@ async fn old_buckets_are_forgotten_by_width() {
 fn a_store_is_named_without_its_password() {
     assert_eq!(public_name("postgres://u:secret@h:1/db"), "postgres://h:1/db");
     assert_eq!(public_name("sqlite:/a@b"), "sqlite:/a@b");
+}
+
+#[tokio::test]
+async fn zone_sums_that_are_too_many_are_counted() {
+    let scratch = Scratch::new("zone-sums");
+    let store = Store::open(&scratch.url()).await.unwrap();
+    let zone = |rule: u32, bytes_forward| ZoneSum {
+        key: ZoneKey {
+            source_groups: Vec::new(),
+            destination_groups: Vec::new(),
+            rule,
+            source_zone: "a".parse().unwrap(),
+            destination_zone: "b".parse().unwrap(),
+        },
+        bytes_forward,
+        bytes_reverse: 0,
+    };
+    let zones = vec![zone(1, 10), zone(2, 30), zone(3, 20)];
+    let told = Bucket { zones, ..bucket(Width::Hour, 3_600, Vec::new()) };
+    store.ingest(&delivery(vec![told])).await.unwrap();
+    let all = store.zone_sums(0, 3).await.unwrap();
+    assert_eq!((all.sums.len(), all.left_out), (3, 0));
+    let largest = store.zone_sums(0, 1).await.unwrap();
+    assert_eq!((largest.sums, largest.left_out), (vec![zone(2, 30)], 2));
 }

@@ -9,7 +9,7 @@ use sqlx::{Any, Transaction};
 
 const COLUMNS: &str = "w.sequence, w.suggestion_id, w.decision, w.comment, w.actor, w.time_ns, w.version";
 
-/// Keeps a withdrawal, marks its decision, and opens the suggestion again, within a transaction.
+/// Keeps a withdrawal, marks its decision, and opens the suggestion again unless its draft is suggested anew, within a transaction.
 pub(super) async fn insert_withdrawal(
     transaction: &mut Transaction<'_, Any>,
     withdrawal: &Withdrawal,
@@ -46,7 +46,11 @@ pub(super) async fn insert_withdrawal(
         return Err(StoreError::Conflict);
     }
     // Who took the answer back wants to give another one: the time that the draft had is not to end that.
-    sqlx::query("UPDATE suggestions SET state = 'open', expires_ns = 0 WHERE tenant = $1 AND id = $2")
+    // A draft that was suggested anew has its answer there: open twice it would be answered twice.
+    let open = "UPDATE suggestions SET state = 'open', expires_ns = 0 WHERE tenant = $1 AND id = $2 AND NOT EXISTS \
+        (SELECT 1 FROM suggestions n WHERE n.tenant = suggestions.tenant AND n.draft_key = suggestions.draft_key \
+        AND n.id > suggestions.id)";
+    sqlx::query(open)
         .bind(TENANT)
         .bind(stored("id", *suggestion)?)
         .execute(&mut **transaction)
@@ -126,10 +130,13 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<Told>, StoreError> {
         let Ok(after) = i64::try_from(after_sequence) else { return Ok(Vec::new()) };
+        // Each list is a look of its own: what is committed between them would come without what went before it.
+        let newest = self.newest_decision().await?;
         let decided = self.decided(learner, after_sequence, limit).await?;
         let withdrawn = self.withdrawn(learner, after, limit).await?;
         let decided = decided.into_iter().map(|filed| Told::Decided(Box::new(filed)));
         let mut told: Vec<Told> = decided.chain(withdrawn.into_iter().map(Told::Withdrawn)).collect();
+        told.retain(|one| one.sequence() <= newest);
         told.sort_by_key(Told::sequence);
         // Each list holds the first of its kind, so the first of both together are among them.
         told.truncate(usize::try_from(limit).unwrap_or(usize::MAX));

@@ -3,16 +3,18 @@
 
 use crate::program::{Program, Scratch};
 use crate::suggestions::{get, suggestions};
+use meshgate_control::audit::{Draft, Event};
 use meshgate_control::config::sqlite_url;
 use meshgate_control::flow_book::{Bucket, Delivery, FlowKey, FlowSum, Width};
 use meshgate_control::inbox::Listing;
-use meshgate_control::keeper::{Acceptance, Keeper, Retraction, Switching, Write};
+use meshgate_control::keeper::{Acceptance, Keeper, Rejection, Retraction, Switching, Write};
 use meshgate_control::policy_book::Change;
 use meshgate_control::store::{Store, Told};
 use meshgate_policy::automatic::{AutomaticKind, AutomaticRun, AutomaticSettings, AutomaticState, RunStage};
-use meshgate_policy::suggestion::{Origin, State, Suggestion, Verdict};
+use meshgate_policy::feedback_report::GateStep;
+use meshgate_policy::suggestion::{Feature, FiledSuggestion, Origin, Reason, State, Suggestion, Verdict};
 use meshgate_policy::{
-    Action, AuthoredRelationship, EffectCounts, GroupId, Mode, Name, PolicyVersion, RuleId,
+    Action, AuthoredRelationship, EffectCounts, FeedbackReport, GroupId, Mode, Name, PolicyVersion, RuleId,
 };
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -118,7 +120,8 @@ impl World {
 
     async fn switch(&self, settings: Option<AutomaticSettings>) {
         let kind = AutomaticKind::Anomaly;
-        let switching = Switching { kind, settings, actor: "root".into(), comment: String::new() };
+        let (is_on, actor, comment) = (settings.is_some(), "root".to_owned(), String::new());
+        let switching = Switching { kind, is_on, settings, actor, comment };
         self.keeper.switch_automatic(switching).await.unwrap();
     }
 
@@ -317,7 +320,8 @@ async fn people_go_before(url: String) {
     world.act(0).await;
     world.act(1).await;
     let (first, second) = (world.run(FIRST).await.unwrap(), world.run(FIRST + 1).await.unwrap());
-    let retraction = Retraction { id: FIRST, actor: "alice".into(), comment: "not that one".into() };
+    let retraction =
+        Retraction { id: FIRST, answer_only: false, actor: "alice".into(), comment: "not that one".into() };
     world.keeper.withdraw(retraction).await.unwrap();
     assert_eq!(world.stage(FIRST).await, Some(RunStage::Withdrawn));
     assert_eq!((world.state(FIRST).await, world.relationship(first.relationship)), (State::Open, None));
@@ -343,7 +347,7 @@ async fn what_is_not_earned_or_touches_people_is_left(url: String) {
     world.switch(Some(AutomaticSettings { answers: 11, ..settings() })).await;
     world.act(0).await;
     assert_eq!(world.stage(FIRST).await, None, "one answer is missing");
-    let retraction = Retraction { id: 1, actor: "alice".into(), comment: String::new() };
+    let retraction = Retraction { id: 1, answer_only: false, actor: "alice".into(), comment: String::new() };
     world.keeper.withdraw(retraction).await.unwrap();
     world.switch(Some(settings())).await;
     world.act(0).await;
@@ -405,13 +409,78 @@ async fn only_what_can_be_in_shadow_begins(url: String) {
     world.saw(world.begun_s + 2 * HOUR_S, vec![flow(200, Action::Allow, (0, run.relationship.0), 3)]).await;
     world.act(3 * HOUR_S).await;
     assert_eq!((world.stage(of_rule).await, mode(&world)), (Some(RunStage::Enforced), Some(Mode::Enforce)));
-    let retraction = Retraction { id: of_rule, actor: "alice".into(), comment: String::new() };
+    let retraction =
+        Retraction { id: of_rule, answer_only: false, actor: "alice".into(), comment: String::new() };
     world.keeper.withdraw(retraction).await.unwrap();
     assert_eq!((world.state(of_rule).await, mode(&world)), (State::Open, None));
     // What people say of memberships says nothing of rules.
     world.accept(of_rule + 2).await;
-    let said = world.keeper.store().people_said(AutomaticKind::Anomaly, 0.5, 100).await.unwrap();
+    let said = world.keeper.store().people_said("l1", AutomaticKind::Anomaly, 0.5, 100).await.unwrap();
     assert_eq!(said.len(), usize::from(ANSWERED));
+}
+
+/// A draft that people answered is theirs, under whatever number it comes again.
+async fn what_is_suggested_anew_is_for_people(url: String) {
+    let mut world = World::new(url).await;
+    world.switch(Some(AutomaticSettings { per_day: 10, ..settings() })).await;
+    // Accepted by a person, and its rule deleted.
+    world.commit(Change::DeleteRelationship(RuleId(1))).await;
+    let learner = Name::new("l1").unwrap();
+    let taken = world.keeper.submit(learner.clone(), vec![suggestion(1)]).await.unwrap();
+    let deleted = *taken[0].as_ref().unwrap();
+    // Put off, and suggested anew when the day is over.
+    let (actor, comment) = ("alice".to_owned(), String::new());
+    world.keeper.reject(Rejection { id: FIRST, reason: Reason::Later, actor, comment }).await.unwrap();
+    let anew = FiledSuggestion {
+        id: deleted + 1,
+        learner,
+        submitted_ns: 1,
+        suggestion: suggestion(UNANSWERED),
+        decision: None,
+    };
+    let store = world.keeper.store();
+    let audit =
+        Draft { time_ns: 1, actor: "l1".into(), event: Event::SuggestionSubmit, detail: "anew".into() };
+    store.take_in(&[anew], store.audit_head().await.unwrap(), audit).await.unwrap();
+    for round in 0..4 {
+        world.act(round).await;
+    }
+    assert_eq!((world.stage(deleted).await, world.stage(deleted + 1).await), (None, None));
+    assert_eq!(world.stage(FIRST + 1).await, Some(RunStage::Shadow), "nobody answered that one");
+    for id in [deleted, deleted + 1] {
+        let look = world.keeper.look(id, world.begun_s * 1_000_000_000).await.unwrap();
+        assert_eq!(look.left_to_people.unwrap(), "its draft was answered before");
+    }
+}
+
+/// What one learner earned, another does not spend; busy traffic and learned trust are for people.
+async fn each_learner_earns_for_itself_and_what_is_busy_is_left(url: String) {
+    let mut world = World::new(url).await;
+    world.switch(Some(AutomaticSettings { per_day: 10, ..settings() })).await;
+    let features = vec![Feature { name: "confidence".into(), value: 0.6 }];
+    let trusted = Suggestion { features, confidence: 0.99, ..suggestion(300) };
+    let busy = Suggestion { confidence: 0.99, ..suggestion(301) };
+    let taken = world.keeper.submit(Name::new("l1").unwrap(), vec![trusted, busy]).await.unwrap();
+    let [trusted, busy] = [0, 1].map(|at: usize| *taken[at].as_ref().unwrap());
+    let other = Suggestion { confidence: 0.99, ..suggestion(302) };
+    let taken = world.keeper.submit(Name::new("l2").unwrap(), vec![other]).await.unwrap();
+    let other = *taken[0].as_ref().unwrap();
+    // 700 in thirty hours are more than 20 an hour.
+    world.saw(world.begun_s - 31 * HOUR_S, vec![flow(301, Action::Allow, (0, 0), 700)]).await;
+    for round in 0..6 {
+        world.act(round).await;
+    }
+    for (id, words) in [
+        (trusted, "its confidence is 0.600, 0.950 is asked for"),
+        (busy, "it would refuse 2"),
+        (other, "the confidence of anomaly suggestions is not earned yet"),
+    ] {
+        assert_eq!(world.stage(id).await, None);
+        let look = world.keeper.look(id, world.begun_s * 1_000_000_000).await.unwrap();
+        let said = look.left_to_people.unwrap();
+        assert!(said.starts_with(words), "{said}");
+    }
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Shadow));
 }
 
 /// Of two controls that look at the same time, one acts.
@@ -444,6 +513,54 @@ async fn of_two_controls_one_acts(url: String) {
     assert_eq!(world.stage(FIRST).await, Some(RunStage::Enforced));
 }
 
+/// A gate step that meets a write of another control is noted with the next report: a later one would hide it.
+async fn a_gate_step_waits_for_the_one_before(url: String) {
+    let world = World::new(url).await;
+    let other = Keeper::open(Store::open(&world.url).await.unwrap()).await.unwrap();
+    let now_ns = world.begun_s * 1_000_000_000;
+    let step = |open, time_ns| GateStep { answers: 90, open, evidence_nats: 4.25, time_ns };
+    let gate_steps = vec![step(true, now_ns - 20), step(false, now_ns - 10)];
+    let report = FeedbackReport { gate_steps, evidence_needed_nats: 4.0, ..FeedbackReport::default() };
+    let learner = Name::new("l1").unwrap();
+    // The other one has not seen this yet.
+    world.commit(Change::DeleteRelationship(RuleId(1))).await;
+    let noted = async || {
+        let trail = world.keeper.store().audit(u64::MAX, 1_000).await.unwrap();
+        let gates = trail.into_iter().rev().filter(|entry| entry.event == "learner-gate");
+        gates.map(|entry| entry.detail).collect::<Vec<_>>()
+    };
+    other.note_gate(&learner, &report, now_ns).await.unwrap();
+    assert_eq!(noted().await, Vec::<String>::new());
+    other.note_gate(&learner, &report, now_ns).await.unwrap();
+    let noted = noted().await;
+    assert_eq!(noted.len(), 2, "{noted:?}");
+    assert!(noted[0].starts_with("gate opened") && noted[1].starts_with("gate closed"), "{noted:?}");
+    other.store().close().await;
+}
+
+/// Whoever follows the sequence while it grows finds every place of it.
+async fn no_place_of_the_sequence_is_skipped(url: String) {
+    let world = World::new(url).await;
+    let (keeper, store) = (Arc::clone(&world.keeper), world.keeper.store());
+    let writer = tokio::spawn(async move {
+        for _ in 0..40 {
+            let (actor, comment) = ("alice".to_owned(), String::new());
+            let rejection = Rejection { id: FIRST, reason: Reason::TooBroad, actor, comment };
+            keeper.reject(rejection).await.unwrap();
+            let (actor, comment) = ("alice".to_owned(), String::new());
+            keeper.withdraw(Retraction { id: FIRST, answer_only: false, actor, comment }).await.unwrap();
+        }
+    });
+    let mut seen = u64::from(ANSWERED);
+    while !writer.is_finished() || seen < u64::from(ANSWERED) + 80 {
+        for told in store.told("l1", seen, 100).await.unwrap() {
+            assert_eq!(told.sequence(), seen + 1);
+            seen += 1;
+        }
+    }
+    writer.await.unwrap();
+}
+
 /// Runs all of it, each in a store of its own.
 pub async fn everything_holds(url: &impl AsyncFn(&str) -> String) {
     what_does_as_expected_is_promoted_and_kept(url("promoted").await).await;
@@ -452,6 +569,10 @@ pub async fn everything_holds(url: &impl AsyncFn(&str) -> String) {
     people_go_before(url("people").await).await;
     what_is_not_earned_or_touches_people_is_left(url("unearned").await).await;
     only_what_can_be_in_shadow_begins(url("kinds").await).await;
+    what_is_suggested_anew_is_for_people(url("anew").await).await;
+    each_learner_earns_for_itself_and_what_is_busy_is_left(url("of_learners").await).await;
+    a_gate_step_waits_for_the_one_before(url("gate_steps").await).await;
+    no_place_of_the_sequence_is_skipped(url("sequence").await).await;
     of_two_controls_one_acts(url("two").await).await;
 }
 

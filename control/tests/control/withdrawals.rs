@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tonic::{Code, Streaming};
 
 fn withdraw(id: u64) -> wire::WithdrawAnswerRequest {
-    wire::WithdrawAnswerRequest { id, comment: "by mistake".into() }
+    wire::WithdrawAnswerRequest { id, comment: "by mistake".into(), answer_only: false }
 }
 
 async fn policy(program: &Program) -> wire::GetPolicyResponse {
@@ -122,16 +122,17 @@ pub async fn refused_withdrawals_say_why(store: &str) {
             withdraw(1),
             Code::FailedPrecondition,
             "suggestion 1: relationship 1, which it made, was changed since and is deny Dev -> Prod TCP 22, priority \
-             1000, disabled; set it back and withdraw again, or delete it yourself",
+             1000, disabled; set it back and withdraw again, or withdraw the answer only (`--answer-only`), and the \
+             policy stays as it is",
         ),
         (
             withdraw(2),
             Code::FailedPrecondition,
-            "suggestion 2: relationship 2, which it made, was removed since: nothing is left to take out, and the draft \
-             may be suggested anew",
+            "suggestion 2: relationship 2, which it made, was removed since: nothing is left to take out; withdraw the \
+             answer only (`--answer-only`), and the policy stays as it is",
         ),
         (
-            wire::WithdrawAnswerRequest { id: 1, comment: "c".repeat(2_000) },
+            wire::WithdrawAnswerRequest { id: 1, comment: "c".repeat(2_000), answer_only: false },
             Code::InvalidArgument,
             "comment: 2000 bytes, at most 1024 are possible",
         ),
@@ -146,13 +147,36 @@ pub async fn refused_withdrawals_say_why(store: &str) {
     let again = submit(&mut client, "l1", vec![suggestion(23)]).await;
     assert_eq!((again[0].id, again[0].refusal.as_str()), (4, ""));
     let status = client.withdraw_answer(withdraw(2)).await.unwrap_err();
-    let expected = "suggestion 2: its draft was suggested anew as suggestion 4; answer that one";
+    let expected = "suggestion 2: its draft was suggested anew as suggestion 4; answer that one, or withdraw the answer \
+                    only (`--answer-only`), and the policy stays as it is";
     assert_eq!(status.message(), expected);
+    only_the_answer_is_taken_back(&mut client).await;
     made[0].mode = "enforce".into();
     let back = vec![wire::change::Change::PutRelationship(made[0].clone())];
     program.policy().await.commit(commit(back)).await.unwrap();
     client.withdraw_answer(withdraw(1)).await.unwrap();
     assert!(policy(&program).await.policy.unwrap().relationships.is_empty());
+}
+
+/// An answer whose draft came anew is taken back, and stays closed.
+async fn only_the_answer_is_taken_back(client: &mut Suggestions) {
+    let only = || wire::WithdrawAnswerRequest { answer_only: true, ..withdraw(2) };
+    let answer = client.withdraw_answer(only()).await.unwrap().into_inner();
+    let withdrawal = answer.withdrawal.unwrap();
+    assert_eq!((withdrawal.decision, withdrawal.version, answer.digest.len()), (2, 0, 0));
+    let page = get(client, 2).await;
+    let shown = page.suggestion.unwrap();
+    assert_eq!(
+        (shown.state.as_str(), page.withdrawals.len()),
+        ("accepted", 1),
+        "the new one is open, this stays closed"
+    );
+    assert_eq!(shown.decision.map(|decision| decision.sequence), Some(2));
+    let status = client.withdraw_answer(only()).await.unwrap_err();
+    assert_eq!(status.message(), "suggestion 2: its answer was withdrawn already");
+    let status = client.accept_suggestion(accept(2)).await.unwrap_err();
+    assert!(status.message().starts_with("suggestion 2: was accepted by "), "{}", status.message());
+    assert_eq!(next(&mut watch(client, 2).await, 1).await, [(3, "withdrawn 2".to_owned())]);
 }
 
 /// Killed while answers are taken back: nothing acknowledged is lost, and nothing is there by half.
@@ -292,6 +316,9 @@ pub async fn automatic_acceptance_is_switched_and_shown(store: &str) {
     let odd = wire::DisableAutomaticRequest { kind: "cost".into(), comment: String::new() };
     let status = client.disable_automatic(odd).await.unwrap_err();
     assert_eq!(status.message(), "kind: \"cost\" is not one of steady, anomaly");
+    let kept = wire::EnableAutomaticRequest { settings: None, ..enable(settings) };
+    let line = client.enable_automatic(kept).await.unwrap().into_inner().kind.unwrap();
+    assert_eq!(line.settings, Some(settings), "what is not said stays");
     program.kill();
     let program = Program::start(&scratch, store);
     let mut client = AutomaticServiceClient::new(program.channel().await);
@@ -303,7 +330,8 @@ pub async fn automatic_acceptance_is_switched_and_shown(store: &str) {
     let trail = audit(&program).await;
     assert!(trail[0].1.starts_with("anomaly: off -> on, confidence 0.95, answers 50, "), "{}", trail[0].1);
     assert!(trail[0].1.ends_with(": as agreed"), "{}", trail[0].1);
-    assert_eq!(trail[1], ("automatic-switch".to_owned(), "anomaly: on -> off".to_owned()));
+    assert!(trail[1].1.starts_with("anomaly: on -> on, confidence 0.95, answers 50, "), "{}", trail[1].1);
+    assert_eq!(trail[2], ("automatic-switch".to_owned(), "anomaly: on -> off".to_owned()));
 }
 
 #[tokio::test]

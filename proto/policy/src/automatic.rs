@@ -81,7 +81,7 @@ pub struct AutomaticSettings {
     pub per_day: u32,
     /// Largest share of what an allow permits that was never seen, 0 to 1.
     pub over_permissiveness_max: f64,
-    /// What a rule in shadow may change beyond what its replay said.
+    /// What a rule in shadow may change beyond what its replay said; a deny may change its flows and no more.
     pub shadow: Tolerance,
     /// What a rule in force may decide beyond what was expected. Expected are flows; of what is refused, every try counts.
     pub rollback: Tolerance,
@@ -171,7 +171,7 @@ pub enum RunStage {
     RolledBack,
     /// A person withdrew it.
     Withdrawn,
-    /// A person changed or removed its relationship, which is theirs since.
+    /// A person changed or removed its rule, which is theirs since.
     TakenOver,
 }
 words!(
@@ -229,7 +229,7 @@ pub struct AutomaticRun {
     pub decision: u64,
     /// Kind of the suggestion.
     pub kind: AutomaticKind,
-    /// The relationship that it made.
+    /// Number of the rule or relationship that it made.
     pub relationship: RuleId,
     /// Where it stands.
     pub stage: RunStage,
@@ -275,7 +275,7 @@ pub struct AutomaticLine {
     pub comment: String,
     /// What is asked.
     pub settings: AutomaticSettings,
-    /// What was earned so far.
+    /// What was earned so far, by the learner that is furthest.
     pub earned: Earned,
     /// Acceptances within the last day.
     pub accepted_today: u32,

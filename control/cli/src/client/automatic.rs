@@ -14,14 +14,14 @@ impl Client {
         kinds.into_iter().map(|kind| AutomaticLine::try_from(kind).map_err(CallError::Answer)).collect()
     }
 
-    /// Switches a kind on with these settings.
+    /// Switches a kind on, with these settings or as they are.
     pub async fn enable_automatic(
         &self,
         kind: &str,
-        settings: AutomaticSettings,
+        settings: Option<AutomaticSettings>,
         comment: &str,
     ) -> Result<AutomaticLine, CallError> {
-        let (kind, settings, comment) = (kind.to_owned(), Some(settings.into()), comment.to_owned());
+        let (kind, settings, comment) = (kind.to_owned(), settings.map(Into::into), comment.to_owned());
         let request = self.request(wire::EnableAutomaticRequest { kind, settings, comment });
         let answer = self.automatic_service().enable_automatic(request).await;
         let wire::EnableAutomaticResponse { kind } = self.answer(answer)?;

@@ -41,6 +41,7 @@ impl Client {
             from_s,
             until_s,
             records_lost,
+            sums_left_out,
         } = self.answer(answer)?;
         let totals = totals.ok_or(CallError::Missing("totals"))?;
         let wire::CostTotals {
@@ -54,7 +55,17 @@ impl Client {
         let totals =
             CostTotals { bytes, bytes_within, bytes_between, bytes_unknown, bytes_unpriced, cost_millionths };
         let lines = lines.into_iter().map(line).collect();
-        Ok(CostAdvice { lines, left_out, totals, currency, table_revision, from_s, until_s, records_lost })
+        Ok(CostAdvice {
+            lines,
+            left_out,
+            totals,
+            currency,
+            table_revision,
+            from_s,
+            until_s,
+            records_lost,
+            sums_left_out,
+        })
     }
 
     fn costs(&self) -> CostServiceClient<Channel> {

@@ -77,9 +77,9 @@ impl Client {
         Ok(Rejected { decision: decision(told)? })
     }
 
-    /// Takes the answer to a suggestion back.
-    pub async fn withdraw(&self, id: u64, comment: &str) -> Result<Withdrawn, CallError> {
-        let request = wire::WithdrawAnswerRequest { id, comment: comment.to_owned() };
+    /// Takes the answer to a suggestion back, with what it made or only the answer.
+    pub async fn withdraw(&self, id: u64, answer_only: bool, comment: &str) -> Result<Withdrawn, CallError> {
+        let request = wire::WithdrawAnswerRequest { id, comment: comment.to_owned(), answer_only };
         let answer = self.suggestion_service().withdraw_answer(self.request(request)).await;
         let wire::WithdrawAnswerResponse { withdrawal, digest } = self.answer(answer)?;
         let withdrawal = withdrawal.ok_or(CallError::Missing("withdrawal"))?;

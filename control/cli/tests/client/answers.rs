@@ -12,7 +12,7 @@ fn line(state: &str) -> wire::AutomaticLine {
         state: state.into(),
         since_ns: 1_769_860_000_000_000_000,
         actor: "alice".into(),
-        settings: Some(AutomaticSettings::default().into()),
+        settings: Some(AutomaticSettings { answers: 300, ..AutomaticSettings::default() }.into()),
         earned: Some(wire::Earned::default()),
         ..wire::AutomaticLine::default()
     }
@@ -23,7 +23,10 @@ fn each_command_asks_for_what_was_typed() {
     let served = Served::start(Answers { automatic: line("on"), ..Answers::default() });
     let asked = |line: &str| served.done(&line.split_whitespace().collect::<Vec<_>>());
     let (text, withdrawn) = asked("suggestions withdraw 3 --comment mistake");
-    let request = wire::WithdrawAnswerRequest { id: 3, comment: "mistake".into() };
+    let request = wire::WithdrawAnswerRequest { id: 3, comment: "mistake".into(), answer_only: false };
+    assert_eq!(withdrawn, [Asked::Withdraw(request)]);
+    let (_, withdrawn) = asked("suggestions withdraw 3 --answer-only");
+    let request = wire::WithdrawAnswerRequest { id: 3, comment: String::new(), answer_only: true };
     assert_eq!(withdrawn, [Asked::Withdraw(request)]);
     assert_eq!(text, "suggestion 3 is open again, its relationship is gone (version 8)\n");
     let (text, _) = asked("suggestions withdraw 3 -o json");
@@ -33,11 +36,12 @@ fn each_command_asks_for_what_was_typed() {
     assert_eq!(shown, [Asked::ShowAutomatic(wire::ShowAutomaticRequest {})]);
     assert!(text.contains("state:     on since 2026-01-31 11:46:40Z, by alice\n"), "{text}");
     let (_, enabled) = asked("automatic enable anomaly");
-    let settings = Some(AutomaticSettings::default().into());
-    let request = wire::EnableAutomaticRequest { kind: "anomaly".into(), settings, comment: String::new() };
-    assert_eq!(enabled, [Asked::EnableAutomatic(request)]);
+    let show = Asked::ShowAutomatic(wire::ShowAutomaticRequest {});
+    let request =
+        wire::EnableAutomaticRequest { kind: "anomaly".into(), settings: None, comment: String::new() };
+    assert_eq!(enabled, [show.clone(), Asked::EnableAutomatic(request)]);
     let (_, enabled) = asked(
-        "automatic enable steady --confidence 0.97 --answers 200 --margin 0.03 --shadow-hours 72 --rollback-hours 48 \
+        "automatic enable anomaly --confidence 0.97 --answers 200 --margin 0.03 --shadow-hours 72 --rollback-hours 48 \
          --per-day 1 --over-permissiveness 0.05 --shadow-factor 1.5 --shadow-flows 10 --rollback-factor 2 \
          --rollback-flows 20 --comment agreed",
     );
@@ -52,9 +56,14 @@ fn each_command_asks_for_what_was_typed() {
         shadow: Some(wire::Tolerance { factor: 1.5, flows: 10 }),
         rollback: Some(wire::Tolerance { factor: 2.0, flows: 20 }),
     };
-    let (kind, comment) = ("steady".to_owned(), "agreed".to_owned());
+    let (kind, comment) = ("anomaly".to_owned(), "agreed".to_owned());
     let request = wire::EnableAutomaticRequest { kind, settings: Some(settings), comment };
-    assert_eq!(enabled, [Asked::EnableAutomatic(request)]);
+    assert_eq!(enabled, [show.clone(), Asked::EnableAutomatic(request)]);
+    let (_, enabled) = asked("automatic enable anomaly --per-day 1");
+    let settings = AutomaticSettings { per_day: 1, answers: 300, ..AutomaticSettings::default() };
+    let (kind, settings) = ("anomaly".to_owned(), Some(settings.into()));
+    let request = wire::EnableAutomaticRequest { kind, settings, comment: String::new() };
+    assert_eq!(enabled, [show, Asked::EnableAutomatic(request)]);
     let (text, disabled) = asked("automatic disable anomaly -o json");
     let request = wire::DisableAutomaticRequest { kind: "anomaly".into(), comment: String::new() };
     assert_eq!(disabled, [Asked::DisableAutomatic(request)]);
@@ -113,9 +122,11 @@ fn an_answer_is_taken_back_on_the_command_line() {
     assert_eq!(again, "suggestion 1: is open, there is no answer to withdraw");
     assert!(control.done("automatic show").contains("state:     off; people answer\n"));
     assert!(control.done("automatic enable steady --answers 50").contains("no: none of 50 answers yet"));
+    let text = control.done("automatic enable steady --per-day 1");
+    assert!(text.contains("no: none of 50 answers yet") && text.contains("1 a day"), "{text}");
     control.done("automatic enable anomaly");
     let page = control.done("suggestions show 1");
-    assert!(page.contains("not accepted automatically: it was accepted or rejected before\n"), "{page}");
+    assert!(page.contains("not accepted automatically: its draft was answered before\n"), "{page}");
     learn(&control, vec![suggestion("25")]);
     let page = control.done("suggestions show 3");
     assert!(

@@ -5,7 +5,7 @@ use crate::keeper::Retraction;
 use meshgate_policy::AuthoredPolicy;
 
 fn retraction(id: u64) -> Retraction {
-    Retraction { id, actor: "alice".into(), comment: String::new() }
+    Retraction { id, answer_only: false, actor: "alice".into(), comment: String::new() }
 }
 
 fn authored(keeper: &Keeper) -> AuthoredPolicy {
@@ -92,12 +92,26 @@ async fn what_people_changed_or_use_since_is_refused_by_name() {
     ];
     for (id, words) in (1..).zip(expected) {
         let refusal = withdrawn(keeper, id).await;
-        assert!(refusal.contains(words), "{refusal}");
+        assert!(refusal.contains(words) && refusal.contains("--answer-only"), "{refusal}");
     }
     assert_eq!(authored(keeper), before);
     keeper.commit(write(Change::DeleteRule(RuleId(1)))).await.unwrap();
     let refusal = withdrawn(keeper, 1).await;
     assert!(refusal.starts_with("suggestion 1: rule 1, which it made, was removed since"), "{refusal}");
+    assert!(
+        refusal.ends_with("withdraw the answer only (`--answer-only`), and the policy stays as it is"),
+        "{refusal}"
+    );
+    let before = authored(keeper);
+    for id in 1..=4 {
+        let only = Retraction { answer_only: true, ..retraction(id) };
+        let taken_back = keeper.withdraw(only).await.unwrap();
+        assert_eq!((taken_back.digest, taken_back.withdrawal.version), (None, None));
+        assert_eq!(keeper.store.suggestion(id).await.unwrap().unwrap().state(), State::Open);
+    }
+    assert_eq!(authored(keeper), before);
+    assert_eq!(keeper.store.told("l1", 4, 10).await.unwrap().len(), 4, "the learner hears of it");
+    assert_eq!(keeper.store.audit_break().await.unwrap(), None);
 }
 
 #[tokio::test]
