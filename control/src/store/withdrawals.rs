@@ -135,11 +135,43 @@ impl Store {
         let decided = self.decided(learner, after_sequence, limit).await?;
         let withdrawn = self.withdrawn(learner, after, limit).await?;
         let decided = decided.into_iter().map(|filed| Told::Decided(Box::new(filed)));
-        let mut told: Vec<Told> = decided.chain(withdrawn.into_iter().map(Told::Withdrawn)).collect();
-        told.retain(|one| one.sequence() <= newest);
-        told.sort_by_key(Told::sequence);
-        // Each list holds the first of its kind, so the first of both together are among them.
-        told.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        Ok(told)
+        let told = decided.chain(withdrawn.into_iter().map(Told::Withdrawn)).collect();
+        Ok(in_order(told, newest, limit))
+    }
+}
+
+/// Returns the first of what was read, in the order of the sequence, without what came after a place.
+fn in_order(mut told: Vec<Told>, newest: u64, limit: u32) -> Vec<Told> {
+    told.retain(|one| one.sequence() <= newest);
+    told.sort_by_key(Told::sequence);
+    // Each list holds the first of its kind, so the first of both together are among them.
+    told.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_between_two_looks_waits_for_what_went_before_it() {
+        let withdrawn = |sequence| {
+            let (comment, actor) = (String::new(), "alice".to_owned());
+            Told::Withdrawn(Withdrawal {
+                sequence,
+                suggestion: 1,
+                decision: sequence - 1,
+                comment,
+                actor,
+                time_ns: 1,
+                version: None,
+            })
+        };
+        // Decision 5 was committed after decisions were read, and withdrawal 6 before withdrawals were.
+        let read = || vec![withdrawn(6), withdrawn(4), withdrawn(2)];
+        let sequences =
+            |newest, limit| in_order(read(), newest, limit).iter().map(Told::sequence).collect::<Vec<_>>();
+        assert_eq!(sequences(4, 10), [2, 4]);
+        assert_eq!(sequences(6, 2), [2, 4]);
     }
 }
