@@ -8,7 +8,7 @@
 //! that neither an early luck nor an old merit counts for ever. Answers without any pattern open it with a probability of at most
 //! `e^-4` a start (Ville's inequality), and then not for long.
 //!
-//! **A change of mind.** Every [`FRESH_EVERY`] answers an expert begins anew that knows nothing older. Where one predicts better
+//! **A change of mind.** Every `FRESH_EVERY` answers an expert begins anew that knows nothing older. Where one predicts better
 //! than all memory by `change_needed` nats over its life, what came before it is let go, and the gate stands where it would stand
 //! had nobody ever answered before.
 

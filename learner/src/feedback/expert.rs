@@ -176,7 +176,7 @@ impl Expert {
     }
 
     /// Returns the log odds of points as the next suggestions, given what [`Observations::across`] said of all of them.
-    /// [rows, points], [points]
+    /// `[rows, points], [points]`
     pub fn predict(
         &self,
         observations: &Observations,

@@ -14,7 +14,7 @@ pub const HEIGHT_MAX: f64 = 3.0;
 pub const ODDS_OF_HEIGHT: f64 = 0.7;
 /// Days after which the scale of values is fixed, and suggestions that they need to have brought.
 const SCALED_AFTER_DAYS: usize = 3;
-/// See [`SCALED_AFTER_DAYS`].
+/// See `SCALED_AFTER_DAYS`.
 pub const SCALED_AFTER: u64 = 16;
 /// Deviations beyond which a value counts as this many.
 const DEVIATIONS_MAX: f64 = 5.0;

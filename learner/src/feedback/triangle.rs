@@ -1,7 +1,7 @@
 //! The Cholesky factor of a symmetric matrix `1 + S`, `S` without negative eigenvalues, and what is solved with it.
 //!
 //! No eigenvalue is below one, so single precision does: the relative error stays near 1e-7 times the largest, which a sum of
-//! kernels over some hundred answers keeps below a thousand. Blocks of [`BLOCK`] columns leave nearly all of the work to
+//! kernels over some hundred answers keeps below a thousand. Blocks of `BLOCK` columns leave nearly all of the work to
 //! matrix products.
 
 use crate::matrix_product::{Panels, Strips, add_product};
@@ -33,7 +33,7 @@ impl Triangle {
         Self { values, size }
     }
 
-    /// Solves `L L' x = b` in place. [size]
+    /// Solves `L L' x = b` in place. `[size]`
     pub fn solve(&self, b: &mut [f32]) {
         let size = self.size;
         for row in 0..size {

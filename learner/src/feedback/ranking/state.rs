@@ -40,7 +40,7 @@ pub struct TurnAt {
     pub turn: Turn,
 }
 
-/// What a checkpoint keeps of a [`Ranking`].
+/// What a checkpoint keeps of a ranking.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RankingState {
