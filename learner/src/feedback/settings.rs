@@ -23,7 +23,7 @@ pub struct RankingSettings {
     pub evidence_min: f64,
     /// Evidence in nats that what was learned before is worth less than nothing, at which it is let go.
     pub change_needed: f64,
-    /// The strongest by the static score that always keep a place among those shown, whatever was learned.
+    /// Alarms, the strongest by the static score, that keep a place among those shown, whatever was learned.
     pub kept_in_view: usize,
 }
 
