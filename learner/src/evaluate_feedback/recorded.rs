@@ -12,6 +12,7 @@ use crate::evaluate::moment::DAY_S;
 use crate::evaluate::reading::Recording;
 use crate::feedback::level::Seen;
 use crate::feedback::point::ENTITIES;
+use crate::feedback::standpoint::number;
 use crate::series::network;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -79,20 +80,12 @@ impl Sums {
             self.evidence / self.rows.max(1.0),
         ]);
         let entities: [u64; ENTITIES] = [
-            number(&("source", source)),
-            number(&("destination", destination)),
-            number(&("pair", source, destination)),
+            number(&["source", &source.to_string()]),
+            number(&["destination", &destination.to_string()]),
+            number(&["pair", &source.to_string(), &destination.to_string()]),
             self.service,
         ];
         let seen = Seen { static_score: self.score, features, entities };
         Case { seen, is_right: self.is_attack, is_of_situation: true }
     }
-}
-
-/// Returns a number of an entity that is the same in every run.
-fn number(entity: &impl std::fmt::Debug) -> u64 {
-    // FNV-1a over its text.
-    let text = format!("{entity:?}");
-    text.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -2,6 +2,8 @@
 //! (J. Platt 1999), fitted to what was said before each of the last answers. Strong priors keep the line near the identity as
 //! long as there are few.
 
+use super::null::sigmoid;
+
 /// Answers that the line rests on.
 pub const ANSWERS_MAX: usize = 150;
 /// Weight of the prior slope 1, in inverse variance.
@@ -54,10 +56,6 @@ impl Confidence {
 
 fn log_odds(probability: f64) -> f64 {
     (probability / (1.0 - probability)).ln().clamp(-ODDS_MAX, ODDS_MAX)
-}
-
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 #[cfg(test)]

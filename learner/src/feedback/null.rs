@@ -89,6 +89,7 @@ impl Null {
     }
 }
 
-fn sigmoid(x: f64) -> f64 {
+/// Returns the logistic function.
+pub(super) fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
