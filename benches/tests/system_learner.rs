@@ -126,7 +126,6 @@ const GRACE_MS: u64 = 2_000;
 const ALERT_MS_MAX: u64 = 2_000;
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the time is what the test measures")]
 fn an_anomaly_is_in_the_inbox_within_two_seconds_of_the_close_of_its_window() {
     let Some(ground) = Ground::with_endpoints("learner-alert", &["socat"]) else { return };
     let _control = ground.start_control();
