@@ -4,75 +4,11 @@
 
 mod ground;
 
-use ground::program::{Program, binary};
+use ground::learner::{open, servers};
 use ground::{DB, Ground, WEB, wait_until};
-use serde_json::Value;
-use std::path::PathBuf;
 
 /// Kills of one run.
 const KILLS: u64 = 20;
-
-/// Seconds for which one service is asked before the next: twice what makes it steady.
-const SERVICE_S: u32 = 8;
-
-impl Ground {
-    /// Starts the learner with windows of a second and a checkpoint every second.
-    fn start_learner(&self) -> Program {
-        let dir = self.dir.display();
-        let config = format!(
-            "collector = \"l\"\ncontrol = \"unix:{dir}/control.sock\"\nflow_ring = \"{dir}/flows.sock\"\n\
-             checkpoint = \"{}\"\ncheckpoint_every_s = 1\nwindow_s = 1\ntraining_share = 0.5\n\
-             [adviser]\nsteady_windows = 4\nsteady_span_windows = 4\n",
-            self.checkpoint().display()
-        );
-        let config = self.write("learner.toml", &config);
-        self.start(
-            "host",
-            "learner",
-            &format!("{} --config {}", binary("meshgate-learner").display(), config.display()),
-        )
-    }
-
-    fn checkpoint(&self) -> PathBuf {
-        self.dir.join("learner.checkpoint")
-    }
-
-    /// Returns how the learner is doing, as control last heard; null before it said anything.
-    fn learner_status(&self) -> Value {
-        self.ask(&["learner", "status"])["learners"][0].clone()
-    }
-
-    fn learner_number(&self, name: &str) -> u64 {
-        self.learner_status()[name].as_u64().unwrap_or(0)
-    }
-
-    /// Makes endpoints and default the policy, and lets the learner's world begin: requests that are answered.
-    fn begin_watching(&self) -> Program {
-        let policy = self.policy("").replacen("default_action = \"deny\"", "default_action = \"allow\"", 1);
-        let file = self.write("policy.toml", &policy);
-        self.ask(&["apply", "-f", &file.display().to_string(), "--wait", "--timeout", "30s"]);
-        // One service after the other: those that are steady at once become one draft.
-        let request = format!("timeout 1 bash -c \"exec 3<>/dev/tcp/{}/$p\"", DB.v4());
-        let script = format!(
-            "while :; do for p in 80 81 82 83; do end=$((SECONDS + {SERVICE_S})); \
-             while [ $SECONDS -lt $end ]; do {request}; sleep 0.1; done; done; done"
-        );
-        let script = self.write("requests.sh", &script);
-        self.start(WEB.name, "requests", &format!("bash {}", script.display()))
-    }
-}
-
-/// Starts servers that answer on four ports.
-fn servers(ground: &Ground) -> Vec<Program> {
-    let serve = |port: u16| {
-        ground.start(
-            DB.name,
-            &format!("server-{port}"),
-            &format!("socat TCP-LISTEN:{port},fork,reuseaddr PIPE"),
-        )
-    };
-    (80..84).map(serve).collect()
-}
 
 #[test]
 fn twenty_kills_lose_no_answer_and_no_traffic() {
@@ -172,11 +108,6 @@ fn an_anomaly_is_in_the_inbox_within_two_seconds_of_the_close_of_its_window() {
     assert!(waited_ms <= ALERT_MS_MAX, "{waited_ms} ms: {alert:#}");
     let (expires, ended) = (alert["expires_ns"].as_u64().unwrap(), alert["window_end_ns"].as_u64().unwrap());
     assert_eq!((expires - ended) / 1_000_000_000, 3 * 86_400, "what was unusual is soon forgotten");
-}
-
-fn open(ground: &Ground) -> Vec<String> {
-    let listed = ground.ask(&["suggestions", "list"]);
-    listed["suggestions"].as_array().unwrap().iter().map(|s| s["id"].to_string()).collect()
 }
 
 #[test]

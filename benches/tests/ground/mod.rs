@@ -10,6 +10,7 @@
 pub mod connection;
 pub mod control;
 pub mod guest;
+pub mod learner;
 pub mod listener;
 pub mod program;
 pub mod usage;

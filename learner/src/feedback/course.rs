@@ -82,7 +82,7 @@ impl Default for Course {
     fn default() -> Self {
         Self {
             first: 0,
-            shares: [0.5, 0.25, 0.25],
+            shares: [0.4, 0.4, 0.2],
             evidence: 0.0,
             is_open: false,
             fresh: Vec::new(),

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 /// Days over which the level of the last place is a median.
 const LEVEL_DAYS: usize = 14;
 /// Height at which a static score stops to count: a flood must not outweigh everything that was ever answered.
-pub const HEIGHT_MAX: f64 = 3.0;
+pub const HEIGHT_MAX: f64 = 4.0;
 /// Log odds of a unit of height.
 pub const ODDS_OF_HEIGHT: f64 = 0.7;
 /// Days after which the scale of values is fixed, and suggestions that they need to have brought.
@@ -73,7 +73,7 @@ impl Level {
         self.is_fixed
     }
 
-    /// Returns how far a suggestion's static score is above that of the usual last place, bounded: -3 to 3.
+    /// Returns how far a suggestion's static score is above that of the usual last place, bounded: -4 to 4.
     pub fn height(&self, seen: &Seen) -> f64 {
         let mut lasts: Vec<f64> = self.lasts.iter().copied().collect();
         lasts.sort_unstable_by(f64::total_cmp);

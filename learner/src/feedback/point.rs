@@ -17,6 +17,9 @@ pub const SERVICE: usize = 3;
 /// Share of what is learned that both questions have in common: who refuses a rule does not think much of what led to it.
 /// With heads that learn apart, half of what a no says is lost.
 pub const JOINT: f32 = 0.7;
+/// How far an answer to one question is heard as one to the other: a no refuses the suggestion as a whole, whatever the reason
+/// that goes with it. At 0 a no for what was seen says nothing of the service.
+pub const OTHER: f32 = 0.5;
 
 /// Which question an answer speaks to: whether what was seen is worth a rule, whether this rule is the right one. Only the
 /// sum of both is accepted.
@@ -38,14 +41,19 @@ impl Questions {
 
     /// Returns the share of what is learned of a suggestion that these questions hear of.
     pub fn share(self) -> f64 {
-        let heads = f64::from(u8::from(self.situation)) + f64::from(u8::from(self.rule));
+        let heads = f64::from(heard(self.situation)) + f64::from(heard(self.rule));
         f64::from(JOINT) + (1.0 - f64::from(JOINT)) * heads / 2.0
     }
 
     /// Returns the share of what an entity says that they hear of: the service speaks to the rule alone.
     pub fn share_of(self, entity: usize) -> f64 {
-        if entity == SERVICE { f64::from(u8::from(self.rule)) } else { self.share() }
+        if entity == SERVICE { f64::from(heard(self.rule)) } else { self.share() }
     }
+}
+
+/// Returns how far an answer is heard as one to a question.
+fn heard(is_asked: bool) -> f32 {
+    if is_asked { 1.0 } else { OTHER }
 }
 
 /// A suggestion in standardised numbers.
@@ -124,9 +132,8 @@ impl KernelWeights {
         (b, asked_b): (&Point, Questions),
         product: f32,
     ) -> f32 {
-        let heads = |both: bool| if both { 1.0 } else { 0.0 };
-        let situation = heads(asked_a.situation && asked_b.situation);
-        let rule = heads(asked_a.rule && asked_b.rule);
+        let situation = heard(asked_a.situation) * heard(asked_b.situation);
+        let rule = heard(asked_a.rule) * heard(asked_b.rule);
         let squared = |weight: f32| weight * weight;
         let distance = (a.square + b.square - 2.0 * product).max(0.0);
         // A rational quadratic (Rasmussen and Williams, equation 4.19, alpha 2): like a Gaussian near by, with tails, and

@@ -38,7 +38,7 @@ pub struct Placed {
     pub index: usize,
     /// Probability of acceptance, after what people answered to such probabilities.
     pub confidence: f64,
-    /// Height of its static score, -3 to 3.
+    /// Height of its static score, -4 to 4.
     pub height: f64,
     /// Whether it keeps its place by its static score alone, against what was learned.
     pub is_kept_in_view: bool,
@@ -136,7 +136,7 @@ impl Ranking {
         self.fitted = if knows_all { self.experts() } else { self.fit(self.state.in_force) };
     }
 
-    /// Returns how far a suggestion's static score is above the usual last place, -3 to 3.
+    /// Returns how far a suggestion's static score is above the usual last place, -4 to 4.
     pub fn height(&self, seen: &Seen) -> f64 {
         self.state.level.height(seen)
     }

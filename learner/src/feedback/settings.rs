@@ -34,7 +34,7 @@ impl Default for RankingSettings {
             kernel: KernelWeights::default(),
             long_span: 3_000.0,
             short_span: 200.0,
-            shared: 0.02,
+            shared: 0.005,
             evidence_needed: 4.0,
             evidence_max: 6.0,
             evidence_min: -4.0,

@@ -14,7 +14,7 @@ pub struct Labelled {
     pub suggestion: u64,
     /// What was known of it.
     pub seen: Seen,
-    /// Height of its static score among those of its time, -3 to 3.
+    /// Height of its static score among those of its time, -4 to 4.
     pub height: f64,
     /// How far it was accepted, 0 to 1.
     pub reward: f64,
