@@ -13,6 +13,8 @@ use std::time::Instant;
 const SUGGESTIONS: usize = 1_000;
 /// Values of a suggestion, about as many as the product knows.
 const FEATURES: usize = 35;
+/// Days before the first answer, more than the scale of values waits for: before that an answer costs nothing.
+const DAYS_BEFORE: usize = 7;
 /// How often it is measured.
 const TIMES: usize = 15;
 
@@ -36,7 +38,7 @@ pub fn measure() -> Speed {
     let mut rng = Rng::new(1);
     let mut ranking = Ranking::new(RankingSettings::default());
     let day: Vec<Seen> = (0..SUGGESTIONS).map(|_| seen(&mut rng)).collect();
-    ranking.observe(&day);
+    (0..DAYS_BEFORE).for_each(|_| ranking.observe(&day));
     let mut number = 0;
     let mut answer = |ranking: &mut Ranking, rng: &mut Rng| {
         let seen = seen(rng);
@@ -50,6 +52,7 @@ pub fn measure() -> Speed {
         let answer = answer(&mut ranking, &mut rng);
         ranking.learn(answer);
     }
+    assert_eq!(ranking.taken_in(), OBSERVATIONS_MAX, "what is measured has learned from its answers");
     let mut spans_ms: Vec<f64> = (0..TIMES)
         .map(|_| {
             let answer = answer(&mut ranking, &mut rng);
