@@ -105,6 +105,8 @@ learning_acts() {
     sleep 0.5
   done
   show suggestions list --state all
+  say "what the answers taught: a ranking that days of suggestions and answers will move, and any answer can be taken back"
+  show learner feedback
 
   act "11. The default becomes deny; the accepted rule carries the traffic"
   show default-action deny --wait

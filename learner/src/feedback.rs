@@ -129,8 +129,17 @@ impl Feedback {
                 let edited = self.answers.iter().filter_map(|answer| answer.edited.as_ref());
                 self.draft_log.restore_preferred(edited);
             }
-            self.ranking.retract(suggestion);
-            self.draft_log.reopen(answer.draft, answer.time_ns / 1_000_000_000);
+            if labelled(&answer).is_some() && !self.ranking.retract(suggestion) {
+                self.ranking.relearn(self.answers.iter().filter_map(labelled));
+            }
+            // A newer answer to the same draft stands.
+            if !self
+                .answers
+                .iter()
+                .any(|other| other.sequence > answer.sequence && other.draft == answer.draft)
+            {
+                self.draft_log.reopen(answer.draft, answer.time_ns / 1_000_000_000);
+            }
             self.withdrawn += 1;
             self.is_report_due = true;
         }
@@ -257,7 +266,7 @@ impl Feedback {
                 "what a checkpoint kept of the ranking makes no sense: it is learned anew from the answers"
             );
             let mut ranking = Ranking::new(settings);
-            answers.iter().filter_map(labelled).for_each(|answer| ranking.learn(answer));
+            ranking.relearn(answers.iter().filter_map(labelled));
             ranking
         });
         Self {
@@ -318,8 +327,23 @@ mod tests {
         assert_eq!(feedback.retract(3, 7), Applied::Taken);
         assert_eq!(feedback.answers().cloned().collect::<Vec<_>>(), before);
         assert!(feedback.draft_log().is_open(&rejected.draft), "it waits for an answer again");
+        let report = feedback.report();
+        assert_eq!(
+            (report.answers, report.waiting, report.withdrawn),
+            (0, 1, 1),
+            "no day has shown what is usual"
+        );
         assert_eq!(feedback.retract(3, 101), Applied::Known, "the number was reached before");
         assert_eq!((feedback.answers().len(), feedback.sequence()), (1, 3));
+        // Of two answers to a draft the newer one stands, whatever becomes of the older.
+        let again = |sequence, suggestion| Answer { suggestion, ..answer(sequence, Verdict::Rejected, None) };
+        let mut twice = Feedback::default();
+        twice.apply(again(1, 7));
+        twice.apply(again(2, 8));
+        twice.retract(3, 7);
+        assert!(!twice.draft_log().is_open(&rejected.draft));
+        twice.retract(4, 8);
+        assert!(twice.draft_log().is_open(&rejected.draft));
         // What is not known any more still moves the number on.
         assert_eq!(feedback.retract(9, 7), Applied::Taken);
         assert_eq!((feedback.answers().len(), feedback.sequence()), (1, 9));

@@ -51,9 +51,13 @@ impl ReportFolder {
             serde_json::to_string_pretty(report).map_err(|error| self.fault(error.to_string()))? + "\n";
         for (name, text) in [(JSON, json.as_str())].iter().chain(others) {
             let partial = self.0.join(format!("{name}.partial"));
-            fs::write(&partial, text)
-                .and_then(|()| fs::rename(&partial, self.0.join(name)))
-                .map_err(|error| self.fault(format!("{name}: {error}")))?;
+            fs::write(&partial, text).and_then(|()| fs::rename(&partial, self.0.join(name))).map_err(
+                |error| {
+                    // A full disk is no reason to leave half a file behind.
+                    let _ = fs::remove_file(&partial);
+                    self.fault(format!("{name}: {error}"))
+                },
+            )?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ impl TryFrom<wire::FeedbackReport> for FeedbackReport {
         let wire::FeedbackReport {
             answers,
             withdrawn,
+            waiting,
             gate_open,
             evidence_nats,
             evidence_needed_nats,
@@ -35,6 +36,7 @@ impl TryFrom<wire::FeedbackReport> for FeedbackReport {
         Ok(Self {
             answers,
             withdrawn,
+            waiting,
             gate_open,
             evidence_nats,
             evidence_needed_nats,
@@ -87,6 +89,7 @@ impl From<FeedbackReport> for wire::FeedbackReport {
         let FeedbackReport {
             answers,
             withdrawn,
+            waiting,
             gate_open,
             evidence_nats,
             evidence_needed_nats,
@@ -103,6 +106,7 @@ impl From<FeedbackReport> for wire::FeedbackReport {
         Self {
             answers,
             withdrawn,
+            waiting,
             gate_open,
             evidence_nats,
             evidence_needed_nats,
@@ -155,6 +159,7 @@ mod tests {
         FeedbackReport {
             answers: 120,
             withdrawn: 2,
+            waiting: 3,
             gate_open: true,
             evidence_nats: 4.5,
             evidence_needed_nats: 4.0,

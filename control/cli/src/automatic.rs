@@ -53,13 +53,13 @@ pub struct Enable {
     #[command(flatten)]
     kind: Kind,
     /// Least confidence of what is accepted, 0.5 to 1
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     confidence: Option<f64>,
     /// Answers of people to suggestions of that confidence that must be there; the last ones count
     #[arg(long, value_name = "N")]
     answers: Option<u32>,
-    /// How far the surely accepted share of them (95 % Wilson interval) may lie below the confidence
-    #[arg(long, value_name = "SHARE")]
+    /// How far the surely accepted share of them (95 % Wilson interval) may lie below the confidence, at most to one half
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     margin: Option<f64>,
     /// Hours that a rule only reports before it decides
     #[arg(long, value_name = "HOURS")]
@@ -71,16 +71,16 @@ pub struct Enable {
     #[arg(long, value_name = "N")]
     per_day: Option<u32>,
     /// Largest share of what an allow permits that was never seen
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     over_permissiveness: Option<f64>,
     /// In shadow: times what the replay said that a rule may change ...
-    #[arg(long, value_name = "TIMES")]
+    #[arg(long, value_name = "TIMES", allow_negative_numbers = true)]
     shadow_factor: Option<f64>,
     /// ... and flows beyond that
     #[arg(long, value_name = "FLOWS")]
     shadow_flows: Option<u32>,
     /// In force: times what was expected that a rule may decide ...
-    #[arg(long, value_name = "TIMES")]
+    #[arg(long, value_name = "TIMES", allow_negative_numbers = true)]
     rollback_factor: Option<f64>,
     /// ... and flows beyond that
     #[arg(long, value_name = "FLOWS")]

@@ -23,7 +23,12 @@ pub fn learned_text(learned: &Learned, now_ns: u64) -> String {
     };
     if report.answers == 0 && report.gate_steps.is_empty() {
         let withdrawn = withdrawn_text(report.withdrawn);
-        return format!("{head}\nThere are no answers to learn from yet; rankings are static.{withdrawn}\n");
+        let state = match report.waiting {
+            0 => "There are no answers to learn from yet",
+            _ => "Learning begins once days of suggestions have shown what is usual",
+        };
+        let waiting = waiting_text(report.waiting);
+        return format!("{head}\n{state}; rankings are static.{waiting}{withdrawn}\n");
     }
     let parts = [
         gate_text(report),
@@ -45,8 +50,18 @@ fn withdrawn_text(withdrawn: u64) -> String {
     }
 }
 
+fn waiting_text(waiting: u64) -> String {
+    match waiting {
+        0 => String::new(),
+        1 => " One answer waits for it.".to_owned(),
+        more => format!(" {} answers wait for it.", count(more)),
+    }
+}
+
 fn gate_text(report: &FeedbackReport) -> String {
-    let FeedbackReport { answers, withdrawn, gate_open, evidence_nats, evidence_needed_nats, .. } = report;
+    let FeedbackReport {
+        answers, withdrawn, waiting, gate_open, evidence_nats, evidence_needed_nats, ..
+    } = report;
     let state = if *gate_open {
         "What was learned takes part in the ranking."
     } else {
@@ -60,8 +75,12 @@ fn gate_text(report: &FeedbackReport) -> String {
         let columns = [words("WHEN"), numbers("ANSWERS"), words("SINCE THEN"), words("ODDS")];
         table(&columns, report.gate_steps.iter().rev().map(step_row).collect())
     };
+    let gone_through = match waiting {
+        0 => String::new(),
+        more => format!(" {} more are gone through again.", count(*more)),
+    };
     format!(
-        "{state}\nLearned from {} answers.{}\nOdds that it predicts answers better than the static ranking: {sure}\n\
+        "{state}\nLearned from {} answers.{gone_through}{}\nOdds that it predicts answers better than the static ranking: {sure}\n\
          [{}]\n{steps}",
         count(*answers),
         withdrawn_text(*withdrawn),
@@ -222,6 +241,7 @@ mod tests {
         FeedbackReport {
             answers: 1_200,
             withdrawn: 2,
+            waiting: 0,
             gate_open: true,
             evidence_nats: 4.5,
             evidence_needed_nats: 4.0,
@@ -292,6 +312,11 @@ Old and new answers together weigh 75.0% of the prediction, new ones alone 25.0%
             none.ends_with("rankings are static. One answer was withdrawn and does not count.\n"),
             "{none}"
         );
+        let early = FeedbackReport { waiting: 3, ..FeedbackReport::default() };
+        let early = learned_text(&learned(Some(early)), 0);
+        assert!(early.ends_with("what is usual; rankings are static. 3 answers wait for it.\n"), "{early}");
+        let behind = learned_text(&learned(Some(FeedbackReport { waiting: 40, ..report() })), 0);
+        assert!(behind.contains("1,200 answers. 40 more are gone through again. 2 answers were"), "{behind}");
         let closed = FeedbackReport { gate_open: false, evidence_nats: -0.7, ..report() };
         let closed = learned_text(&learned(Some(closed)), 0);
         assert!(closed.contains("What was learned is only watched"), "{closed}");

@@ -103,7 +103,7 @@ fn in_shadow(run: &AutomaticRun, facts: &RunFacts, elapsed_ns: u64) -> Option<Ne
         return is_over.then(|| NextStep::Drop(format!("too little was seen of it in shadow: {gap}")));
     }
     if let Some(objection) = &facts.objection {
-        return Some(NextStep::Drop(format!("since it was accepted, the policy has changed: {objection}")));
+        return Some(NextStep::Drop(format!("since it was accepted, things have changed: {objection}")));
     }
     Some(NextStep::Enforce(format!(
         "{} h in shadow: {changed} flows would have changed their verdict, {expected:.0} were expected",
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(next_step(&run(RunStage::Enforced), &off), None, "what decides is watched to its end");
         let objection = Some("it would decide before rule 7 (x)".to_owned());
         let facts = RunFacts { objection, ..facts(24, changed(0)) };
-        let words = "since it was accepted, the policy has changed: it would decide before rule 7 (x)";
+        let words = "since it was accepted, things have changed: it would decide before rule 7 (x)";
         assert_eq!(next_step(&run(RunStage::Shadow), &facts), Some(NextStep::Drop(words.into())));
     }
 

@@ -100,6 +100,13 @@ impl Keeper {
         run: &AutomaticRun,
         newest: Arc<Kept>,
     ) -> Result<Option<String>, KeeperFault> {
+        let trust = self.earned_of(filed.learner.as_str(), run.kind, &run.settings).await?;
+        if !trust.is_earned {
+            return Ok(Some(format!(
+                "of the last {} answers to such suggestions {} were a yes, which does not earn it any more",
+                trust.answers, trust.accepted
+            )));
+        }
         let (suggestion, settings) = (filed.suggestion.clone(), run.settings.clone());
         let own = Some(run.relationship);
         let judged = tokio::task::spawn_blocking(move || {
@@ -285,7 +292,8 @@ impl Keeper {
             return Ok(false);
         }
         let filed = self.open_one(id).await?;
-        if filed.suggestion.is_overdue(now_ns) {
+        let is_earned = self.earned_of(filed.learner.as_str(), kind.kind, &kind.settings).await?.is_earned;
+        if !is_earned || filed.suggestion.is_overdue(now_ns) {
             return Ok(false);
         }
         let (wanted, _) = accepted_form(&filed, None);

@@ -341,6 +341,22 @@ async fn people_go_before(url: String) {
     assert_eq!(world.state(FIRST + 2).await, State::Open);
 }
 
+/// What people take back while a rule is in shadow counts before it decides.
+async fn trust_that_is_lost_in_shadow_enforces_nothing(url: String) {
+    let mut world = World::new(url).await;
+    world.switch(Some(settings())).await;
+    world.act(0).await;
+    let run = world.run(FIRST).await.unwrap();
+    assert_eq!(run.stage, RunStage::Shadow);
+    let retraction = Retraction { id: 1, answer_only: true, actor: "alice".into(), comment: String::new() };
+    world.keeper.withdraw(retraction).await.unwrap();
+    world.act(HOUR_S).await;
+    assert_eq!(world.stage(FIRST).await, Some(RunStage::Dropped));
+    assert_eq!((world.state(FIRST).await, world.relationship(run.relationship)), (State::Open, None));
+    let words = world.run(FIRST).await.unwrap().steps.pop().unwrap().words;
+    assert!(words.contains("of the last 9 answers to such suggestions 9 were a yes"), "{words}");
+}
+
 /// What is not earned, or touches the rules of people, or has no past, is not accepted.
 async fn what_is_not_earned_or_touches_people_is_left(url: String) {
     let mut world = World::new(url).await;
@@ -567,6 +583,7 @@ pub async fn everything_holds(url: &impl AsyncFn(&str) -> String) {
     what_would_change_much_more_is_dropped(url("dropped").await).await;
     what_refuses_much_more_is_taken_back_and_suspends_its_kind(url("rolled_back").await).await;
     people_go_before(url("people").await).await;
+    trust_that_is_lost_in_shadow_enforces_nothing(url("trust").await).await;
     what_is_not_earned_or_touches_people_is_left(url("unearned").await).await;
     only_what_can_be_in_shadow_begins(url("kinds").await).await;
     what_is_suggested_anew_is_for_people(url("anew").await).await;

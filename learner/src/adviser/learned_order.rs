@@ -36,7 +36,8 @@ pub(super) fn reorder<'a>(
     weighed.extend(drafts.iter().map(|draft| seen(&draft.features)));
     let known = real(u64::try_from(ranking.in_force()).unwrap_or(u64::MAX));
     let share = known / (known + HALF_ANSWERS);
-    let is_alarm = |at: usize| drafts[at].cause.origin() == Origin::Anomaly;
+    // What only makes the default explicit goes last in any case: it needs no place.
+    let is_alarm = |at: usize| drafts[at].cause.origin() == Origin::Anomaly && !drafts[at].makes_explicit;
     let order = ranking.rank(weighed, places, is_alarm);
     let mut left: Vec<Option<Draft<'a>>> = drafts.into_iter().map(Some).collect();
     let mut ordered = Vec::with_capacity(left.len());

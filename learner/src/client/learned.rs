@@ -13,6 +13,7 @@ pub(super) fn bounded(report: FeedbackReport) -> FeedbackReport {
     let FeedbackReport {
         answers,
         withdrawn,
+        waiting,
         gate_open,
         evidence_nats,
         evidence_needed_nats,
@@ -33,6 +34,7 @@ pub(super) fn bounded(report: FeedbackReport) -> FeedbackReport {
     FeedbackReport {
         answers,
         withdrawn,
+        waiting,
         gate_open,
         evidence_nats: finite(evidence_nats),
         evidence_needed_nats: finite(evidence_needed_nats),

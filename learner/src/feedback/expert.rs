@@ -194,7 +194,7 @@ impl Expert {
             rows.iter().zip(known.chunks_exact(count)).zip(self.slopes.iter().zip(&self.roots))
         {
             let fading = self.fading[next - row.time];
-            shifts.add(row.person, line, fading * slope);
+            shifts.add((row.time, row.person), line, fading * slope);
             scaled.extend(line.iter().map(|value| value * fading * root));
         }
         let explained = self.triangle.squared_lengths(scaled, count);
@@ -210,27 +210,44 @@ impl Expert {
 /// The sums of what answers do to points, by person.
 struct Shifts {
     by_person: Vec<(u32, Vec<f32>)>,
-    points: usize,
+    /// What the answer at hand does: it may speak to several questions, and is bounded as one.
+    of_answer: Vec<f32>,
+    /// Its place and its person.
+    answer: Option<(usize, u32)>,
 }
 
 impl Shifts {
     fn new(points: usize) -> Self {
-        Self { by_person: Vec::new(), points }
+        Self { by_person: Vec::new(), of_answer: vec![0.0; points], answer: None }
     }
 
-    fn add(&mut self, person: u32, line: &[f32], scale: f32) {
-        let place = self.by_person.iter().position(|(known, _)| *known == person);
-        let place = place.unwrap_or_else(|| {
-            self.by_person.push((person, vec![0.0; self.points]));
-            self.by_person.len() - 1
-        });
-        for (sum, value) in self.by_person[place].1.iter_mut().zip(line) {
-            *sum += (value * scale).clamp(-ANSWER_SHIFT_MAX, ANSWER_SHIFT_MAX);
+    /// Adds what an answer does by one of the questions that it speaks to; those of one answer come one after the other.
+    fn add(&mut self, answer: (usize, u32), line: &[f32], scale: f32) {
+        if self.answer != Some(answer) {
+            self.settle();
+            self.answer = Some(answer);
+        }
+        for (sum, value) in self.of_answer.iter_mut().zip(line) {
+            *sum += value * scale;
         }
     }
 
-    fn total(self) -> Vec<f32> {
-        let mut total = vec![0.0; self.points];
+    /// Adds the answer at hand to what its person does.
+    fn settle(&mut self) {
+        let Some((_, person)) = self.answer.take() else { return };
+        let place = self.by_person.iter().position(|(known, _)| *known == person);
+        let place = place.unwrap_or_else(|| {
+            self.by_person.push((person, vec![0.0; self.of_answer.len()]));
+            self.by_person.len() - 1
+        });
+        for (sum, value) in self.by_person[place].1.iter_mut().zip(&mut self.of_answer) {
+            *sum += std::mem::take(value).clamp(-ANSWER_SHIFT_MAX, ANSWER_SHIFT_MAX);
+        }
+    }
+
+    fn total(mut self) -> Vec<f32> {
+        self.settle();
+        let mut total = vec![0.0; self.of_answer.len()];
         for (_, sums) in self.by_person {
             for (total, sum) in total.iter_mut().zip(sums) {
                 // Bent, not cut: the order of what was learned stays.

@@ -6,28 +6,27 @@
 //! The list of a day is fixed: answers take part from the next day on. A list that follows each answer at once is a little better
 //! with sensible answers and does harm with senseless ones.
 
+mod history;
 mod state;
 
 pub use state::{Labelled, RankingState, TurnAt};
 
 use super::confidence::{self, Confidence};
-use super::course::{Course, Issued};
-use super::expert::{Expert, Observation, Observations, Prediction};
+use super::course::Course;
+use super::expert::{Expert, Observation, Observations};
 use super::fitted::Fitted;
 use super::level::{ODDS_OF_HEIGHT, Seen};
-use super::point::{KernelWeights, Point, Questions};
+use super::point::{KernelWeights, Point};
 use super::settings::RankingSettings;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Observations that a Gaussian process rests on: a refit factors a matrix of this size.
 pub const OBSERVATIONS_MAX: usize = 600;
-/// Answers that are kept to be gone through again when one is withdrawn. A person gives a few a day: years.
-pub const LABELLED_MAX: usize = 2_000;
+/// Answers that may wait to be gone through.
+pub const WAITING_MAX: usize = 10_000;
 /// Turns that are remembered.
 pub const TURNS_MAX: usize = 64;
-/// Answers that are gone through at once.
-const TAKEN_IN_MAX: usize = 16;
 /// Suggestions that are predicted at once: 2.4 MB of covariances.
 const POINTS_MAX: usize = 1_024;
 
@@ -94,34 +93,6 @@ impl Ranking {
         self.state.level.observe(day, self.settings.places);
     }
 
-    /// Takes in an answer. It takes part from the day after it was given.
-    pub fn learn(&mut self, answer: Labelled) {
-        self.state.answers.push(answer);
-        self.take_in();
-        if self.state.answers.len() > LABELLED_MAX {
-            self.state.forget_oldest();
-        }
-        if self.state.before_today() != self.state.in_force {
-            self.put_in_force();
-        }
-    }
-
-    /// Forgets the last answer to a suggestion as if it had never been given.
-    pub fn retract(&mut self, suggestion: u64) {
-        let state = &mut self.state;
-        let Some(at) = state.answers.iter().rposition(|answer| answer.suggestion == suggestion) else {
-            return;
-        };
-        state.answers.remove(at);
-        state.courses.truncate(at + 1);
-        state.issued.truncate(at);
-        let known = state.gone + at;
-        state.turns.retain(|turn| turn.answers <= known);
-        self.newest = None;
-        self.take_in();
-        self.put_in_force();
-    }
-
     /// Begins a day: what was answered before it, nanoseconds since 1970, takes part.
     pub fn begin_day(&mut self, today_ns: u64) {
         self.state.today_ns = today_ns;
@@ -177,6 +148,11 @@ impl Ranking {
     /// Returns how many answers were taken in, those that are not kept included.
     pub fn taken_in(&self) -> usize {
         self.state.gone + self.state.courses.len() - 1
+    }
+
+    /// Returns how many answers are kept that were not taken in yet.
+    pub fn waiting(&self) -> usize {
+        self.state.answers.len() + 1 - self.state.courses.len()
     }
 
     /// Returns the settings.
@@ -243,65 +219,6 @@ impl Ranking {
 
     fn course_at(&self, answers: usize) -> &Course {
         &self.state.courses[answers - self.state.gone]
-    }
-
-    /// Goes on through answers that are still to be gone through, some at a time: a withdrawal can leave thousands, at some
-    /// 50 ms each. Returns whether there are more. What is not gone through yet does not take part yet.
-    pub fn catch_up(&mut self) -> bool {
-        if !self.is_behind() {
-            return false;
-        }
-        self.take_in();
-        if self.state.before_today() != self.state.in_force {
-            self.put_in_force();
-        }
-        self.is_behind()
-    }
-
-    fn is_behind(&self) -> bool {
-        self.state.level.is_fixed() && self.state.courses.len() <= self.state.answers.len()
-    }
-
-    /// Goes on through the answers, so many at most, once the scale stays as it is.
-    fn take_in(&mut self) {
-        for _ in 0..TAKEN_IN_MAX {
-            if !self.is_behind() {
-                break;
-            }
-            let at = self.taken_in();
-            let answer = &self.state.answers[at - self.state.gone];
-            let point = self.point(&answer.seen, answer.height);
-            let (reward, time_ns) = (answer.reward, answer.time_ns);
-            let experts = self.experts();
-            let issued = self.issue(at, &point, experts.as_deref());
-            let mut course = self.course().clone();
-            let null = course.null(issued.height);
-            self.state.issued.push(course.mixed(null, issued.long, issued.short));
-            for turn in course.learn(at, &issued, reward, &self.settings) {
-                self.state.turned(TurnAt { answers: at + 1, time_ns, evidence: course.evidence, turn });
-            }
-            self.state.courses.push(course);
-            self.newest = None;
-        }
-    }
-
-    /// Returns what is predicted of a point by experts that know the answers before it.
-    fn issue(&self, at: usize, point: &Point, experts: Option<&Fitted>) -> Issued {
-        let unknown = f64::from(self.unknown(point).probability());
-        let points = std::slice::from_ref(point);
-        let (long, short) = experts
-            .and_then(|experts| experts.probabilities(points).first().copied())
-            .unwrap_or((unknown, unknown));
-        let span = self.settings.long_span;
-        let since = |start| experts.and_then(|experts| experts.since(start, point, span));
-        let fresh = self.course_at(at).fresh.iter().map(|fresh| since(fresh.start).unwrap_or(unknown));
-        Issued { height: f64::from(point.height), long, short, fresh: fresh.collect() }
-    }
-
-    /// Returns what is predicted of a point without any answer.
-    fn unknown(&self, point: &Point) -> Prediction {
-        let asked = (point, Questions::BOTH);
-        Prediction { mean: point.offset, variance: self.weights().covariance(asked, asked) }
     }
 
     /// Returns experts that know the answers before `end`; none where there is none.

@@ -39,6 +39,7 @@ pub fn report<'a>(
     FeedbackReport {
         answers: learned,
         withdrawn,
+        waiting: u64::try_from(ranking.waiting()).unwrap_or(u64::MAX),
         gate_open: course.is_open,
         evidence_nats: course.evidence,
         evidence_needed_nats: ranking.settings().evidence_needed,

@@ -23,6 +23,8 @@ pub struct RankingSettings {
     pub evidence_min: f64,
     /// Evidence in nats that what was learned before is worth less than nothing, at which it is let go.
     pub change_needed: f64,
+    /// Answers that are kept to be gone through again when one of them is withdrawn.
+    pub kept: usize,
     /// Alarms, the strongest by the static score, that keep a place among those shown, whatever was learned.
     pub kept_in_view: usize,
 }
@@ -39,6 +41,7 @@ impl Default for RankingSettings {
             evidence_max: 6.0,
             evidence_min: -4.0,
             change_needed: 5.0,
+            kept: 2_000,
             kept_in_view: 2,
         }
     }

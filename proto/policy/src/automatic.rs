@@ -137,7 +137,8 @@ impl AutomaticSettings {
         let ranges = [
             ("confidence", *confidence, 0.5, 1.0),
             ("answers", f64::from(*answers), 10.0, f64::from(AUTOMATIC_ANSWERS_MAX)),
-            ("margin", *margin, 0.0, 0.5),
+            // However wide the margin, more than half of the answers must have been a yes.
+            ("margin", *margin, 0.0, (*confidence - 0.5).max(0.0)),
             ("shadow_hours", f64::from(*shadow_hours), 1.0, hours),
             ("rollback_hours", f64::from(*rollback_hours), 1.0, hours),
             ("per_day", f64::from(*per_day), 1.0, f64::from(AUTOMATIC_PER_DAY_MAX)),
@@ -296,6 +297,8 @@ mod tests {
         assert_eq!(refusal(none), "shadow_hours: 0 is not between 1 and 744");
         let odd = AutomaticSettings { confidence: f64::NAN, ..settings.clone() };
         assert_eq!(refusal(odd), "confidence: NaN is not between 0.5 and 1");
+        let anything = AutomaticSettings { confidence: 0.9, margin: 0.45, ..settings.clone() };
+        assert_eq!(refusal(anything), "margin: 0.45 is not between 0 and 0.4");
         let shrinks = Tolerance { factor: 0.5, flows: 0 };
         let odd = AutomaticSettings { rollback: shrinks, ..settings };
         assert_eq!(refusal(odd), "rollback.factor: 0.5 is not between 1 and 1000");

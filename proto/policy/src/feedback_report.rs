@@ -9,6 +9,9 @@ pub struct FeedbackReport {
     pub answers: u64,
     /// Answers that were withdrawn.
     pub withdrawn: u64,
+    /// Answers that are kept and will be learned from: until days of suggestions have shown what is usual, and while a
+    /// withdrawal has later answers gone through again.
+    pub waiting: u64,
     /// Whether what was learned takes part in the ranking.
     pub gate_open: bool,
     /// Evidence that it ranks better than the static ranking does, in nats.

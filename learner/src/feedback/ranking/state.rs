@@ -1,6 +1,6 @@
 //! What a ranking that learns remembers: all else follows from it.
 
-use super::{LABELLED_MAX, TURNS_MAX};
+use super::{TURNS_MAX, WAITING_MAX};
 use crate::feedback::course::{Course, Turn};
 use crate::feedback::level::{HEIGHT_MAX, Level, Seen};
 use crate::feedback::point::Questions;
@@ -75,16 +75,18 @@ impl Default for RankingState {
 }
 
 impl RankingState {
-    /// Forgets the oldest answer; what followed from it stays.
+    /// Forgets the oldest answer that was taken in; what followed from it stays.
     pub(super) fn forget_oldest(&mut self) {
         self.answers.remove(0);
-        // One that waited for the scale has left nothing behind.
-        if self.courses.len() > 1 {
-            self.courses.remove(0);
-            self.issued.remove(0);
-            self.gone += 1;
-            self.in_force = self.in_force.max(self.gone);
-        }
+        self.courses.remove(0);
+        self.issued.remove(0);
+        self.gone += 1;
+        self.in_force = self.in_force.max(self.gone);
+    }
+
+    /// Drops the oldest answer that waits; it has left nothing behind.
+    pub(super) fn drop_oldest_waiting(&mut self) {
+        self.answers.remove(self.courses.len() - 1);
     }
 
     /// Returns how many answers there are, of those that were taken in, up to the first that was given today.
@@ -117,7 +119,7 @@ impl RankingState {
         !courses.is_empty()
             && taken_in <= answers.len()
             && issued.len() == taken_in
-            && answers.len() <= LABELLED_MAX + 1
+            && answers.len() <= taken_in + WAITING_MAX
             && turns.len() <= TURNS_MAX
             && turns.iter().all(|turn| turn.evidence.is_finite())
             && gone.checked_add(taken_in).is_some_and(|known| (*gone..=known).contains(in_force))

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::feedback::expert::{ANSWER_SHIFT_MAX, PERSON_SHIFT_MAX};
-use crate::feedback::level::SCALED_AFTER;
+use crate::feedback::level::{HEIGHT_MAX, SCALED_AFTER};
+use crate::feedback::point::Questions;
 use meshgate_policy::generate::Rng;
 
 fn uniform(rng: &mut Rng) -> f64 {
@@ -231,6 +232,12 @@ fn no_answer_and_no_person_moves_a_suggestion_without_bound() {
     ranking.learn(labelled(&ranking, 1, &one, false));
     let shift = log_odds(ranking.clone()).unwrap();
     assert!((-ANSWER_SHIFT_MAX..-0.1).contains(&shift), "{shift}");
+    // An edited draft is one answer to two questions; where nobody expected a yes it says most.
+    let mut edited = begun.clone();
+    let says = vec![(Questions::SITUATION, 1.0), (Questions::RULE, 1.0)];
+    edited.learn(Labelled { height: -HEIGHT_MAX, says, reward: 1.0, ..labelled(&edited, 1, &one, true) });
+    let shift = log_odds(edited).unwrap();
+    assert!((0.5..=ANSWER_SHIFT_MAX).contains(&shift), "{shift}");
     for number in 2..150 {
         ranking.learn(labelled(&ranking, number, &one, false));
     }
@@ -262,17 +269,44 @@ fn answers_wait_for_the_scale_and_are_bounded() {
     let mut rng = Rng::new(8);
     let mut ranking = Ranking::default();
     let seen = suggestion(&mut rng);
-    for number in 0..LABELLED_MAX as u64 + 5 {
+    for number in 0..WAITING_MAX as u64 + 5 {
         ranking.learn(labelled(&ranking, number, &seen, true));
     }
-    assert_eq!((ranking.taken_in(), ranking.state.answers.len()), (0, LABELLED_MAX));
+    assert_eq!((ranking.taken_in(), ranking.waiting()), (0, WAITING_MAX));
     ranking.state.answers.truncate(3);
     for _ in 0..SCALED_AFTER {
         ranking.observe(&[suggestion(&mut rng)]);
     }
     assert!(ranking.state.level.is_fixed());
     ranking.begin_day(u64::MAX);
-    assert_eq!((ranking.taken_in(), ranking.catch_up()), (3, false));
+    assert_eq!((ranking.taken_in(), ranking.catch_up(), ranking.waiting()), (3, false, 0));
+}
+
+#[test]
+fn an_answer_that_is_not_kept_any_more_can_be_withdrawn_too() {
+    let mut rng = Rng::new(10);
+    let mut begun = scaled(&mut rng);
+    begun.settings.kept = 12;
+    let answers: Vec<Labelled> = (1..=40)
+        .map(|number| {
+            let seen = suggestion(&mut rng);
+            labelled(&begun, number, &seen, is_right(&seen))
+        })
+        .collect();
+    let gone_through = |without: u64| {
+        let mut ranking = begun.clone();
+        let left = answers.iter().filter(|answer| answer.suggestion != without);
+        left.for_each(|answer| ranking.learn(answer.clone()));
+        while ranking.catch_up() {}
+        ranking
+    };
+    let mut ranking = gone_through(0);
+    assert_eq!((ranking.state.answers.len(), ranking.state.gone), (12, 28));
+    assert!(ranking.retract(35), "it is kept");
+    assert!(!ranking.retract(3), "it is not");
+    ranking.relearn(answers.iter().filter(|answer| answer.suggestion != 3).cloned());
+    while ranking.catch_up() {}
+    assert!(ranking == gone_through(3), "as if it had never been given");
 }
 
 #[test]
