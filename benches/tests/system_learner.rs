@@ -1,6 +1,5 @@
 //! The learner as a program: killed in the middle of learning it goes on from its checkpoint and loses no answer, traffic
 //! does not notice; what is no checkpoint of ours is refused by name and learning begins anew.
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod ground;
 

@@ -350,6 +350,8 @@ async fn trust_that_is_lost_in_shadow_enforces_nothing(url: String) {
     assert_eq!(run.stage, RunStage::Shadow);
     let retraction = Retraction { id: 1, answer_only: true, actor: "alice".into(), comment: String::new() };
     world.keeper.withdraw(retraction).await.unwrap();
+    let rule = run.relationship.0;
+    world.saw(world.begun_s, vec![flow(UNANSWERED, Action::Allow, (0, rule), 3)]).await;
     world.act(HOUR_S).await;
     assert_eq!(world.stage(FIRST).await, Some(RunStage::Dropped));
     assert_eq!((world.state(FIRST).await, world.relationship(run.relationship)), (State::Open, None));
