@@ -103,9 +103,7 @@ fn learned_from(ground: &Ground, answers: u64, withdrawn: u64) -> Value {
 fn a_withdrawn_answer_leaves_no_trace_whoever_is_killed_in_between() {
     let Some(ground) = Ground::with_endpoints("feedback-kills", &["socat"]) else { return };
     let mut control = ground.start_control();
-    let dir = ground.dir.display().to_string();
-    let _dataplane = ground
-        .start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
+    let _dataplane = ground.start_exporting_dataplane();
     let _servers = servers(&ground);
     let learner = ground.start_learner();
     let _requests = ground.begin_watching();

@@ -13,9 +13,7 @@ const KILLS: u64 = 20;
 fn twenty_kills_lose_no_answer_and_no_traffic() {
     let Some(ground) = Ground::with_endpoints("learner-kills", &["socat", "iperf3"]) else { return };
     let _control = ground.start_control();
-    let dir = ground.dir.display().to_string();
-    let _dataplane = ground
-        .start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
+    let _dataplane = ground.start_exporting_dataplane();
     let _servers = servers(&ground);
     let iperf_server = ground.start(DB.name, "iperf-server", "iperf3 --server --forceflush");
     let mut learner = ground.start_learner();
@@ -64,9 +62,7 @@ const ALERT_MS_MAX: u64 = 2_000;
 fn an_anomaly_is_in_the_inbox_within_two_seconds_of_the_close_of_its_window() {
     let Some(ground) = Ground::with_endpoints("learner-alert", &["socat"]) else { return };
     let _control = ground.start_control();
-    let dir = ground.dir.display().to_string();
-    let _dataplane = ground
-        .start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
+    let _dataplane = ground.start_exporting_dataplane();
     let _servers = servers(&ground);
     let _learner = ground.start_learner();
     let _requests = ground.begin_watching();
@@ -113,9 +109,7 @@ fn an_anomaly_is_in_the_inbox_within_two_seconds_of_the_close_of_its_window() {
 fn what_is_no_checkpoint_is_refused_by_name_and_learning_begins_anew() {
     let Some(ground) = Ground::with_endpoints("learner-checkpoints", &["socat"]) else { return };
     let _control = ground.start_control();
-    let dir = ground.dir.display().to_string();
-    let _dataplane = ground
-        .start_dataplane(&format!("active_report_s = 1\nflow_ring = {{ socket = \"{dir}/flows.sock\" }}"));
+    let _dataplane = ground.start_exporting_dataplane();
     let _servers = servers(&ground);
     let learner = ground.start_learner();
     let _requests = ground.begin_watching();

@@ -61,6 +61,7 @@ pub mod miner;
 pub mod model;
 pub mod networks;
 pub mod offline;
+mod plot;
 pub mod policies;
 pub mod profile;
 pub mod proportion;

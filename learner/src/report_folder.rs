@@ -34,7 +34,9 @@ impl ReportFolder {
         fs::create_dir_all(path).map_err(|error| folder.fault(format!("cannot be made: {error}")))?;
         let mut entries = fs::read_dir(path).map_err(|error| folder.fault(error.to_string()))?;
         let is_empty = entries.next().is_none();
-        let earlier = fs::read(path.join(JSON)).unwrap_or_default();
+        let is_file = fs::metadata(path.join(JSON)).is_ok_and(|found| found.is_file());
+        // Of a pipe there is no end.
+        let earlier = if is_file { fs::read(path.join(JSON)).unwrap_or_default() } else { Vec::new() };
         if is_empty || serde_json::from_slice(&earlier).is_ok_and(|mark: Mark| mark.report == kind) {
             return Ok(folder);
         }

@@ -26,6 +26,12 @@ impl Ground {
         )
     }
 
+    /// Starts a dataplane whose flow records a learner can read.
+    pub fn start_exporting_dataplane(&self) -> Program {
+        let ring = format!("flow_ring = {{ socket = \"{}/flows.sock\" }}", self.dir.display());
+        self.start_dataplane(&format!("active_report_s = 1\n{ring}"))
+    }
+
     /// Returns where the learner keeps what it knows.
     pub fn checkpoint(&self) -> PathBuf {
         self.dir.join("learner.checkpoint")

@@ -93,8 +93,9 @@ pub(super) fn write(report: &Report, folder: &ReportFolder) -> Result<(), Report
     let text = markdown::text(report);
     let mut plots = Vec::new();
     if report.methods.iter().any(|row| row.metrics.is_some()) {
-        let drawn =
-            |plot: Result<String, plots::PlotError>| plot.map_err(|error| folder.fault(error.to_string()));
+        let drawn = |plot: Result<String, crate::plot::PlotError>| {
+            plot.map_err(|error| folder.fault(error.to_string()))
+        };
         plots.push((plots::ROC, drawn(plots::roc(&report.methods))?));
         plots.push((plots::PRECISION_RECALL, drawn(plots::precision_recall(&report.methods))?));
         plots.push((plots::CALIBRATION, drawn(plots::calibration(&report.methods))?));

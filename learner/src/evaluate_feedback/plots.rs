@@ -1,13 +1,11 @@
 //! The plots of a report as SVG: regret over the days, confidence against acceptance.
 
 use super::trials::Place;
+use crate::plot::{PlotError, key, legend, stroke};
 use plotters::prelude::*;
 
 /// Size in pixels.
 const SIZE: (u32, u32) = (800, 480);
-
-/// What a plot cannot be drawn for.
-pub type PlotError = Box<dyn std::error::Error>;
 
 /// Returns the name of the file with the regret in a world.
 pub fn regret_name(world: &str) -> String {
@@ -41,14 +39,9 @@ pub fn regret(place: &Place) -> Result<String, PlotError> {
             chart
                 .draw_series(LineSeries::new(std::iter::once((0.0, 0.0)).chain(points), stroke(at)))?
                 .label(row.ranking)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], stroke(at)));
+                .legend(key(at));
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE)
-            .border_style(BLACK)
-            .draw()?;
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
         area.present()?;
     }
     Ok(svg)
@@ -73,19 +66,10 @@ pub fn calibration(place: &Place) -> Result<String, PlotError> {
             chart
                 .draw_series(LineSeries::new(points, stroke(at)).point_size(3))?
                 .label(trial.persona)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], stroke(at)));
+                .legend(key(at));
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE)
-            .border_style(BLACK)
-            .draw()?;
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
         area.present()?;
     }
     Ok(svg)
-}
-
-fn stroke(place: usize) -> ShapeStyle {
-    Palette99::pick(place).stroke_width(2)
 }

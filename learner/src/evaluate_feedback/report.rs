@@ -86,7 +86,7 @@ pub(super) fn write(report: &Report, folder: &ReportFolder) -> Result<(), Report
     }
     let text = markdown::text(report);
     let drawn =
-        |plot: Result<String, plots::PlotError>| plot.map_err(|error| folder.fault(error.to_string()));
+        |plot: Result<String, crate::plot::PlotError>| plot.map_err(|error| folder.fault(error.to_string()));
     let mut drawings = Vec::new();
     for place in &report.places {
         drawings.push((plots::regret_name(place.world), drawn(plots::regret(place))?));

@@ -2,6 +2,7 @@
 
 use super::Row;
 use crate::evaluate::metrics::Metrics;
+use crate::plot::{PlotError, key, legend, stroke};
 use plotters::prelude::*;
 
 /// Name of the file with the ROC curves.
@@ -21,9 +22,6 @@ const RATE_MIN: f64 = 1e-4;
 
 /// Factor between the points of a line over the logarithmic axis, where a straight line is a curve.
 const RATE_STEP: f64 = 1.1;
-
-/// What a plot cannot be drawn for.
-pub type PlotError = Box<dyn std::error::Error>;
 
 /// A curve and what the legend says of it.
 struct Line {
@@ -54,15 +52,9 @@ pub fn roc(rows: &[Row]) -> Result<String, PlotError> {
             chart
                 .draw_series(LineSeries::new(line.points.iter().copied(), stroke(place)))?
                 .label(&line.legend)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], stroke(place)));
+                .legend(key(place));
         }
-        let corner = SeriesLabelPosition::LowerRight;
-        chart
-            .configure_series_labels()
-            .position(corner)
-            .background_style(WHITE)
-            .border_style(BLACK)
-            .draw()?;
+        legend(&mut chart, SeriesLabelPosition::LowerRight)?;
         area.present()?;
     }
     Ok(svg)
@@ -86,15 +78,9 @@ pub fn precision_recall(rows: &[Row]) -> Result<String, PlotError> {
             chart
                 .draw_series(LineSeries::new(line.points.iter().copied(), stroke(place)))?
                 .label(&line.legend)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], stroke(place)));
+                .legend(key(place));
         }
-        let corner = SeriesLabelPosition::LowerLeft;
-        chart
-            .configure_series_labels()
-            .position(corner)
-            .background_style(WHITE)
-            .border_style(BLACK)
-            .draw()?;
+        legend(&mut chart, SeriesLabelPosition::LowerLeft)?;
         area.present()?;
     }
     Ok(svg)
@@ -132,22 +118,12 @@ pub fn calibration(rows: &[Row]) -> Result<String, PlotError> {
             chart
                 .draw_series(LineSeries::new(line.points.iter().copied(), stroke(place)).point_size(3))?
                 .label(&line.legend)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], stroke(place)));
+                .legend(key(place));
         }
-        let corner = SeriesLabelPosition::UpperLeft;
-        chart
-            .configure_series_labels()
-            .position(corner)
-            .background_style(WHITE)
-            .border_style(BLACK)
-            .draw()?;
+        legend(&mut chart, SeriesLabelPosition::UpperLeft)?;
         area.present()?;
     }
     Ok(svg)
-}
-
-fn stroke(place: usize) -> ShapeStyle {
-    Palette99::pick(place).stroke_width(2)
 }
 
 /// Returns one line for each method, of its first run.
