@@ -58,7 +58,7 @@ pub struct Enable {
     /// Answers of people to suggestions of that confidence that must be there; the last ones count
     #[arg(long, value_name = "N")]
     answers: Option<u32>,
-    /// How far the surely accepted share of them (95 % Wilson interval) may lie below the confidence, at most to one half
+    /// How far the surely accepted share of them (95 % Wilson interval) may lie below the confidence; never under one half
     #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
     margin: Option<f64>,
     /// Hours that a rule only reports before it decides
